@@ -1,0 +1,147 @@
+//! `cargo xtask test`: the README's test command, and what CI calls.
+//!
+//! It installs what is missing (Debian packages where it may, the Go peers, axe-core), builds, runs everything against
+//! the real components, and prints the time of each stage and the sum. A test whose component is missing fails.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::{peers, stage};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Only what needs no server, no browser and no Go.
+    #[arg(long)]
+    quick: bool,
+}
+
+/// Unit, differential and integration tests (design section 5).
+const TEST_CAP: Duration = Duration::from_secs(40 * 60);
+/// The release build, and the tests of the released programs.
+const RELEASE_CAP: Duration = Duration::from_secs(25 * 60);
+
+/// Debian packages that tests need, and a program that each brings.
+const PACKAGES: &[(&str, &str)] = &[("chromium", "chromium"), ("chromium-driver", "chromedriver")];
+
+/// The accessibility checker that the browser tests load into our pages.
+const AXE_CORE: &str = "axe-core@4.10.3";
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.quick {
+        let crates = ["jose", "kube", "runtime", "rbac", "platform", "oidc", "storage", "provider", "local"];
+        let mut command = stage::cargo();
+        command.args(["test", "--locked", "--no-fail-fast", "--lib"]);
+        for name in crates {
+            command.args(["-p", &format!("portcullis-{name}")]);
+        }
+        println!("quick: left out are the browser, kube-apiserver, kubectl, the oracle and the released programs");
+        return stage::report(&[stage::run("quick tests", TEST_CAP, &mut command)?]);
+    }
+    install_packages()?;
+    let axe = install_axe()?;
+    let peers = peers::build_all()?;
+    let with_peers = |command: &mut Command| {
+        command.env("PORTCULLIS_PEERS", &peers).env("PORTCULLIS_AXE", &axe).env("PORTCULLIS_ARTEFACTS", artefacts());
+    };
+
+    let mut outcomes = Vec::new();
+    let mut tests = stage::cargo();
+    tests.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
+    with_peers(&mut tests);
+    outcomes.push(stage::run("tests", TEST_CAP, &mut tests)?);
+
+    // Each binary alone, so that the small one gets no feature that only the big one needs.
+    for package in ["portcullis", "kubectl-oidc_login"] {
+        outcomes.push(stage::run(
+            &format!("release {package}"),
+            RELEASE_CAP,
+            stage::cargo().args(["build", "--release", "--locked", "-p", package]),
+        )?);
+    }
+    if outcomes.iter().skip(1).all(|o| o.ok) {
+        let mut e2e = stage::cargo();
+        e2e.args([
+            "test",
+            "--locked",
+            "--no-fail-fast",
+            "-p",
+            "portcullis-tests",
+            "--features",
+            "e2e",
+            "--test",
+            "e2e",
+        ]);
+        e2e.env("PORTCULLIS_BIN", stage::target_dir().join("release"));
+        with_peers(&mut e2e);
+        outcomes.push(stage::run("end to end", RELEASE_CAP, &mut e2e)?);
+    }
+    stage::report(&outcomes)
+}
+
+/// Where screenshots and the like are kept.
+fn artefacts() -> PathBuf {
+    stage::target_dir().join("artefacts")
+}
+
+fn install_packages() -> Result<()> {
+    let missing: Vec<&str> =
+        PACKAGES.iter().filter(|(_, program)| !on_path(program)).map(|(package, _)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("installing {}", missing.join(" "));
+    if !rustix::process::geteuid().is_root() {
+        bail!("not root: install these Debian packages first: {}", missing.join(" "));
+    }
+    for arguments in
+        [vec!["update", "-q"], [vec!["install", "-q", "-y", "--no-install-recommends"], missing.clone()].concat()]
+    {
+        let status = Command::new("apt-get")
+            .args(&arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .status()
+            .context("cannot start apt-get")?;
+        if !status.success() {
+            bail!("apt-get {} failed", arguments.join(" "));
+        }
+    }
+    Ok(())
+}
+
+/// Brings axe-core from npm into the cache folder and returns its script.
+fn install_axe() -> Result<PathBuf> {
+    let folder = stage::cache_dir()?.join("npm");
+    let script = folder.join("node_modules/axe-core/axe.min.js");
+    if script.is_file() {
+        return Ok(script);
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    if !on_path("npm") {
+        let status = Command::new("apt-get")
+            .args(["install", "-q", "-y", "--no-install-recommends", "npm"])
+            .status()
+            .context("cannot start apt-get")?;
+        if !status.success() {
+            bail!("npm is missing and could not be installed");
+        }
+    }
+    let status = Command::new("npm")
+        .args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
+        .arg(&folder)
+        .arg(AXE_CORE)
+        .status()
+        .context("cannot start npm")?;
+    if !status.success() || !script.is_file() {
+        bail!("npm install {AXE_CORE} failed");
+    }
+    Ok(script)
+}
+
+fn on_path(program: &str) -> bool {
+    stage::env("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
+}
