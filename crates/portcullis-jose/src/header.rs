@@ -1,0 +1,173 @@
+//! The JOSE header of a compact JWS (RFC 7515 section 4).
+//!
+//! Reads `alg`, `kid` and `typ`, notes `crit`, checks an embedded `jwk` for private parts, and skips the rest. A member
+//! name that occurs twice is refused: two readers could otherwise disagree about the algorithm or the key.
+//! Keys named in the header (`jwk`, `jku`, `x5c`, `x5u`) are never used for trust.
+
+use std::{borrow::Cow, fmt};
+
+use serde::de::{Deserializer as _, Error as _, IgnoredAny, MapAccess, Visitor};
+
+use crate::{
+    Limits,
+    error::JoseError,
+    raw_jwk::{BorrowedStr, RawJwk},
+};
+
+/// What the header says.
+#[derive(Debug)]
+pub(crate) struct Header {
+    pub(crate) alg: Box<str>,
+    pub(crate) kid: Option<Box<str>>,
+    pub(crate) typ: Option<Box<str>>,
+    /// `crit` is present, whatever its value.
+    pub(crate) critical: bool,
+}
+
+impl Header {
+    pub(crate) fn parse(json: &[u8], limits: &Limits) -> Result<Self, JoseError> {
+        if json.len() > limits.header_bytes {
+            return Err(JoseError::HeaderTooLarge { limit: limits.header_bytes });
+        }
+        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        let mut refusal = None;
+        let header = deserializer
+            .deserialize_map(HeaderVisitor { limits, refusal: &mut refusal })
+            .and_then(|header| deserializer.end().map(|()| header));
+        header.map_err(|_| refusal.unwrap_or(JoseError::HeaderJson))
+    }
+}
+
+/// Serde's error type cannot carry our reasons, so they leave through `refusal`.
+struct HeaderVisitor<'l> {
+    limits: &'l Limits,
+    refusal: &'l mut Option<JoseError>,
+}
+
+impl HeaderVisitor<'_> {
+    fn refuse<E: serde::de::Error>(&mut self, reason: JoseError) -> E {
+        *self.refusal = Some(reason);
+        E::custom("refused")
+    }
+
+    /// A string or null; null counts as absent, as in Go.
+    fn text<'de, A: MapAccess<'de>>(&mut self, map: &mut A, name: &'static str) -> Result<Option<Box<str>>, A::Error> {
+        match map.next_value::<Option<BorrowedStr<'de>>>() {
+            Ok(text) => Ok(text.map(|BorrowedStr(text)| text.into())),
+            Err(_) => Err(self.refuse(JoseError::HeaderMember(name))),
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for HeaderVisitor<'_> {
+    type Value = Header;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JOSE header object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Header, A::Error> {
+        let mut names: Vec<Cow<'de, str>> = Vec::with_capacity(4);
+        let (mut alg, mut kid, mut typ, mut critical) = (None, None, None, false);
+        while let Some(BorrowedStr(name)) = map.next_key()? {
+            if names.len() >= self.limits.header_members {
+                return Err(A::Error::custom("too many members"));
+            }
+            if names.contains(&name) {
+                return Err(self.refuse(JoseError::HeaderDuplicate));
+            }
+            match name.as_ref() {
+                "alg" => alg = self.text(&mut map, "alg")?,
+                "kid" => kid = self.text(&mut map, "kid")?,
+                "typ" => typ = self.text(&mut map, "typ")?,
+                // A public key in the header is legal and ignored; any other is what go-jose calls malformed.
+                "jwk" if !map.next_value::<RawJwk<'de>>().is_ok_and(|jwk| jwk.is_public()) => {
+                    return Err(self.refuse(JoseError::HeaderKey));
+                }
+                "jwk" => {}
+                "crit" => {
+                    critical = true;
+                    map.next_value::<IgnoredAny>()?;
+                }
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+            names.push(name);
+        }
+        let Some(alg) = alg else { return Err(self.refuse(JoseError::HeaderMember("alg"))) };
+        if kid.as_ref().is_some_and(|kid| kid.len() > self.limits.kid_bytes) {
+            return Err(self.refuse(JoseError::KidTooLong { limit: self.limits.kid_bytes }));
+        }
+        Ok(Header { alg, kid, typ, critical })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Result<Header, JoseError> {
+        Header::parse(json.as_bytes(), &Limits::default())
+    }
+
+    #[test]
+    fn reads_the_members_that_matter_and_skips_the_others() {
+        let header =
+            parse(r#"{"alg":"RS256","x":{"y":[1,2]},"kid":"k\u0031","typ":"JWT","jku":"https://evil"}"#).unwrap();
+        assert_eq!((&*header.alg, header.kid.as_deref(), header.typ.as_deref()), ("RS256", Some("k1"), Some("JWT")));
+        assert!(!header.critical);
+    }
+
+    #[test]
+    fn hostile_headers_are_refused_with_the_reason() {
+        let many = format!("{{\"alg\":\"RS256\"{}}}", (0..32).map(|i| format!(",\"m{i}\":1")).collect::<String>());
+        let cases: &[(&str, JoseError)] = &[
+            ("", JoseError::HeaderJson),
+            ("[]", JoseError::HeaderJson),
+            ("null", JoseError::HeaderJson),
+            ("\"RS256\"", JoseError::HeaderJson),
+            (r#"{"alg":"RS256"} {}"#, JoseError::HeaderJson),
+            (r#"{"alg":"RS256""#, JoseError::HeaderJson),
+            ("{\"alg\":\"RS256\",\"kid\":\"\u{7f}\"}x", JoseError::HeaderJson),
+            (r#"{"alg":"RS256","alg":"RS256"}"#, JoseError::HeaderDuplicate),
+            (r#"{"alg":"RS256","x":1,"x":1}"#, JoseError::HeaderDuplicate),
+            (r#"{"alg":"RS256","\u0061lg":"none"}"#, JoseError::HeaderDuplicate),
+            ("{}", JoseError::HeaderMember("alg")),
+            (r#"{"ALG":"RS256"}"#, JoseError::HeaderMember("alg")),
+            (r#"{"alg":null}"#, JoseError::HeaderMember("alg")),
+            (r#"{"alg":256}"#, JoseError::HeaderMember("alg")),
+            (r#"{"alg":["RS256"]}"#, JoseError::HeaderMember("alg")),
+            (r#"{"alg":"RS256","kid":7}"#, JoseError::HeaderMember("kid")),
+            (r#"{"alg":"RS256","kid":{"a":1}}"#, JoseError::HeaderMember("kid")),
+            (r#"{"alg":"RS256","typ":false}"#, JoseError::HeaderMember("typ")),
+            (r#"{"alg":"RS256","jwk":"x"}"#, JoseError::HeaderKey),
+            (r#"{"alg":"RS256","jwk":{"kty":"OKP","crv":"Ed25519","x":"AA","d":"AA"}}"#, JoseError::HeaderKey),
+            (r#"{"alg":"RS256","jwk":{"kty":"oct","k":"AA"}}"#, JoseError::HeaderKey),
+            (&many, JoseError::HeaderJson),
+        ];
+        for (json, expected) in cases {
+            assert_eq!(parse(json).map(|_| ()), Err(expected.clone()), "{}", json.get(..60).unwrap_or(json));
+        }
+    }
+
+    #[test]
+    fn sizes_are_refused_just_past_their_limits() {
+        let limits = Limits { header_bytes: 40, kid_bytes: 4, header_members: 2, ..Limits::default() };
+        let parse = |json: &str| Header::parse(json.as_bytes(), &limits).map(|_| ());
+        assert_eq!(parse(r#"{"alg":"RS256","kid":"1234"}"#), Ok(()));
+        assert_eq!(parse(r#"{"alg":"RS256","kid":"12345"}"#), Err(JoseError::KidTooLong { limit: 4 }));
+        assert_eq!(parse(r#"{"alg":"RS256","kid":"1","x":1}"#), Err(JoseError::HeaderJson));
+        assert_eq!(parse(r#"{"alg":"RS256"}                         "#), Ok(()));
+        assert_eq!(parse(r#"{"alg":"RS256"}                          "#), Err(JoseError::HeaderTooLarge { limit: 40 }));
+    }
+
+    #[test]
+    fn deep_nesting_costs_no_stack() {
+        assert!(parse(&format!("{{\"alg\":\"RS256\",\"x\":{}{}}}", "[".repeat(4000), "]".repeat(4000))).is_ok());
+    }
+
+    #[test]
+    fn a_critical_member_is_noted_and_a_public_key_ignored() {
+        assert!(parse(r#"{"alg":"RS256","crit":["b64"]}"#).unwrap().critical);
+        assert!(parse(r#"{"alg":"RS256","jwk":{"kty":"OKP","crv":"Ed25519","x":"AA"}}"#).is_ok());
+    }
+}
