@@ -18,6 +18,9 @@ pub(crate) struct Options {
     /// Only what needs no server, no browser and no Go.
     #[arg(long)]
     quick: bool,
+    /// Only install and build what the tests need, and run none.
+    #[arg(long, conflicts_with = "quick")]
+    install_only: bool,
 }
 
 /// Unit, differential and integration tests (design section 5).
@@ -32,6 +35,12 @@ const PACKAGES: &[(&str, &str)] = &[("chromium", "chromium"), ("chromium-driver"
 const AXE_CORE: &str = "axe-core@4.10.3";
 
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.install_only {
+        install_packages()?;
+        install_axe()?;
+        peers::build_all()?;
+        return Ok(());
+    }
     if options.quick {
         let crates = ["jose", "kube", "runtime", "rbac", "platform", "oidc", "storage", "provider", "local"];
         let mut command = stage::cargo();

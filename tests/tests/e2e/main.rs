@@ -1,0 +1,11 @@
+//! End to end: the released programs, as a user runs them, against the real kubectl, kube-apiserver and Chromium.
+//!
+//! Needs `PORTCULLIS_BIN` (the released programs) and `PORTCULLIS_PEERS` (the real ones); `cargo xtask test` sets both. Each
+//! test has its own state folder, home and ports, and ends what it started.
+
+mod bad_input;
+mod browser;
+mod guide;
+mod killed;
+mod up;
+mod world;
