@@ -1,0 +1,109 @@
+//! Bodies: prepared, empty, streamed; and reading a request's with a limit.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use http_body::{Body as _, Frame};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Incoming;
+
+use crate::Shutdown;
+
+/// A response body.
+pub type Body = BoxBody<Bytes, io::Error>;
+
+/// A request body was not read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// It is larger than allowed: 413.
+    #[error("the request body is too large")]
+    TooLarge,
+    /// It did not arrive in time: 408.
+    #[error("the request body did not arrive in time")]
+    Timeout,
+    /// The connection broke, or it is malformed: 400.
+    #[error("the request body is broken")]
+    Broken,
+}
+
+/// A body that is there already.
+pub fn full(content: impl Into<Bytes>) -> Body {
+    Full::new(content.into()).map_err(|never| match never {}).boxed()
+}
+
+/// No body.
+#[must_use]
+pub fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed()
+}
+
+/// A body that comes piece by piece, such as a watch. Each piece is sent as it comes; an error ends the connection.
+pub fn stream<S>(pieces: S) -> Body
+where
+    S: Stream<Item = io::Result<Bytes>> + Send + 'static,
+{
+    StreamBody(Mutex::new(Box::pin(pieces))).boxed()
+}
+
+/// `pieces` until `shutdown`, so that a watch does not hold up the drain.
+pub fn until<S>(pieces: S, shutdown: Shutdown) -> impl Stream<Item = S::Item> + Send
+where
+    S: Stream + Send + 'static,
+{
+    use futures_util::StreamExt;
+    pieces.take_until(async move { shutdown.triggered().await })
+}
+
+/// Reads a request body of at most `limit` bytes, within `timeout`.
+///
+/// # Errors
+/// See [`BodyError`]. A declared length over the limit is refused before anything is read.
+pub async fn read_body(body: Incoming, limit: usize, timeout: Duration) -> Result<Bytes, BodyError> {
+    if body.size_hint().lower() > limit as u64 {
+        return Err(BodyError::TooLarge);
+    }
+    tokio::time::timeout(timeout, collect(body, limit)).await.map_err(|_| BodyError::Timeout)?
+}
+
+async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, BodyError> {
+    let mut first: Option<Bytes> = None;
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
+        if first.as_ref().map_or(0, Bytes::len) + rest.len() + piece.len() > limit {
+            return Err(BodyError::TooLarge);
+        }
+        match &first {
+            None => first = Some(piece),
+            Some(_) => rest.extend_from_slice(&piece),
+        }
+    }
+    // The usual body comes in one piece, which is not copied.
+    let first = first.unwrap_or_default();
+    if rest.is_empty() {
+        return Ok(first);
+    }
+    let mut all = BytesMut::with_capacity(first.len() + rest.len());
+    all.extend_from_slice(&first);
+    all.extend_from_slice(&rest);
+    Ok(all.freeze())
+}
+
+/// The mutex is never locked: it makes any `Send` stream shareable, as [`BoxBody`] wants.
+struct StreamBody(Mutex<Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>>);
+
+impl http_body::Body for StreamBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let pieces = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        pieces.as_mut().poll_next(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+    }
+}

@@ -1,0 +1,237 @@
+//! One connection: which protocol it speaks, and serving it to its end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use http::{StatusCode, Version};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls_pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::guard::{Activity, GuardedBody, GuardedIo};
+use super::handler::{Handler, Request, Response, respond};
+use super::limits::ServerLimits;
+use crate::tls::ServerTls;
+use crate::tls::client_auth::verdict;
+use crate::{Shutdown, net};
+
+/// First byte of a TLS record that holds a handshake message (RFC 8446 section 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+/// What Go's servers answer to plain http on a TLS port, which kubectl's users know.
+const HTTP_ON_TLS: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+
+/// What a listener speaks.
+#[derive(Debug, Clone)]
+pub enum Transport {
+    /// Plain http.
+    Plain,
+    /// TLS.
+    Tls(ServerTls),
+    /// TLS, and to loopback peers also plain http, told apart by the first byte (so that a browser on this machine
+    /// never meets a certificate that it does not know). Plain http from elsewhere is closed. Whoever serves plain
+    /// http here checks the `Host` header, because other sites' pages can reach loopback by DNS rebinding.
+    TlsOrPlainOnLoopback(ServerTls),
+}
+
+/// What is known of the connection that a request came on.
+#[derive(Debug, Clone)]
+pub struct ConnInfo {
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// Our address.
+    pub local: SocketAddr,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+    /// The client's certificate, when one was shown and its chain was valid at the time of the handshake.
+    pub client_cert: Option<Arc<CertificateDer<'static>>>,
+    /// Why the certificate that was shown does not count.
+    pub client_cert_error: Option<Arc<str>>,
+}
+
+/// What all connections of a listener share.
+pub(super) struct Context {
+    pub(super) transport: Transport,
+    pub(super) handler: Arc<dyn Handler>,
+    pub(super) limits: Arc<ServerLimits>,
+    pub(super) shutdown: Shutdown,
+    /// Ends connections that did not finish within the drain time.
+    pub(super) kill: CancellationToken,
+    pub(super) tasks: TaskTracker,
+}
+
+impl Context {
+    /// Serves one connection to its end.
+    pub(super) async fn run(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let Ok(local) = stream.local_addr() else { return };
+        let opened = tokio::select! {
+            () = self.shutdown.triggered() => return,
+            opened = tokio::time::timeout(self.limits.handshake_timeout, self.open(stream, peer)) => opened,
+        };
+        let info = |tls| ConnInfo { peer, local, tls, client_cert: None, client_cert_error: None };
+        match opened {
+            Ok(Ok(Opened::Plain(stream))) => self.serve(stream, info(false), Http::Either).await,
+            Ok(Ok(Opened::Tls(stream, client))) => {
+                let http = if stream.get_ref().1.alpn_protocol() == Some(b"h2") { Http::Two } else { Http::One };
+                let mut info = info(true);
+                match client {
+                    Some(Ok(leaf)) => info.client_cert = Some(Arc::new(leaf)),
+                    Some(Err(reason)) => info.client_cert_error = Some(reason.into()),
+                    None => {}
+                }
+                self.serve(*stream, info, http).await;
+            }
+            Ok(Ok(Opened::Refused)) => tracing::debug!(%peer, "closed a connection that did not begin with TLS"),
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake error"),
+            Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
+        }
+    }
+
+    async fn open(&self, stream: TcpStream, peer: SocketAddr) -> io::Result<Opened> {
+        let (tls, plain_allowed) = match &self.transport {
+            Transport::Plain => return Ok(Opened::Plain(stream)),
+            Transport::Tls(tls) => (tls, false),
+            Transport::TlsOrPlainOnLoopback(tls) => (tls, net::is_loopback(peer.ip())),
+        };
+        let mut first = [0];
+        if stream.peek(&mut first).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if first != [TLS_HANDSHAKE] {
+            return if plain_allowed { Ok(Opened::Plain(stream)) } else { refuse(stream).await };
+        }
+        let stream = TlsAcceptor::from(tls.config.clone()).accept(stream).await?;
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let client = match &tls.deferred {
+            Some(verifier) => verdict(verifier.as_ref(), chain),
+            // Without deferred checks a certificate is only there when the handshake has checked it.
+            None => chain.first().cloned().map(Ok),
+        };
+        Ok(Opened::Tls(Box::new(stream), client))
+    }
+
+    async fn serve<S>(&self, stream: S, info: ConnInfo, http: Http)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let peer = info.peer;
+        let activity = Activity::new();
+        let io = TokioIo::new(GuardedIo::new(stream, activity.clone(), self.limits.clone()));
+        let service = service_fn(|request| answer(self.handler.clone(), request, &info, &activity));
+        let builder = self.builder(http);
+        let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(io, service));
+        let mut stopping = false;
+        let result = loop {
+            tokio::select! {
+                biased;
+                () = self.kill.cancelled() => break Ok(()),
+                result = connection.as_mut() => break result,
+                () = self.shutdown.triggered(), if !stopping => {
+                    stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(%peer, %error, "connection ended");
+        }
+    }
+
+    fn builder(&self, http: Http) -> auto::Builder<Tracked> {
+        let limits = &self.limits;
+        let mut builder = auto::Builder::new(Tracked { tasks: self.tasks.clone(), kill: self.kill.clone() });
+        {
+            let mut http1 = builder.http1();
+            // The guard limits the time for a head; hyper's own timer would also run between requests.
+            http1.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(limits.header_bytes.max(8 * 1024));
+            if limits.header_count != 100 {
+                http1.max_headers(limits.header_count);
+            }
+        }
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.http2_max_concurrent_streams)
+            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(20)
+            .max_local_error_reset_streams(64)
+            .max_send_buf_size(256 * 1024)
+            .keep_alive_interval(limits.http2_keep_alive)
+            .keep_alive_timeout(limits.http2_keep_alive);
+        match http {
+            Http::Either => builder,
+            Http::One => builder.http1_only(),
+            Http::Two => builder.http2_only(),
+        }
+    }
+}
+
+enum Opened {
+    Plain(TcpStream),
+    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>, Option<Result<CertificateDer<'static>, String>>),
+    Refused,
+}
+
+enum Http {
+    One,
+    Two,
+    Either,
+}
+
+async fn refuse(mut stream: TcpStream) -> io::Result<Opened> {
+    stream.write_all(HTTP_ON_TLS).await?;
+    stream.shutdown().await?;
+    Ok(Opened::Refused)
+}
+
+/// Hands one request to the handler; a panic in it is a 500.
+fn answer(
+    handler: Arc<dyn Handler>,
+    mut request: Request,
+    info: &ConnInfo,
+    activity: &Arc<Activity>,
+) -> impl Future<Output = Result<http::Response<GuardedBody>, io::Error>> + Send + use<> {
+    let in_flight = activity.begin(request.version() == Version::HTTP_2);
+    let activity = activity.clone();
+    request.extensions_mut().insert(info.clone());
+    async move {
+        let answered = AssertUnwindSafe(async { handler.handle(request).await }).catch_unwind().await;
+        let response = answered.unwrap_or_else(|_| {
+            tracing::error!("a request handler panicked");
+            Response::new(
+                respond(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", "Internal Server Error\n")
+                    .into_body(),
+            )
+        });
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            activity.upgrade();
+        }
+        Ok(response.map(|body| GuardedBody::new(body, in_flight)))
+    }
+}
+
+/// Runs hyper's HTTP/2 tasks where the drain sees them.
+#[derive(Clone)]
+struct Tracked {
+    tasks: TaskTracker,
+    kill: CancellationToken,
+}
+
+impl<F> hyper::rt::Executor<F> for Tracked
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        let kill = self.kill.clone();
+        self.tasks.spawn(async move { kill.run_until_cancelled(future).await.map(drop) });
+    }
+}

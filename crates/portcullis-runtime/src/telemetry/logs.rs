@@ -1,0 +1,325 @@
+//! From tracing's events to slog lines.
+//!
+//! An event's own fields come first, then those of the spans around it, innermost last, so that `request_id` ends the
+//! line as in Dex. Records of crates that are not ours are dropped below WARN: HTTP libraries log whole requests there.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record as SpanRecord};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::level::Level;
+use super::slog::{Record, Value, json_line, text_line};
+use crate::Clock;
+
+/// Most fields of a line.
+const FIELDS: usize = 64;
+/// Targets of our own crates begin with this.
+const OWN: &str = "portcullis";
+/// The plugin's binary crate.
+const OWN_PLUGIN: &str = "kubectl_oidc_login";
+
+/// Shape of the lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// `time=… level=… msg=…`.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The logs cannot be set up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LogsError {
+    /// Compat: Dex's text.
+    #[error("log format is not one of the supported values (json, text): {0}")]
+    Format(String),
+    /// This process has logs already.
+    #[error("logs are set up already")]
+    AlreadySet,
+}
+
+impl FromStr for LogFormat {
+    type Err = LogsError;
+
+    /// Reads `text`, `json` or nothing, which is text.
+    fn from_str(text: &str) -> Result<Self, LogsError> {
+        match text {
+            "" | "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(LogsError::Format(text.chars().take(64).collect())),
+        }
+    }
+}
+
+/// Settings of the logs.
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    /// Less severe records are dropped.
+    pub level: Level,
+    /// Shape of the lines.
+    pub format: LogFormat,
+    /// Keys that are dropped from every line (`logger.excludeFields`).
+    pub exclude_fields: Vec<String>,
+    /// Where the lines' time comes from.
+    pub clock: Clock,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: Level::INFO, format: LogFormat::Text, exclude_fields: Vec::new(), clock: Clock::system() }
+    }
+}
+
+/// Makes lines of this process's tracing events, for its whole life. Lines are written one by one; a writer that fails
+/// loses lines and nothing else.
+///
+/// # Errors
+/// When it was called before.
+pub fn init_logs(config: LogConfig, writer: impl Write + Send + 'static) -> Result<(), LogsError> {
+    tracing::dispatcher::set_global_default(log_dispatch(config, writer)).map_err(|_| LogsError::AlreadySet)
+}
+
+/// The same for a part of the process or a test: use it with `tracing::dispatcher::with_default`.
+pub fn log_dispatch(config: LogConfig, writer: impl Write + Send + 'static) -> Dispatch {
+    let layer = SlogLayer { level: config.level.filter(), config, writer: Mutex::new(Box::new(writer)) };
+    Dispatch::new(tracing_subscriber::registry().with(layer))
+}
+
+struct SlogLayer {
+    config: LogConfig,
+    level: Option<tracing::Level>,
+    writer: Mutex<Box<dyn Write + Send>>,
+}
+
+impl SlogLayer {
+    fn admits(&self, metadata: &Metadata<'_>) -> bool {
+        let own = metadata.target().starts_with(OWN) || metadata.target().starts_with(OWN_PLUGIN);
+        let floor = if own { tracing::Level::TRACE } else { tracing::Level::WARN };
+        // More severe levels are smaller in tracing's order. Spans of ours always count: they only carry fields.
+        (metadata.is_span() && own) || self.level.is_some_and(|level| *metadata.level() <= level.min(floor))
+    }
+
+    fn write(&self, line: &str) -> io::Result<()> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.write_all(line.as_bytes())?;
+        writer.flush()
+    }
+}
+
+impl<S> Layer<S> for SlogLayer
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        self.admits(metadata)
+    }
+
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().insert(fields);
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &SpanRecord<'_>, context: Context<'_, S>) {
+        if let Some(span) = context.span(id) {
+            if let Some(fields) = span.extensions_mut().get_mut::<Fields>() {
+                values.record(fields);
+            }
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut own = Fields::default();
+        event.record(&mut own);
+        let mut around = Vec::new();
+        for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+            if let Some(fields) = span.extensions().get::<Fields>() {
+                around.extend(fields.list.iter().cloned());
+            }
+        }
+        let fields: Vec<(&str, &Value)> = own
+            .list
+            .iter()
+            .chain(&around)
+            .map(|(key, value)| (*key, value))
+            .filter(|(key, _)| !self.config.exclude_fields.iter().any(|excluded| excluded == key))
+            .take(FIELDS)
+            .collect();
+        let record = Record {
+            time: self.config.clock.now(),
+            level: Level::of(*event.metadata().level()),
+            message: &own.message,
+            fields: &fields,
+        };
+        let line = match self.config.format {
+            LogFormat::Text => text_line(&record),
+            LogFormat::Json => json_line(&record),
+        };
+        // There is nowhere to report a log line that cannot be written.
+        let _ = self.write(&line);
+    }
+}
+
+/// The fields of an event or span, in order.
+#[derive(Default)]
+struct Fields {
+    message: String,
+    list: Vec<(&'static str, Value)>,
+}
+
+impl Fields {
+    fn push(&mut self, field: &Field, value: Value) {
+        if self.list.len() < FIELDS {
+            self.list.push((field.name(), value));
+        }
+    }
+
+    fn push_text(&mut self, field: &Field, text: String) {
+        if field.name() == "message" {
+            let Value::Text(text) = Value::text(text) else { return };
+            self.message = text;
+        } else {
+            self.push(field, Value::text(text));
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.push_text(field, format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.push_text(field, value.to_owned());
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.push_text(field, value.to_string());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.push(field, Value::Signed(value));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.push(field, Value::Unsigned(value));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.push(field, Value::Float(value));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.push(field, Value::Bool(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(level: &str, format: LogFormat, exclude: &[&str], events: impl FnOnce()) -> String {
+        let sink = Sink::default();
+        let config = LogConfig {
+            level: level.parse().unwrap(),
+            format,
+            exclude_fields: exclude.iter().map(ToString::to_string).collect(),
+            clock: Clock::mock(1_785_576_600).0,
+        };
+        tracing::dispatcher::with_default(&log_dispatch(config, sink.clone()), events);
+        let bytes = sink.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn login() {
+        let span = tracing::info_span!("request", request_id = "r-1");
+        span.in_scope(|| {
+            tracing::info!(connector_id = "local", n = 3, ok = true, groups = ?["a", "b"], email = %"e@x", "login successful");
+        });
+    }
+
+    #[test]
+    fn events_become_text_lines_with_the_request_at_the_end() {
+        assert_eq!(
+            logged("info", LogFormat::Text, &[], login),
+            "time=2026-08-01T09:30:00.000Z level=INFO msg=\"login successful\" connector_id=local n=3 ok=true groups=\"[\\\"a\\\", \\\"b\\\"]\" email=e@x request_id=r-1\n"
+        );
+    }
+
+    #[test]
+    fn events_become_json_lines_and_excluded_fields_are_left_out() {
+        assert_eq!(
+            logged("info", LogFormat::Json, &["email", "groups", "request_id"], login),
+            "{\"time\":\"2026-08-01T09:30:00Z\",\"level\":\"INFO\",\"msg\":\"login successful\",\"connector_id\":\"local\",\"n\":3,\"ok\":true}\n"
+        );
+    }
+
+    #[test]
+    fn the_level_decides_what_is_written() {
+        let all = || {
+            tracing::trace!("t");
+            tracing::debug!("d");
+            tracing::info!("i");
+            tracing::warn!("w");
+            tracing::error!("e");
+        };
+        for (level, lines) in
+            [("debug-4", 5), ("debug", 4), ("info", 3), ("info+1", 2), ("warn", 2), ("error", 1), ("error+1", 0)]
+        {
+            assert_eq!(logged(level, LogFormat::Text, &[], all).lines().count(), lines, "{level}");
+        }
+    }
+
+    #[test]
+    fn foreign_crates_are_heard_from_warn_on_only() {
+        let foreign = || {
+            tracing::debug!(target: "h2::codec", authorization = "Bearer secret", "frame");
+            tracing::info!(target: "hyper", "chatter");
+            tracing::warn!(target: "rustls", "odd");
+        };
+        let lines = logged("debug-4", LogFormat::Text, &[], foreign);
+        assert_eq!(lines.lines().count(), 1, "{lines}");
+        assert!(!lines.contains("secret"));
+    }
+
+    #[test]
+    fn a_span_survives_a_level_above_its_own() {
+        let lines = logged("error", LogFormat::Text, &[], || {
+            tracing::info_span!("request", request_id = "r-2").in_scope(|| tracing::error!("failed"));
+        });
+        assert!(lines.ends_with("msg=failed request_id=r-2\n"), "{lines}");
+    }
+
+    #[test]
+    fn the_format_is_text_json_or_refused_in_dexs_words() {
+        assert_eq!("".parse(), Ok(LogFormat::Text));
+        assert_eq!("json".parse(), Ok(LogFormat::Json));
+        let refused = "xml".parse::<LogFormat>().unwrap_err();
+        assert_eq!(refused.to_string(), "log format is not one of the supported values (json, text): xml");
+    }
+}
