@@ -23,10 +23,9 @@ pub(crate) fn decode_part(text: &str, part: TokenPart, out: &mut Vec<u8>) -> Res
     URL_SAFE_NO_PAD.decode_vec(text, out).map_err(|_| JoseError::TokenBase64Url(part))
 }
 
-/// Decodes a member of a JWK. Trailing `=` are tolerated: RFC 7518 forbids them, yet Go accepts them and some issuers
-/// publish them; a public key gains no second meaning by it.
+/// Decodes a member of a JWK (as go-jose v2, padding is refused).
 pub(crate) fn decode_key_member(text: &str, member: &'static str) -> Result<Vec<u8>, JoseError> {
-    base64url_decode(text.trim_end_matches('=')).map_err(|_| JoseError::KeyMember(member))
+    base64url_decode(text).map_err(|_| JoseError::KeyMember(member))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use serde_json::{json, value::RawValue};
 
 use crate::{
     JoseError, Limits, PublicJwk,
+    base64url::base64url_decode,
     jwk::{KeyHints, parse_raw},
     raw_jwk::{BorrowedStr, RawJwk},
 };
@@ -20,8 +21,9 @@ pub enum UnknownKeys {
     /// that are not understood").
     Skip,
     /// The whole set is refused, and a missing `keys` is an empty set.
-    /// Compat: go-jose v2 as vendored by kube-apiserver 1.37: unknown type or curve, missing or malformed members.
-    /// Symmetric keys, and RSA keys that are only outside our limits, are left out as there.
+    /// Compat: go-jose v2 as kube-apiserver 1.37 uses it: unknown type or curve, missing or malformed members. Symmetric
+    /// keys, and RSA or Ed25519 keys that merely cannot verify anything, are left out. Not mirrored: a certificate chain
+    /// (`x5c`) that does not parse or does not fit, and a private half that is inconsistent, refuse the set there.
     RejectSet,
 }
 
@@ -103,21 +105,29 @@ struct Unusable {
 }
 
 fn read_key(raw: &RawValue, limits: &Limits) -> Result<PublicJwk, Unusable> {
-    let raw = parse_raw(raw.get().as_bytes()).map_err(|reason| Unusable { reason, go_jose_refuses: true })?;
+    let refused = |reason| Unusable { reason, go_jose_refuses: true };
+    let raw = parse_raw(raw.get().as_bytes()).map_err(refused)?;
+    let kty = raw.kty.as_ref().map_or("", BorrowedStr::as_str);
+    // Where a private key is published, Go reads it whole; we take its public half and only ask for what Go asks for.
+    if kty == "RSA" && raw.d.is_some() && (raw.p.is_none() || raw.q.is_none()) {
+        return Err(refused(JoseError::MissingKeyMember("p")));
+    }
     PublicJwk::from_raw(&raw, limits).map_err(|reason| {
-        let go_jose_refuses = match &reason {
-            JoseError::UnknownKeyType(kind) if kind == "oct" => raw.k.is_none(),
-            JoseError::RsaModulusSize { .. } | JoseError::KidTooLong { .. } => false,
-            JoseError::InvalidKey => !is_rsa(&raw),
+        let go_jose_refuses = match (&reason, kty) {
+            (JoseError::UnknownKeyType(_), "oct") => raw.k.is_none(),
+            // Go makes an RSA key of any two numbers and an Ed25519 key of any bytes, and lets the verification fail.
+            (JoseError::InvalidKey | JoseError::KeyMember("n" | "e"), "RSA") | (JoseError::KeyMember("x"), "OKP") => {
+                is_invalid_base64url(&raw)
+            }
+            (JoseError::RsaModulusSize { .. } | JoseError::KidTooLong { .. }, _) => false,
             _ => true,
         };
         Unusable { reason, go_jose_refuses }
     })
 }
 
-/// Go builds an RSA key from any two numbers and lets the verification fail.
-fn is_rsa(raw: &RawJwk<'_>) -> bool {
-    raw.kty.as_ref().is_some_and(|kty| kty.as_str() == "RSA")
+fn is_invalid_base64url(raw: &RawJwk<'_>) -> bool {
+    [&raw.n, &raw.e, &raw.x].into_iter().flatten().any(|member| base64url_decode(member.as_str()).is_err())
 }
 
 /// Collects the elements of `keys` unparsed, and stops at the first one over the limit.
