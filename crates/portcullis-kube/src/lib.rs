@@ -11,7 +11,7 @@ pub mod discovery;
 pub mod exec_credential;
 pub mod field;
 pub mod go;
-
+pub mod kubeconfig;
 pub mod meta;
 pub mod names;
 pub mod rbac;
@@ -25,7 +25,7 @@ pub mod yaml;
 mod wire;
 
 pub use exec_credential::ExecCredential;
-
+pub use kubeconfig::Kubeconfig;
 pub use meta::ObjectMeta;
 pub use secret::SecretText;
 pub use status::Status;
