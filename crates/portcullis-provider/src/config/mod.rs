@@ -1,0 +1,39 @@
+//! The provider's configuration: Dex's file, unmodified (dex.md section 1).
+//!
+//! The flow: [`Document::parse`] (YAML with lines, limits) → [`RawConfig::read`] (types, unknown keys) →
+//! [`RawConfig::validate`] (everything else) → [`Config`]. Between the second and the third step a program may change
+//! what was written, as `portcullis up` does.
+//!
+//! No message ever contains a value that can be a secret.
+
+mod clients;
+mod document;
+mod duration;
+mod expand;
+mod oauth2;
+mod problem;
+mod raw;
+mod reader;
+mod scalar;
+mod settings;
+mod users;
+mod validate;
+mod web;
+
+pub use document::{Document, MAX_DEPTH, MAX_FILE_BYTES, MAX_NODES, Section};
+pub use duration::{DurationError, parse_duration};
+pub use problem::{ConfigErrors, Place, Problem, ProblemKind, Warning};
+pub use raw::{
+    RawClient, RawConfig, RawConnector, RawExpiry, RawFrontend, RawGrpc, RawLogger, RawOAuth2, RawOwn, RawPassword, RawSigner, RawStorage,
+    RawTelemetry, RawWeb,
+};
+pub use reader::Field;
+pub use settings::{
+    Attempts, Client, ClientRemoteIp, Config, Expiry, Frontend, Grant, Https, Issuer, LocalUser, Logger, OAuth2, RefreshPolicy, Signer, Storage,
+    Theme, TlsVersion, Web,
+};
+pub use users::{GUIDE_BAD_HASH, GUIDE_GOOD_HASH};
+pub use validate::Env;
+
+#[cfg(test)]
+mod tests;
