@@ -1,0 +1,327 @@
+//! The store kernel: the seven operations that a backend implements, once.
+//!
+//! A record is `(kind, id, version, up to two hashed index keys, expiry, data)`. Ids are compared as bytes. Everything
+//! that decides something goes through [`Kernel::insert`] (fails when the id exists) and [`Kernel::update`] (fails when
+//! the version moved on), each of which is atomic for its one record; there is no transaction over two records.
+//!
+//! A kernel never looks into the data, never hides a record because its expiry has passed (the facades do), and never
+//! hands out the same version twice for one id, also not after the record was deleted and inserted again.
+
+use std::{fmt, future::Future, pin::Pin};
+
+use aws_lc_rs::digest;
+use portcullis_runtime::Timestamp;
+
+use crate::error::KernelError;
+
+/// Longest id, in bytes of UTF-8.
+pub const MAX_ID_BYTES: usize = 1024;
+/// Most data that a record may hold, in bytes.
+pub const MAX_DATA_BYTES: usize = 256 * 1024;
+/// Most records on one page.
+pub const MAX_PAGE_RECORDS: usize = 1000;
+/// A page ends with the record that brings its data to this many bytes.
+pub const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Most records that one call of [`Kernel::expire`] deletes.
+pub const MAX_EXPIRE: usize = 1000;
+
+/// What a kernel's operation returns: a boxed future, so that the trait is object-safe.
+pub type KernelFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, KernelError>> + Send + 'a>>;
+
+/// A store. All methods may be called from many tasks at once, and none blocks the thread that polls it.
+pub trait Kernel: Send + Sync + 'static {
+    /// Reads one record.
+    fn get<'a>(&'a self, kind: Kind, id: &'a str) -> KernelFuture<'a, Option<Record>>;
+
+    /// Writes a record that does not exist yet and returns its version. Fails with [`KernelError::AlreadyExists`].
+    fn insert<'a>(&'a self, kind: Kind, id: &'a str, write: Write) -> KernelFuture<'a, Version>;
+
+    /// Replaces a record that still has `version` and returns its new version. Fails with [`KernelError::Conflict`]
+    /// when it has another one, with [`KernelError::NotFound`] when there is none.
+    fn update<'a>(&'a self, kind: Kind, id: &'a str, version: Version, write: Write) -> KernelFuture<'a, Version>;
+
+    /// Deletes a record that still has `version`. Fails as [`Kernel::update`] does.
+    fn delete<'a>(&'a self, kind: Kind, id: &'a str, version: Version) -> KernelFuture<'a, ()>;
+
+    /// Records of a kind in byte order of their ids.
+    fn list<'a>(&'a self, kind: Kind, page: Page) -> KernelFuture<'a, Listing>;
+
+    /// Records of a kind whose index key in `slot` equals `key`, in byte order of their ids.
+    fn by_index<'a>(&'a self, kind: Kind, slot: Slot, key: IndexKey, page: Page) -> KernelFuture<'a, Listing>;
+
+    /// Deletes up to `limit` (at most [`MAX_EXPIRE`]) records of any kind whose expiry is at or before `now`, the
+    /// earliest first, and returns how many. Fewer than asked for means that none is left.
+    fn expire<'a>(&'a self, now: Timestamp, limit: usize) -> KernelFuture<'a, usize>;
+}
+
+/// The kinds of record. Codes and names are on disk: they are never changed or used again for something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A sign-in that has succeeded, by flow id.
+    Login,
+    /// An authorization code, by hash.
+    Code,
+    /// A refresh token family, live or as a tombstone.
+    Family,
+    /// The families of one user at one client.
+    FamilyList,
+    /// The provider's signing keys; one record.
+    SigningKeys,
+    /// The keys that seal cookies; one record.
+    SealingKeys,
+    /// An OAuth client.
+    Client,
+    /// A local user.
+    Password,
+    /// Failed sign-ins of an account.
+    Failures,
+    /// An authorization request too large for a cookie, by slot.
+    Request,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 10] = [
+        Self::Login,
+        Self::Code,
+        Self::Family,
+        Self::FamilyList,
+        Self::SigningKeys,
+        Self::SealingKeys,
+        Self::Client,
+        Self::Password,
+        Self::Failures,
+        Self::Request,
+    ];
+
+    /// The number that stands for the kind in SQL backends.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Login => 1,
+            Self::Code => 2,
+            Self::Family => 3,
+            Self::FamilyList => 4,
+            Self::SigningKeys => 5,
+            Self::SealingKeys => 6,
+            Self::Client => 7,
+            Self::Password => 8,
+            Self::Failures => 9,
+            Self::Request => 10,
+        }
+    }
+
+    /// The name that stands for the kind in messages and in backends that have names.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Code => "code",
+            Self::Family => "family",
+            Self::FamilyList => "family-list",
+            Self::SigningKeys => "signing-keys",
+            Self::SealingKeys => "sealing-keys",
+            Self::Client => "client",
+            Self::Password => "password",
+            Self::Failures => "failures",
+            Self::Request => "request",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The version of a record: opaque, and never given twice to one id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Version(u64);
+
+impl Version {
+    /// For backends: the version that a number of theirs stands for.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// For backends: the number.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
+/// An index key: the SHA-256 of what is looked up, so that a backend learns neither length nor content.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IndexKey([u8; 32]);
+
+impl IndexKey {
+    /// The key for a tuple of strings; the tuple `("a", "bc")` has another key than `("ab", "c")`.
+    #[must_use]
+    pub fn of(parts: &[&str]) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        for part in parts {
+            context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            context.update(part.as_bytes());
+        }
+        let mut bytes = [0; 32];
+        bytes.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
+        Self(bytes)
+    }
+
+    /// For backends: the bytes to store and compare.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// For backends: a key as it was stored; `None` unless it has 32 bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+}
+
+impl fmt::Debug for IndexKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IndexKey(")?;
+        self.0.iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        f.write_str("…)")
+    }
+}
+
+/// Which of a record's two index keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Slot {
+    /// The first.
+    First,
+    /// The second.
+    Second,
+}
+
+/// What is written: all of a record but its name and version.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Write {
+    /// The index keys.
+    pub index: [Option<IndexKey>; 2],
+    /// From when on [`Kernel::expire`] may delete the record; never when absent.
+    pub expires_at: Option<Timestamp>,
+    /// The content, at most [`MAX_DATA_BYTES`].
+    pub data: Vec<u8>,
+}
+
+impl fmt::Debug for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Write")
+            .field("index", &self.index)
+            .field("expires_at", &self.expires_at)
+            .field("data", &format_args!("{} bytes", self.data.len()))
+            .finish()
+    }
+}
+
+/// A record as it was read.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its id.
+    pub id: String,
+    /// Its version when it was read.
+    pub version: Version,
+    /// Its index keys.
+    pub index: [Option<IndexKey>; 2],
+    /// From when on it may be deleted.
+    pub expires_at: Option<Timestamp>,
+    /// Its content.
+    pub data: Vec<u8>,
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("id", &self.id)
+            .field("version", &self.version)
+            .field("index", &self.index)
+            .field("expires_at", &self.expires_at)
+            .field("data", &format_args!("{} bytes", self.data.len()))
+            .finish()
+    }
+}
+
+/// Which part of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Only ids after this one, in byte order; from the start when absent. It need not exist (any more).
+    pub after: Option<String>,
+    /// At most this many records, at least 1 and at most [`MAX_PAGE_RECORDS`]; other numbers are brought into range.
+    pub limit: usize,
+}
+
+impl Page {
+    /// The first page of the given size.
+    #[must_use]
+    pub const fn first(limit: usize) -> Self {
+        Self { after: None, limit }
+    }
+
+    /// For backends: the limit, brought into range.
+    #[must_use]
+    pub fn clamped_limit(&self) -> usize {
+        self.limit.clamp(1, MAX_PAGE_RECORDS)
+    }
+}
+
+/// One page of a list. A record that exists throughout a walk over all pages is on exactly one of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The records in byte order of their ids.
+    pub records: Vec<Record>,
+    /// The page after this one; `None` when this was the last.
+    pub next: Option<Page>,
+}
+
+impl Listing {
+    /// For backends: makes a page from an ordered source of records, ending it at the limits.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub fn collect<E>(page: &Page, records: impl Iterator<Item = Result<Record, E>>) -> Result<Self, E> {
+        let limit = page.clamped_limit();
+        let mut out = Vec::new();
+        let mut bytes = 0_usize;
+        let mut records = records.peekable();
+        while let Some(record) = records.next() {
+            let record = record?;
+            bytes = bytes.saturating_add(record.data.len());
+            let after = record.id.clone();
+            out.push(record);
+            if (out.len() >= limit || bytes >= MAX_PAGE_BYTES) && records.peek().is_some() {
+                return Ok(Self { records: out, next: Some(Page { after: Some(after), limit }) });
+            }
+        }
+        Ok(Self { records: out, next: None })
+    }
+}
+
+/// For backends: refuses an id that is empty or too long.
+///
+/// # Errors
+/// [`KernelError::Id`].
+pub const fn check_id(id: &str) -> Result<(), KernelError> {
+    if id.is_empty() || id.len() > MAX_ID_BYTES {
+        return Err(KernelError::Id { bytes: id.len() });
+    }
+    Ok(())
+}
+
+/// For backends: refuses a write whose id or data is out of bounds.
+///
+/// # Errors
+/// [`KernelError::Id`], [`KernelError::Data`].
+pub const fn check_write(id: &str, write: &Write) -> Result<(), KernelError> {
+    if write.data.len() > MAX_DATA_BYTES {
+        return Err(KernelError::Data { bytes: write.data.len() });
+    }
+    check_id(id)
+}

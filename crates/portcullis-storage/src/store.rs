@@ -1,0 +1,208 @@
+//! The store: a kernel with clock and randomness, and the facades over it.
+
+use std::{sync::Arc, time::Duration};
+
+use portcullis_runtime::{Clock, Rng, Timestamp};
+
+use crate::{
+    clients::{Client, Clients, StaticClients},
+    codes::Codes,
+    error::StoreError,
+    failures::{FailureCounters, FailureTable},
+    families::Families,
+    kernel::Kernel,
+    logins::Logins,
+    passwords::{Password, Passwords, StaticPasswords},
+    requests::Requests,
+    seal::{Blob, KeyEncryption, Place, SecretBytes},
+    sealing_keys::SealingKeys,
+    signing_keys::SigningKeys,
+};
+
+/// How far the clocks of two replicas may differ: a record is collected only when it has been over for this long.
+const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+/// Most records that one call of the kernel's `expire` deletes, so that no call holds a lock for long.
+const COLLECT_BATCH: usize = 250;
+
+/// A store. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    kernel: Arc<dyn Kernel>,
+    clock: Clock,
+    rng: Rng,
+    key_encryption: Option<KeyEncryption>,
+    static_clients: StaticClients,
+    static_passwords: StaticPasswords,
+    failures: FailureTable,
+}
+
+/// What a store needs beside kernel, clock and randomness.
+#[derive(Default)]
+pub struct StoreOptions {
+    /// Seals secrets at rest when given.
+    pub key_encryption: Option<KeyEncryption>,
+    /// Clients from the configuration file. They shadow stored ones and cannot be changed.
+    pub static_clients: Vec<Client>,
+    /// Local users from the configuration file. They shadow stored ones and cannot be changed.
+    pub static_passwords: Vec<Password>,
+}
+
+/// What a collection did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// How many records were deleted.
+    pub records: usize,
+    /// Whether more are over than this call was allowed to delete.
+    pub more: bool,
+}
+
+impl Store {
+    /// A store without static objects and key-encryption key.
+    #[must_use]
+    pub fn new(kernel: Arc<dyn Kernel>, clock: Clock, rng: Rng) -> Self {
+        Self::with_options(kernel, clock, rng, StoreOptions::default())
+    }
+
+    /// A store with static objects or a key-encryption key.
+    #[must_use]
+    pub fn with_options(kernel: Arc<dyn Kernel>, clock: Clock, rng: Rng, options: StoreOptions) -> Self {
+        let StoreOptions { key_encryption, static_clients, static_passwords } = options;
+        Self(Arc::new(Inner {
+            kernel,
+            clock,
+            rng,
+            key_encryption,
+            static_clients: StaticClients::new(static_clients),
+            static_passwords: StaticPasswords::new(static_passwords),
+            failures: FailureTable::default(),
+        }))
+    }
+
+    /// Sign-ins that have succeeded and are on their way to a code.
+    #[must_use]
+    pub const fn logins(&self) -> Logins<'_> {
+        Logins::new(self)
+    }
+
+    /// Authorization codes.
+    #[must_use]
+    pub const fn codes(&self) -> Codes<'_> {
+        Codes::new(self)
+    }
+
+    /// Refresh token families.
+    #[must_use]
+    pub const fn families(&self) -> Families<'_> {
+        Families::new(self)
+    }
+
+    /// The provider's signing keys.
+    #[must_use]
+    pub const fn signing_keys(&self) -> SigningKeys<'_> {
+        SigningKeys::new(self)
+    }
+
+    /// The keys that seal cookies.
+    #[must_use]
+    pub const fn sealing_keys(&self) -> SealingKeys<'_> {
+        SealingKeys::new(self)
+    }
+
+    /// OAuth clients.
+    #[must_use]
+    pub const fn clients(&self) -> Clients<'_> {
+        Clients::new(self)
+    }
+
+    /// Local users.
+    #[must_use]
+    pub const fn passwords(&self) -> Passwords<'_> {
+        Passwords::new(self)
+    }
+
+    /// Failed sign-ins of existing accounts.
+    #[must_use]
+    pub const fn failures(&self) -> FailureCounters<'_> {
+        FailureCounters::new(self)
+    }
+
+    /// Authorization requests that are too large for a cookie.
+    #[must_use]
+    pub const fn requests(&self) -> Requests<'_> {
+        Requests::new(self)
+    }
+
+    /// Deletes up to about `limit` records that have been over for longer than replicas' clocks may differ.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub async fn collect(&self, limit: usize) -> Result<Collected, StoreError> {
+        let over = self.now() - CLOCK_SKEW;
+        let mut records = 0;
+        while records < limit {
+            let batch = COLLECT_BATCH.min(limit - records);
+            let deleted = self.kernel().expire(over, batch).await?;
+            records += deleted;
+            if deleted < batch {
+                return Ok(Collected { records, more: false });
+            }
+        }
+        Ok(Collected { records, more: true })
+    }
+
+    /// The kernel below, for tools such as backup and copy.
+    #[must_use]
+    pub fn kernel(&self) -> &dyn Kernel {
+        &*self.0.kernel
+    }
+
+    /// Whether secrets are sealed at rest.
+    #[must_use]
+    pub fn seals_secrets(&self) -> bool {
+        self.0.key_encryption.is_some()
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    pub(crate) fn rng(&self) -> &Rng {
+        &self.0.rng
+    }
+
+    pub(crate) fn static_clients(&self) -> &StaticClients {
+        &self.0.static_clients
+    }
+
+    pub(crate) fn static_passwords(&self) -> &StaticPasswords {
+        &self.0.static_passwords
+    }
+
+    pub(crate) fn failure_table(&self) -> &FailureTable {
+        &self.0.failures
+    }
+
+    pub(crate) fn seal(&self, place: Place<'_>, secret: &[u8]) -> Result<Blob, StoreError> {
+        Blob::seal(self.0.key_encryption.as_ref(), self.rng(), place, secret)
+    }
+
+    pub(crate) fn unseal(&self, place: Place<'_>, blob: &Blob) -> Result<SecretBytes, StoreError> {
+        blob.open(self.0.key_encryption.as_ref(), place)
+    }
+
+    /// Seals again what was written before the current key-encryption key was given.
+    pub(crate) fn reseal(&self, place: Place<'_>, blob: Blob) -> Result<Blob, StoreError> {
+        if blob.is_current(self.0.key_encryption.as_ref()) {
+            return Ok(blob);
+        }
+        self.seal(place, self.unseal(place, &blob)?.expose())
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("seals_secrets", &self.seals_secrets()).finish_non_exhaustive()
+    }
+}
