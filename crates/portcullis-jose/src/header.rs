@@ -7,17 +7,14 @@
 use std::{borrow::Cow, fmt};
 
 use serde::de::{Deserializer as _, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
-use crate::{
-    Limits,
-    error::JoseError,
-    raw_jwk::{BorrowedStr, RawJwk},
-};
+use crate::{Limits, error::JoseError, jwk::parse_raw, raw_jwk::BorrowedStr};
 
 /// What the header says.
 #[derive(Debug)]
 pub(crate) struct Header {
-    pub(crate) alg: Box<str>,
+    pub(crate) alg: Cow<'static, str>,
     pub(crate) kid: Option<Box<str>>,
     pub(crate) typ: Option<Box<str>>,
     /// `crit` is present, whatever its value.
@@ -50,12 +47,21 @@ impl HeaderVisitor<'_> {
         E::custom("refused")
     }
 
-    /// A string or null; null counts as absent, as in Go.
-    fn text<'de, A: MapAccess<'de>>(&mut self, map: &mut A, name: &'static str) -> Result<Option<Box<str>>, A::Error> {
-        match map.next_value::<Option<BorrowedStr<'de>>>() {
-            Ok(text) => Ok(text.map(|BorrowedStr(text)| text.into())),
-            Err(_) => Err(self.refuse(JoseError::HeaderMember(name))),
+    /// Reads a string or null; null counts as absent, as in Go.
+    fn member<'de, A: MapAccess<'de>>(
+        &mut self,
+        member: &mut Member<'de>,
+        map: &mut A,
+        name: &'static str,
+    ) -> Result<(), A::Error> {
+        if member.seen {
+            return Err(self.refuse(JoseError::HeaderDuplicate));
         }
+        match map.next_value() {
+            Ok(value) => *member = Member { seen: true, value },
+            Err(_) => return Err(self.refuse(JoseError::HeaderMember(name))),
+        }
+        Ok(())
     }
 }
 
@@ -67,38 +73,54 @@ impl<'de> Visitor<'de> for HeaderVisitor<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Header, A::Error> {
-        let mut names: Vec<Cow<'de, str>> = Vec::with_capacity(4);
-        let (mut alg, mut kid, mut typ, mut critical) = (None, None, None, false);
-        while let Some(BorrowedStr(name)) = map.next_key()? {
-            if names.len() >= self.limits.header_members {
+        let (mut alg, mut kid, mut typ) = (Member::default(), Member::default(), Member::default());
+        let mut critical = false;
+        // The names of all other members; an ordinary token has none.
+        let mut others: Vec<Cow<'de, str>> = Vec::new();
+        for count in 0.. {
+            let Some(BorrowedStr(name)) = map.next_key()? else { break };
+            if count >= self.limits.header_members {
                 return Err(A::Error::custom("too many members"));
             }
-            if names.contains(&name) {
-                return Err(self.refuse(JoseError::HeaderDuplicate));
-            }
             match name.as_ref() {
-                "alg" => alg = self.text(&mut map, "alg")?,
-                "kid" => kid = self.text(&mut map, "kid")?,
-                "typ" => typ = self.text(&mut map, "typ")?,
-                // A public key in the header is legal and ignored; any other is what go-jose calls malformed.
-                "jwk" if !map.next_value::<RawJwk<'de>>().is_ok_and(|jwk| jwk.is_public()) => {
-                    return Err(self.refuse(JoseError::HeaderKey));
+                "alg" => self.member(&mut alg, &mut map, "alg")?,
+                "kid" => self.member(&mut kid, &mut map, "kid")?,
+                "typ" => self.member(&mut typ, &mut map, "typ")?,
+                _ => {
+                    if others.contains(&name) {
+                        return Err(self.refuse(JoseError::HeaderDuplicate));
+                    }
+                    critical |= name == "crit";
+                    // A public key in the header is legal and ignored; any other is what go-jose calls malformed.
+                    if name != "jwk" {
+                        map.next_value::<IgnoredAny>()?;
+                    } else if !parse_raw(map.next_value::<&'de RawValue>()?.get().as_bytes())
+                        .is_ok_and(|jwk| jwk.is_public())
+                    {
+                        return Err(self.refuse(JoseError::HeaderKey));
+                    }
+                    others.push(name);
                 }
-                "jwk" => {}
-                "crit" => {
-                    critical = true;
-                    map.next_value::<IgnoredAny>()?;
-                }
-                _ => drop(map.next_value::<IgnoredAny>()?),
             }
-            names.push(name);
         }
-        let Some(alg) = alg else { return Err(self.refuse(JoseError::HeaderMember("alg"))) };
-        if kid.as_ref().is_some_and(|kid| kid.len() > self.limits.kid_bytes) {
+        let Some(BorrowedStr(alg)) = alg.value else { return Err(self.refuse(JoseError::HeaderMember("alg"))) };
+        if kid.value.as_ref().is_some_and(|kid| kid.as_str().len() > self.limits.kid_bytes) {
             return Err(self.refuse(JoseError::KidTooLong { limit: self.limits.kid_bytes }));
         }
-        Ok(Header { alg, kid, typ, critical })
+        Ok(Header {
+            alg: Algorithm::from_name(&alg).map_or_else(|| alg.into_owned().into(), |known| known.name().into()),
+            kid: kid.value.map(|BorrowedStr(kid)| kid.into()),
+            typ: typ.value.map(|BorrowedStr(typ)| typ.into()),
+            critical,
+        })
     }
+}
+
+/// A text member: whether it was there, and its value.
+#[derive(Default)]
+struct Member<'de> {
+    seen: bool,
+    value: Option<BorrowedStr<'de>>,
 }
 
 #[cfg(test)]
@@ -142,6 +164,8 @@ mod tests {
             (r#"{"alg":"RS256","jwk":"x"}"#, JoseError::HeaderKey),
             (r#"{"alg":"RS256","jwk":{"kty":"OKP","crv":"Ed25519","x":"AA","d":"AA"}}"#, JoseError::HeaderKey),
             (r#"{"alg":"RS256","jwk":{"kty":"oct","k":"AA"}}"#, JoseError::HeaderKey),
+            (r#"{"alg":"RS256","jwk":[]}"#, JoseError::HeaderKey),
+            (r#"{"alg":"RS256","jwk":null}"#, JoseError::HeaderKey),
             (&many, JoseError::HeaderJson),
         ];
         for (json, expected) in cases {

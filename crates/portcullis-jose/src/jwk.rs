@@ -168,6 +168,10 @@ impl PartialEq for PublicJwk {
 }
 
 pub(crate) fn parse_raw(json: &[u8]) -> Result<RawJwk<'_>, JoseError> {
+    // Serde would also read the members from a list, in the order of our struct.
+    if json.trim_ascii_start().first() != Some(&b'{') {
+        return Err(JoseError::KeyJson);
+    }
     serde_json::from_slice(json).map_err(|_| JoseError::KeyJson)
 }
 

@@ -11,11 +11,14 @@ use aws_lc_rs::{
     rsa::KeySize,
     signature::{EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair},
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use zeroize::Zeroizing;
 
 use crate::{
-    Algorithm, Curve, JoseError, Limits, PublicJwk, base64url_encode,
+    Algorithm, Curve, JoseError, Limits, PublicJwk,
     jwk::{member, parse_raw},
     material::Material,
     raw_jwk::{BorrowedStr, RawJwk},
@@ -227,12 +230,13 @@ pub fn sign_compact(
     }
     let header = serde_json::to_vec(&Header { alg: algorithm.name(), kid: key.kid(), typ });
     let header = header.map_err(|_| JoseError::Crypto)?;
-    let mut token = base64url_encode(&header);
+    let mut token = String::with_capacity((header.len() + payload.len()) * 4 / 3 + 700);
+    URL_SAFE_NO_PAD.encode_string(header, &mut token);
     token.push('.');
-    token.push_str(&base64url_encode(payload));
+    URL_SAFE_NO_PAD.encode_string(payload, &mut token);
     let signature = key.sign(algorithm, token.as_bytes())?;
     token.push('.');
-    token.push_str(&base64url_encode(&signature));
+    URL_SAFE_NO_PAD.encode_string(signature, &mut token);
     Ok(token)
 }
 

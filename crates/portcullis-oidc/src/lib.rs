@@ -10,6 +10,7 @@
 
 pub mod client;
 mod discovery_document;
+mod json;
 mod quote;
 pub mod vocabulary;
 

@@ -85,6 +85,8 @@ fn malformed_keys_are_refused_with_the_reason() {
     }
     assert_eq!(parse(&with(&RSA, "kid", "k".repeat(512))), Ok(()));
     assert_eq!(parse(&with(&RSA, "n", modulus(1024, 0x80, 1))), Ok(()));
+    let listed = br#"["OKP",null,null,null,"Ed25519","11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",null,null,null,null,null,null,null,null,null,null,null]"#;
+    assert_eq!(PublicJwk::parse(listed, &Limits::default()).err(), Some(JoseError::KeyJson));
     let twice = br#"{"kty":"OKP","crv":"Ed25519","x":"AA","x":"AA"}"#;
     assert_eq!(PublicJwk::parse(twice, &Limits::default()).err(), Some(JoseError::KeyJson));
 }

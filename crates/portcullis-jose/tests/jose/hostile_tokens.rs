@@ -89,7 +89,6 @@ fn any_changed_byte_of_header_payload_or_signature_is_noticed() {
         let mut changed = good.clone().into_bytes();
         changed[position] = match changed[position] {
             b'A' => b'B',
-            b'.' => b'A',
             _ => b'A',
         };
         assert!(verify(std::str::from_utf8(&changed).unwrap(), &set).is_err(), "byte {position}");

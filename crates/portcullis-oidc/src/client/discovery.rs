@@ -6,7 +6,7 @@
 use portcullis_runtime::http_client::{HttpClient, HttpClientError};
 
 use crate::{
-    DiscoveryDocument,
+    DiscoveryDocument, json,
     quote::{bounded, go_quote},
 };
 
@@ -66,7 +66,7 @@ pub async fn discover(
     if response.status != 200 {
         return Err(DiscoveryError::Status { status: response.status, body: body_start(&response.body) });
     }
-    let document: DiscoveryDocument = serde_json::from_slice(&response.body).map_err(|error| DiscoveryError::Json {
+    let document: DiscoveryDocument = json::object(&response.body).map_err(|error| DiscoveryError::Json {
         content_type: bounded(response.header("content-type").unwrap_or_default(), 64),
         reason: bounded(&error.to_string(), 256),
     })?;

@@ -16,7 +16,7 @@ use super::{
     claims::{Claims, NumericDate},
 };
 use crate::{
-    DiscoveryDocument,
+    DiscoveryDocument, json,
     quote::{bounded, go_quote, go_quote_list},
 };
 
@@ -159,7 +159,7 @@ impl IdTokenVerifier {
         checks: Checks<'_>,
     ) -> Result<VerifiedIdToken, IdTokenError> {
         let jws = CompactJws::parse(token, &self.limits).map_err(IdTokenError::Malformed)?;
-        let claims: Claims = serde_json::from_slice(jws.unverified_payload())
+        let claims: Claims = json::object(jws.unverified_payload())
             .map_err(|error| IdTokenError::Claims(bounded(&error.to_string(), 256)))?;
         let expiry = self.check_claims(&claims)?;
         match jws.algorithm() {

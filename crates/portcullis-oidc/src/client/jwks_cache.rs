@@ -6,7 +6,7 @@
 //! Two policies, because kube-apiserver's own is lenient where safety asks for more: see [`JwksPolicy`].
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -23,6 +23,8 @@ use super::{
 
 /// How long before the end of freshness an unknown key may trigger a fetch (go-oidc `keysExpiryDelta`).
 const EXPIRY_DELTA: Duration = Duration::from_secs(30);
+/// How long a token waits for fresher keys while there are stale ones that may still be used.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// When keys are fetched again, and how long they are trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +32,10 @@ pub enum JwksPolicy {
     /// Exactly kube-apiserver (go-oidc 2.5): a key at hand that verifies is trusted however old it is; a token that no
     /// key verifies makes a fetch when less than 30 s of freshness are left, however often that happens.
     Faithful,
-    /// Every fetch, also a failed one, is at least `min_interval` after the one before. Stale keys are refreshed before
-    /// they are trusted; while the issuer cannot be reached they stay in use until `max_stale` after their fetch, or the
-    /// end of their freshness if that is later. A token that no key verifies makes a fetch even when the keys are fresh.
+    /// Every fetch, also a failed one, starts at least `min_interval` after the one before. Stale keys are refreshed
+    /// before they are trusted; while the issuer fails, or takes longer than 5 seconds, they stay in use until `max_stale`
+    /// after their fetch, or the end of their freshness if that is later. A token that no key verifies makes a fetch even
+    /// when the keys are fresh. Requests carry `Cache-Control: no-cache`, so that no cache between hides a rotation.
     Limited {
         /// Shortest time between two fetches.
         min_interval: Duration,
@@ -148,55 +151,63 @@ impl JwksCache {
     }
 
     async fn verify_faithful(&self, mut jws: CompactJws<'_>) -> Result<VerifiedPayload, KeySourceError> {
-        let mut fresh_until = None;
         if let Some(snapshot) = self.shared.keys.load_full() {
             match jws.try_verify(&snapshot.keys) {
                 Ok(payload) => return Ok(payload),
-                Err(rejected) => {
-                    let fresh = self.shared.clock.now() + EXPIRY_DELTA <= snapshot.fresh_until;
-                    if fresh || is_hopeless(&rejected.error) {
-                        return Err(KeySourceError::Signature(rejected.error));
-                    }
-                    fresh_until = Some(snapshot.fresh_until);
-                    jws = rejected.jws;
+                Err(rejected) if self.shared.clock.now() + EXPIRY_DELTA <= snapshot.fresh_until => {
+                    return Err(KeySourceError::Signature(rejected.error));
                 }
+                Err(rejected) => jws = rejected.jws,
             }
         }
-        tracing::debug!(uri = self.uri(), ?fresh_until, "no key at hand verifies the token");
         let snapshot = self.fetch_or_join(None).await.map_err(KeySourceError::Fetch)?;
         jws.verify(&snapshot.keys).map_err(KeySourceError::Signature)
     }
 
     async fn verify_limited(
         &self,
-        mut jws: CompactJws<'_>,
+        jws: CompactJws<'_>,
         min_interval: Duration,
         max_stale: Duration,
     ) -> Result<VerifiedPayload, KeySourceError> {
         let now = self.shared.clock.now();
-        let mut snapshot = self.shared.keys.load_full();
-        let mut fetched = false;
-        if snapshot.as_ref().is_none_or(|snapshot| now >= snapshot.fresh_until) {
-            match self.fetch_or_join(Some(min_interval)).await {
-                Ok(newer) => (snapshot, fetched) = (Some(newer), true),
-                Err(error) => {
-                    let usable = |old: &Arc<Snapshot>| now < (old.fetched_at + max_stale).max(old.fresh_until);
-                    snapshot = Some(snapshot.filter(usable).ok_or(KeySourceError::Fetch(error))?);
-                }
+        let old = self.shared.keys.load_full();
+        let stale = old.as_ref().is_none_or(|snapshot| now >= snapshot.fresh_until);
+        let snapshot = match old {
+            Some(snapshot) if !stale => snapshot,
+            Some(old) if now < (old.fetched_at + max_stale).max(old.fresh_until) => {
+                self.fresher_than(old, min_interval).await
             }
-        }
-        let Some(snapshot) = snapshot else { return Err(KeySourceError::Fetch(JwksFetchError::Interrupted)) };
-        match jws.try_verify(&snapshot.keys) {
+            _ => self.fetch_or_join(Some(min_interval)).await.map_err(KeySourceError::Fetch)?,
+        };
+        let rejected = match jws.try_verify(&snapshot.keys) {
             Ok(payload) => return Ok(payload),
-            Err(rejected) if fetched || is_hopeless(&rejected.error) => {
-                return Err(KeySourceError::Signature(rejected.error));
-            }
-            Err(rejected) => jws = rejected.jws,
+            Err(rejected) => rejected,
+        };
+        if !stale
+            && !is_hopeless(&rejected.error)
+            && let Ok(newer) = self.fetch_or_join(Some(min_interval)).await
+            && !Arc::ptr_eq(&newer, &snapshot)
+        {
+            return rejected.jws.verify(&newer.keys).map_err(KeySourceError::Signature);
         }
-        // Too early for another fetch: the keys at hand decide.
-        match self.fetch_or_join(Some(min_interval)).await {
-            Ok(newer) => jws.verify(&newer.keys).map_err(KeySourceError::Signature),
-            Err(_) => jws.verify(&snapshot.keys).map_err(KeySourceError::Signature),
+        Err(KeySourceError::Signature(rejected.error))
+    }
+
+    /// Fetches newer keys, and gives `old` back when that fails or takes too long. The fetch goes on without us; while the
+    /// last one has failed nobody waits at all, so an outage of the issuer does not stall every request.
+    async fn fresher_than(&self, old: Arc<Snapshot>, min_interval: Duration) -> Arc<Snapshot> {
+        let patience = {
+            let state = self.shared.flight();
+            let waited = match (&state.current, state.last_start) {
+                (Some(_), Some(start)) => self.shared.clock.now().saturating_since(start),
+                _ => Duration::ZERO,
+            };
+            if state.last_error.is_some() { Duration::ZERO } else { PATIENCE.saturating_sub(waited) }
+        };
+        match tokio::time::timeout(patience, self.fetch_or_join(Some(min_interval))).await {
+            Ok(Ok(newer)) => newer,
+            Ok(Err(_)) | Err(_) => old,
         }
     }
 
@@ -204,7 +215,7 @@ impl JwksCache {
     /// is not made: its outcome is that of the last one.
     async fn fetch_or_join(&self, min_interval: Option<Duration>) -> Outcome {
         let mut flight = {
-            let mut state = self.shared.flight.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.shared.flight();
             match &state.current {
                 Some(flight) => flight.clone(),
                 None => {
@@ -231,7 +242,7 @@ impl JwksCache {
             Ok(outcome) => outcome.clone().unwrap_or(Err(JwksFetchError::Interrupted)),
             Err(_) => {
                 // The task ended without an outcome (it panicked, or its runtime is gone): the next caller starts anew.
-                self.shared.flight.lock().unwrap_or_else(PoisonError::into_inner).current = None;
+                self.shared.flight().current = None;
                 Err(JwksFetchError::Interrupted)
             }
         }
@@ -239,6 +250,10 @@ impl JwksCache {
 }
 
 impl Shared {
+    fn flight(&self) -> MutexGuard<'_, Flight> {
+        self.flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn fly(self: Arc<Self>, sender: watch::Sender<Option<Outcome>>, started: Timestamp) {
         let outcome = fetch(&self.http, &self.uri, &self.options, started).await.map(|fetched| {
             let now = self.clock.now();
@@ -250,7 +265,7 @@ impl Shared {
             tracing::warn!(uri = self.uri, error = %error, "cannot fetch the issuer's keys");
         }
         {
-            let mut state = self.flight.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.flight();
             state.last_error = outcome.as_ref().err().cloned();
             state.current = None;
         }

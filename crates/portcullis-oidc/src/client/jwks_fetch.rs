@@ -11,7 +11,7 @@ use portcullis_runtime::{
 use super::{
     cache_control::fresh_for,
     discovery::{body_start, content_type_text, status_text},
-    jwks_cache::JwksOptions,
+    jwks_cache::{JwksOptions, JwksPolicy},
 };
 use crate::quote::bounded;
 
@@ -55,7 +55,11 @@ pub(super) async fn fetch(
     options: &JwksOptions,
     now: Timestamp,
 ) -> Result<Fetched, JwksFetchError> {
-    let response = http.get(uri, &[]).await.map_err(JwksFetchError::Http)?;
+    let headers: &[_] = match options.policy {
+        JwksPolicy::Faithful => &[],
+        JwksPolicy::Limited { .. } => &[("cache-control", "no-cache")],
+    };
+    let response = http.get(uri, headers).await.map_err(JwksFetchError::Http)?;
     if response.status != 200 {
         return Err(JwksFetchError::Status { status: response.status, body: body_start(&response.body) });
     }

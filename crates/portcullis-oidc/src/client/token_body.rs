@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::TokenError;
-use crate::{quote::bounded, vocabulary::TokenResponse};
+use crate::{json, quote::bounded, vocabulary::TokenResponse};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -62,7 +62,7 @@ fn parse(response: &HttpResponse) -> Result<Body, String> {
     let media = response.header("content-type").unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if !["application/x-www-form-urlencoded", "text/plain"].iter().any(|form| media.eq_ignore_ascii_case(form)) {
         // The reader's message could quote the body, which may hold tokens; its category and place cannot.
-        return serde_json::from_slice(&response.body).map_err(|error| {
+        return json::object(&response.body).map_err(|error| {
             format!("{:?} error at line {} column {}", error.classify(), error.line(), error.column())
         });
     }
