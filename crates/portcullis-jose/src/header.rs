@@ -9,7 +9,7 @@ use std::{borrow::Cow, fmt};
 use serde::de::{Deserializer as _, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::{Limits, error::JoseError, jwk::parse_raw, raw_jwk::BorrowedStr};
+use crate::{Algorithm, Limits, error::JoseError, jwk::parse_raw, raw_jwk::BorrowedStr};
 
 /// What the header says.
 #[derive(Debug)]
