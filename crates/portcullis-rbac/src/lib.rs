@@ -1,0 +1,27 @@
+//! Kubernetes' role-based access control: who may do what, and why.
+//!
+//! A request becomes [`Attributes`] ([`RequestInfo`] reads them from method, path and query); a [`Policy`] holds roles and
+//! bindings; [`authorize`] gives the [`Decision`] with upstream's exact reason, and [`forbidden`] the body of the 403.
+//! [`bootstrap`] is what every cluster starts with, [`escalation`] keeps people from granting more than they have.
+//!
+//! Pure functions over values: no I/O, no tokens, no HTTP types, no clock.
+
+pub mod attributes;
+pub mod bootstrap;
+pub mod escalation;
+pub mod field_selector;
+pub mod policy;
+pub mod request_info;
+
+mod aggregate;
+mod authorize;
+mod forbidden;
+mod matching;
+
+pub use aggregate::aggregated_rules;
+pub use attributes::{Attributes, ResourceTarget, Target};
+pub use authorize::{Decision, RulesFor, authorize, authorize_rbac, referenced_rules, rules_for};
+pub use forbidden::{forbidden, forbidden_sentence};
+pub use matching::rule_allows;
+pub use policy::{Policy, PolicySource};
+pub use request_info::{RequestInfo, RequestInfoError};

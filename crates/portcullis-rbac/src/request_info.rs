@@ -1,0 +1,354 @@
+//! From method, path and query to the verb and the resource that are authorized.
+//!
+//! Compat: `pkg/endpoints/request/requestinfo.go` of apiserver v0.37. One reading of a URL for routing, authorization and audit:
+//! a second one, elsewhere, could be made to differ.
+
+use std::borrow::Cow;
+
+use portcullis_kube::UserInfo;
+use portcullis_kube::names;
+
+use crate::attributes::{Attributes, ResourceTarget, Target};
+use crate::field_selector::FieldSelector;
+
+/// What a request is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestInfo {
+    /// Whether it is about a resource; otherwise about a path.
+    pub is_resource_request: bool,
+    /// The path, percent-decoded.
+    pub path: String,
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`, `proxy`; for a path, the method in lower
+    /// case; empty for a method that resources do not have.
+    pub verb: String,
+    /// `api` or `apis`.
+    pub api_prefix: String,
+    /// API group.
+    pub api_group: String,
+    /// API version.
+    pub api_version: String,
+    /// Namespace; for the request of a namespace itself, its name.
+    pub namespace: String,
+    /// Plural name.
+    pub resource: String,
+    /// For example `log`.
+    pub subresource: String,
+    /// Empty: all. Also from `fieldSelector=metadata.name=x` of a list or a watch.
+    pub name: String,
+    /// The path from the resource on.
+    pub parts: Vec<String>,
+    /// Of lists, watches and deletions of collections.
+    pub field_selector: String,
+    /// Of lists, watches and deletions of collections.
+    pub label_selector: String,
+}
+
+/// A URL that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestInfoError {
+    /// `%` without two hexadecimal digits, or bytes that are no UTF-8. Answer 400.
+    #[error("the path of the URL is malformed")]
+    MalformedPath,
+    /// `/api/v1/watch` or `/api/v1/proxy` with nothing behind. Upstream answers 500.
+    #[error("unable to determine kind and namespace from url, {0}")]
+    Incomplete(String),
+}
+
+impl RequestInfo {
+    /// Reads a request. `path` and `query` are as sent, still percent-encoded, without the `?`.
+    ///
+    /// # Errors
+    /// [`RequestInfoError`].
+    pub fn parse(method: &str, path: &str, query: &str) -> Result<Self, RequestInfoError> {
+        let decoded = decode(path, false).ok_or(RequestInfoError::MalformedPath)?.into_owned();
+        let mut info = Self { verb: method.to_lowercase(), ..Self::default() };
+        info.read_resource(method, &decoded, query).map_err(|Incomplete| {
+            let mark = if query.is_empty() { "" } else { "?" };
+            RequestInfoError::Incomplete(format!("{path}{mark}{query}"))
+        })?;
+        info.path = decoded;
+        Ok(info)
+    }
+
+    /// The question for an authorizer.
+    pub fn attributes<'a>(&'a self, user: &'a UserInfo) -> Attributes<'a> {
+        let target = if self.is_resource_request {
+            Target::Resource(ResourceTarget {
+                namespace: &self.namespace,
+                api_group: &self.api_group,
+                api_version: &self.api_version,
+                resource: &self.resource,
+                subresource: &self.subresource,
+                name: &self.name,
+            })
+        } else {
+            Target::Path(&self.path)
+        };
+        Attributes { user, verb: &self.verb, target }
+    }
+
+    fn read_resource(&mut self, method: &str, path: &str, query: &str) -> Result<(), Incomplete> {
+        let trimmed = path.trim_matches('/');
+        let mut parts = trimmed.split('/');
+        let mut left = if trimmed.is_empty() { 0 } else { parts.clone().count() };
+        let mut next = move || {
+            left = left.saturating_sub(1);
+            (left, parts.next().unwrap_or_default())
+        };
+        // `/api/v1/pods` is the shortest path of a resource, `/apis/apps/v1/deployments` with a group.
+        let (after, prefix) = next();
+        if after < 2 || !matches!(prefix, "api" | "apis") {
+            return Ok(());
+        }
+        prefix.clone_into(&mut self.api_prefix);
+        if prefix == "apis" {
+            if after < 3 {
+                return Ok(());
+            }
+            next().1.clone_into(&mut self.api_group);
+        }
+        self.is_resource_request = true;
+        next().1.clone_into(&mut self.api_version);
+
+        let (mut after, mut first) = next();
+        let special = matches!(first, "proxy" | "watch");
+        if special {
+            if after == 0 {
+                return Err(Incomplete);
+            }
+            first.clone_into(&mut self.verb);
+            (after, first) = next();
+        } else {
+            self.verb = resource_verb(method).to_owned();
+        }
+        let mut rest = vec![first.to_owned()];
+        for _ in 0..after {
+            rest.push(next().1.to_owned());
+        }
+        self.place(rest);
+
+        if self.name.is_empty() && self.verb == "get" {
+            self.list_or_watch(query);
+        }
+        if self.name.is_empty() && self.verb == "delete" {
+            "deletecollection".clone_into(&mut self.verb);
+        }
+        if !special && matches!(self.verb.as_str(), "list" | "watch" | "deletecollection") {
+            self.field_selector = first_value(query, "fieldSelector").unwrap_or_default();
+            self.label_selector = first_value(query, "labelSelector").unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Namespace, resource, name and subresource, from what is behind the version.
+    fn place(&mut self, mut rest: Vec<String>) {
+        if rest.first().is_some_and(|first| first == "namespaces")
+            && let Some(namespace) = rest.get(1)
+        {
+            namespace.clone_into(&mut self.namespace);
+            if rest.get(2).is_some_and(|part| part != "status" && part != "finalize") {
+                rest.drain(..2);
+            }
+        }
+        let mut parts = rest.iter();
+        parts.next().cloned().unwrap_or_default().clone_into(&mut self.resource);
+        parts.next().cloned().unwrap_or_default().clone_into(&mut self.name);
+        if self.verb != "proxy" {
+            parts.next().cloned().unwrap_or_default().clone_into(&mut self.subresource);
+        }
+        self.parts = rest;
+    }
+
+    fn list_or_watch(&mut self, query: &str) {
+        let watch = first_value(query, "watch").is_some_and(|v| v != "0" && !v.eq_ignore_ascii_case("false"));
+        self.verb = if watch { "watch" } else { "list" }.to_owned();
+        // When a number among the options is malformed, upstream reads none of them.
+        let numbers = ["limit", "timeoutSeconds"].iter().filter_map(|key| first_value(query, key));
+        if numbers.into_iter().any(|value| value.parse::<i64>().is_err()) {
+            return;
+        }
+        let Some(selector) = first_value(query, "fieldSelector") else { return };
+        if let Ok(selector) = FieldSelector::parse(&selector)
+            && let Some(name) = selector.required_value("metadata.name")
+            && names::path_segment(name).is_empty()
+        {
+            name.clone_into(&mut self.name);
+        }
+    }
+}
+
+/// A special verb with nothing behind.
+struct Incomplete;
+
+fn resource_verb(method: &str) -> &'static str {
+    match method {
+        "POST" => "create",
+        "GET" | "HEAD" => "get",
+        "PUT" => "update",
+        "PATCH" => "patch",
+        "DELETE" => "delete",
+        _ => "",
+    }
+}
+
+/// The first value of a key in a query, as Go's `url.Query` reads it: pairs that are malformed are skipped.
+pub fn first_value(query: &str, wanted: &str) -> Option<String> {
+    query.split('&').filter(|pair| !pair.is_empty() && !pair.contains(';')).find_map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decode(key, true)? == wanted).then(|| decode(value, true).map(Cow::into_owned))?
+    })
+}
+
+/// Percent-decodes; in a query, `+` is a space. `None` for a broken escape or bytes that are no UTF-8.
+fn decode(text: &str, plus_is_space: bool) -> Option<Cow<'_, str>> {
+    if !text.contains('%') && !(plus_is_space && text.contains('+')) {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'%' => {
+                let high = char::from(bytes.next()?).to_digit(16)?;
+                let low = char::from(bytes.next()?).to_digit(16)?;
+                out.push(u8::try_from(high * 16 + low).ok()?);
+            }
+            b'+' if plus_is_space => out.push(b' '),
+            byte => out.push(byte),
+        }
+    }
+    String::from_utf8(out).ok().map(Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Verb, group, version, namespace, resource, subresource, name.
+    type Row = (&'static str, &'static str, &'static str, &'static str, &'static str, &'static str, &'static str);
+
+    #[test]
+    fn resource_requests_are_read_as_upstream_does() {
+        let table: &[(&str, &str, &str, Row)] = &[
+            ("GET", "/api/v1/namespaces", "", ("list", "", "v1", "", "namespaces", "", "")),
+            ("GET", "/api/v1/namespaces/other", "", ("get", "", "v1", "other", "namespaces", "", "other")),
+            ("GET", "/api/v1/namespaces/other/pods", "", ("list", "", "v1", "other", "pods", "", "")),
+            ("GET", "/api/v1/namespaces/other/pods/foo", "", ("get", "", "v1", "other", "pods", "", "foo")),
+            ("HEAD", "/api/v1/namespaces/other/pods/foo", "", ("get", "", "v1", "other", "pods", "", "foo")),
+            ("GET", "/api/v1/pods", "", ("list", "", "v1", "", "pods", "", "")),
+            ("HEAD", "/api/v1/pods", "", ("list", "", "v1", "", "pods", "", "")),
+            ("GET", "/api/v1/pods", "watch=true", ("watch", "", "v1", "", "pods", "", "")),
+            ("GET", "/api/v1/pods", "watch=1", ("watch", "", "v1", "", "pods", "", "")),
+            ("GET", "/api/v1/pods", "watch", ("watch", "", "v1", "", "pods", "", "")),
+            ("GET", "/api/v1/pods", "watch=False&watch=true", ("list", "", "v1", "", "pods", "", "")),
+            ("GET", "/api/v1/pods", "watch=0", ("list", "", "v1", "", "pods", "", "")),
+            ("GET", "/api/v1/pods/foo", "watch=true", ("get", "", "v1", "", "pods", "", "foo")),
+            ("GET", "/api/v1/watch/pods", "", ("watch", "", "v1", "", "pods", "", "")),
+            ("GET", "/api/v1/watch/namespaces/ns/pods", "", ("watch", "", "v1", "ns", "pods", "", "")),
+            ("GET", "/api/v1/watch/namespaces/ns/pods/foo", "", ("watch", "", "v1", "ns", "pods", "", "foo")),
+            ("POST", "/api/v1/namespaces/ns/pods", "", ("create", "", "v1", "ns", "pods", "", "")),
+            ("PUT", "/api/v1/namespaces/ns/pods/foo", "", ("update", "", "v1", "ns", "pods", "", "foo")),
+            ("PATCH", "/api/v1/namespaces/ns/pods/foo", "", ("patch", "", "v1", "ns", "pods", "", "foo")),
+            ("DELETE", "/api/v1/namespaces/ns/pods/foo", "", ("delete", "", "v1", "ns", "pods", "", "foo")),
+            ("DELETE", "/api/v1/namespaces/ns/pods", "", ("deletecollection", "", "v1", "ns", "pods", "", "")),
+            ("DELETE", "/api/v1/nodes", "", ("deletecollection", "", "v1", "", "nodes", "", "")),
+            ("OPTIONS", "/api/v1/pods", "", ("", "", "v1", "", "pods", "", "")),
+            ("get", "/api/v1/pods", "", ("", "", "v1", "", "pods", "", "")),
+            ("GET", "/api/v1/namespaces/ns/pods/foo/log", "", ("get", "", "v1", "ns", "pods", "log", "foo")),
+            ("GET", "/api/v1/namespaces/ns/pods/foo/proxy/a/b", "", ("get", "", "v1", "ns", "pods", "proxy", "foo")),
+            ("PUT", "/api/v1/namespaces/ns/finalize", "", ("update", "", "v1", "ns", "namespaces", "finalize", "ns")),
+            ("GET", "/api/v1/namespaces/ns/status", "", ("get", "", "v1", "ns", "namespaces", "status", "ns")),
+            ("GET", "/api/v1/proxy/namespaces/ns/pods/foo/x", "", ("proxy", "", "v1", "ns", "pods", "", "foo")),
+            ("GET", "/apis/apps/v1/deployments", "", ("list", "apps", "v1", "", "deployments", "", "")),
+            ("GET", "/apis/apps/v1/namespaces/ns/deployments/d/scale", "", ("get", "apps", "v1", "ns", "deployments", "scale", "d")),
+            ("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode", "", ("get", "rbac.authorization.k8s.io", "v1", "", "clusterroles", "", "system:node")),
+            ("GET", "/api/v1/pods/", "", ("list", "", "v1", "", "pods", "", "")),
+            ("GET", "//api/v1/pods//", "", ("list", "", "v1", "", "pods", "", "")),
+            ("GET", "/api/v1//pods", "", ("get", "", "v1", "", "", "", "pods")),
+            ("GET", "/api/v1/namespaces/a%2Fb/pods", "", ("get", "", "v1", "a", "b", "", "pods")),
+            ("GET", "/api/v1/pods", "fieldSelector=metadata.name%3Dfoo", ("list", "", "v1", "", "pods", "", "foo")),
+            ("GET", "/api/v1/pods", "watch=1&fieldSelector=metadata.name=foo", ("watch", "", "v1", "", "pods", "", "foo")),
+            ("GET", "/api/v1/pods", "fieldSelector=metadata.name!=foo", ("list", "", "v1", "", "pods", "", "")),
+            ("GET", "/api/v1/pods", "fieldSelector=metadata.name=a/b", ("list", "", "v1", "", "pods", "", "")),
+            ("GET", "/api/v1/pods", "limit=x&fieldSelector=metadata.name=foo", ("list", "", "v1", "", "pods", "", "")),
+            ("GET", "/api/v1/pods", "fieldSelector=oops", ("list", "", "v1", "", "pods", "", "")),
+            ("DELETE", "/api/v1/pods", "fieldSelector=metadata.name=foo", ("deletecollection", "", "v1", "", "pods", "", "")),
+        ];
+        for (method, path, query, want) in table {
+            let info = RequestInfo::parse(method, path, query).unwrap();
+            assert!(info.is_resource_request, "{path}");
+            let got = (
+                info.verb.as_str(),
+                info.api_group.as_str(),
+                info.api_version.as_str(),
+                info.namespace.as_str(),
+                info.resource.as_str(),
+                info.subresource.as_str(),
+                info.name.as_str(),
+            );
+            assert_eq!(got, *want, "{method} {path}?{query}");
+        }
+    }
+
+    #[test]
+    fn all_other_paths_are_no_resources() {
+        for path in ["/", "", "/api", "/api/", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1", "/healthz", "/version", "/apix/v1/pods", "/openapi/v3/apis/x", "/API/v1/pods"] {
+            let info = RequestInfo::parse("GET", path, "watch=true").unwrap();
+            assert!(!info.is_resource_request, "{path}");
+            assert_eq!((info.verb.as_str(), info.path.as_str()), ("get", path));
+        }
+        assert_eq!(RequestInfo::parse("POST", "/x", "").unwrap().verb, "post");
+    }
+
+    #[test]
+    fn selectors_are_kept_for_lists_but_not_for_the_old_watch_paths() {
+        let query = "fieldSelector=a%3Db&labelSelector=c+in+(d)";
+        let info = RequestInfo::parse("GET", "/api/v1/pods", query).unwrap();
+        assert_eq!((info.field_selector.as_str(), info.label_selector.as_str()), ("a=b", "c in (d)"));
+        for (method, path) in [("GET", "/api/v1/watch/pods"), ("GET", "/api/v1/pods/x"), ("POST", "/api/v1/pods")] {
+            let info = RequestInfo::parse(method, path, query).unwrap();
+            assert_eq!((info.field_selector.as_str(), info.label_selector.as_str()), ("", ""), "{path}");
+        }
+    }
+
+    #[test]
+    fn urls_that_cannot_be_read_are_refused() {
+        for path in ["/%", "/%4", "/%zz", "/api/v1/pods/%ff", "/%+1"] {
+            assert_eq!(RequestInfo::parse("GET", path, ""), Err(RequestInfoError::MalformedPath), "{path}");
+        }
+        for path in ["/api/v1/watch", "/apis/a/v1/proxy/"] {
+            let error = RequestInfo::parse("GET", path, "a=b").unwrap_err();
+            assert_eq!(error.to_string(), format!("unable to determine kind and namespace from url, {path}?a=b"));
+        }
+    }
+
+    #[test]
+    fn malformed_query_pairs_are_skipped() {
+        assert_eq!(first_value("watch=%zz&watch=1", "watch").as_deref(), Some("1"));
+        assert_eq!(first_value("watch=1;x&&watch", "watch").as_deref(), Some(""));
+        assert_eq!(first_value("w%61tch=a+b", "watch").as_deref(), Some("a b"));
+        assert_eq!(first_value("", "watch"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_url_is_read_or_refused(method in "[A-Z]{0,7}", path in "(/(api|apis|v1|watch|proxy|namespaces|pods|%2[fF]|%|\\PC{0,4})){0,8}", query in "((watch|fieldSelector|limit|%|=|&|;|metadata.name|\\PC){0,6}){0,4}") {
+            if let Ok(info) = RequestInfo::parse(&method, &path, &query) {
+                let user = UserInfo::default();
+                let attributes = info.attributes(&user);
+                prop_assert_eq!(matches!(attributes.target, Target::Resource(_)), info.is_resource_request);
+                prop_assert_eq!(info.is_resource_request, !info.parts.is_empty());
+            }
+        }
+
+        #[test]
+        fn what_is_a_namespaced_object_reads_back(namespace in "[a-z0-9-]{1,10}", resource in "[a-z]{1,10}", name in "[a-z0-9.:-]{1,10}") {
+            let info = RequestInfo::parse("GET", &format!("/api/v1/namespaces/{namespace}/{resource}/{name}"), "").unwrap();
+            if resource != "status" && resource != "finalize" {
+                prop_assert_eq!((info.namespace, info.resource, info.name), (namespace, resource, name));
+            }
+        }
+    }
+}
