@@ -122,7 +122,9 @@ impl CacheDir {
         match read_small(&path) {
             Ok(Some(bytes)) => TokenSet::parse(&bytes).ok_or_else(|| CacheReadError::Damaged(shown())),
             Ok(None) => Err(CacheReadError::Damaged(shown())),
-            Err(error) if error.kind() == ErrorKind::NotFound => Err(CacheReadError::Missing),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                Err(CacheReadError::Missing)
+            }
             Err(source) => Err(CacheReadError::Unreadable { path: shown(), source }),
         }
     }

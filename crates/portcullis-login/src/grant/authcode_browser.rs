@@ -48,10 +48,11 @@ pub(crate) async fn sign_in(
     let mut server = CallbackServer::start(bound, transport, config);
     let deadline = Instant::now() + options.timeout;
 
+    // Lives until the end: a `--browser-command` that is cut off earlier would not show the last page.
+    let mut opening = std::pin::pin!(open(options, env, index.as_str()));
     let code = {
         let mut answer = std::pin::pin!(server.code());
         let mut timer = std::pin::pin!(sleep_until(deadline));
-        let mut opening = std::pin::pin!(open(options, env, index.as_str()));
         let mut opened = options.skip_open;
         if options.skip_open {
             console.say(&format!("Please visit the following URL in your browser: {index}"));
