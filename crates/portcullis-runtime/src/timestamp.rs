@@ -162,7 +162,6 @@ pub mod unix_seconds {
         ///
         /// # Errors
         /// Those of the serializer.
-        #[expect(clippy::ref_option, reason = "the signature that serde's `with` calls")]
         pub fn serialize<S: Serializer>(value: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
             match value {
                 Some(value) => serializer.serialize_some(&value.unix_seconds()),

@@ -149,7 +149,8 @@ struct State {
 }
 
 struct Script {
-    key: SigningKey,
+    /// Made when it is first needed: RSA keys take their time.
+    key: Option<SigningKey>,
     standing: HashMap<String, Reply>,
     once: HashMap<String, VecDeque<Reply>>,
     recorded: Vec<Recorded>,
@@ -164,9 +165,6 @@ impl FakeIssuer {
     /// Starts one as `options` say.
     pub async fn start_with(options: IssuerOptions) -> Self {
         let ca = options.ca.unwrap_or_default();
-        let key = options
-            .key
-            .unwrap_or_else(|| SigningKey::generate(KeyKind::Rsa2048, "test-key".to_owned()).expect("a key"));
         let (scheme, transport) = if options.plain {
             ("http", Transport::Plain)
         } else {
@@ -177,7 +175,12 @@ impl FakeIssuer {
         let state = Arc::new(State {
             issuer: format!("{scheme}://127.0.0.1:{}{}", address.port(), options.path),
             path: options.path,
-            script: Mutex::new(Script { key, standing: HashMap::new(), once: HashMap::new(), recorded: Vec::new() }),
+            script: Mutex::new(Script {
+                key: options.key,
+                standing: HashMap::new(),
+                once: HashMap::new(),
+                recorded: Vec::new(),
+            }),
         });
         let mut this = Self { state, ca, transport, address, running: None };
         this.run(listener);
@@ -211,12 +214,12 @@ impl FakeIssuer {
     /// The current signing key.
     #[must_use]
     pub fn key(&self) -> SigningKey {
-        self.state.lock().key.clone()
+        self.state.lock().key().clone()
     }
 
     /// Signs with another key from now on, and publishes only that.
     pub fn set_key(&self, key: SigningKey) {
-        self.state.lock().key = key;
+        self.state.lock().key = Some(key);
     }
 
     /// Signs claims with the current key and its default algorithm.
@@ -302,6 +305,12 @@ impl Drop for FakeIssuer {
     }
 }
 
+impl Script {
+    fn key(&mut self) -> &SigningKey {
+        self.key.get_or_insert_with(|| SigningKey::generate(KeyKind::Rsa2048, "test-key".to_owned()).expect("a key"))
+    }
+}
+
 impl State {
     async fn answer(&self, request: Request, stop: &Shutdown) -> Response {
         let (parts, body) = request.into_parts();
@@ -344,7 +353,7 @@ impl State {
         match path {
             DISCOVERY => Some(Reply::json(&self.discovery_document())),
             "/keys" => {
-                let keys = JwkSet::from_keys(vec![script.key.public().clone()]);
+                let keys = JwkSet::from_keys(vec![script.key().public().clone()]);
                 Some(Reply::bytes(keys.to_json_string()).header("content-type", "application/json"))
             }
             "/token" => Some(Reply::json(&json!({ "error": "invalid_request" })).status(400)),

@@ -11,14 +11,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls_pki_types::CertificateDer;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::guard::{Activity, GuardedBody, GuardedIo};
-use super::handler::{Handler, Request, Response, respond};
+use super::handler::{Handler, Request, respond};
 use super::limits::ServerLimits;
 use crate::tls::ServerTls;
 use crate::tls::client_auth::verdict;
@@ -118,7 +118,7 @@ impl Context {
         Ok(Opened::Tls(Box::new(stream), client))
     }
 
-    async fn serve<S>(&self, stream: S, info: ConnInfo, http: Http)
+    pub(super) async fn serve<S>(&self, stream: S, info: ConnInfo, http: Http)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -163,7 +163,7 @@ impl Context {
             .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
             .max_pending_accept_reset_streams(20)
             .max_local_error_reset_streams(64)
-            .max_send_buf_size(256 * 1024)
+            .max_send_buf_size(64 * 1024)
             .keep_alive_interval(limits.http2_keep_alive)
             .keep_alive_timeout(limits.http2_keep_alive);
         match http {
@@ -180,13 +180,16 @@ enum Opened {
     Refused,
 }
 
-enum Http {
+/// Which versions of HTTP are spoken.
+pub(super) enum Http {
     One,
     Two,
     Either,
 }
 
 async fn refuse(mut stream: TcpStream) -> io::Result<Opened> {
+    // Closing with unread bytes would reset the connection, and the peer might lose the answer.
+    let _ = stream.read(&mut [0; 4096]).await?;
     stream.write_all(HTTP_ON_TLS).await?;
     stream.shutdown().await?;
     Ok(Opened::Refused)
@@ -206,10 +209,7 @@ fn answer(
         let answered = AssertUnwindSafe(async { handler.handle(request).await }).catch_unwind().await;
         let response = answered.unwrap_or_else(|_| {
             tracing::error!("a request handler panicked");
-            Response::new(
-                respond(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", "Internal Server Error\n")
-                    .into_body(),
-            )
+            respond(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", "Internal Server Error\n")
         });
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             activity.upgrade();
@@ -233,5 +233,56 @@ where
     fn execute(&self, future: F) {
         let kill = self.kill.clone();
         self.tasks.spawn(async move { kill.run_until_cancelled(future).await.map(drop) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::server::handler_fn;
+    use crate::tls::{ClientAuth, TlsIdentity, TlsVersions, server_config};
+
+    /// What a plain http request on the shared port gets when it comes from `peer`.
+    async fn plain_http_from(peer: &str) -> String {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let identity =
+            TlsIdentity::from_pem(made.cert.pem().as_bytes(), made.signing_key.serialize_pem().as_bytes()).unwrap();
+        let tls = server_config(identity, TlsVersions::default(), ClientAuth::None).unwrap();
+        let context = Arc::new(Context {
+            transport: Transport::TlsOrPlainOnLoopback(tls),
+            handler: handler_fn(|_| async { respond(StatusCode::OK, "text/plain", "welcome") }),
+            limits: Arc::new(ServerLimits::default()),
+            shutdown: Shutdown::new(),
+            kill: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let served = tokio::spawn(context.run(accepted, peer.parse().unwrap()));
+        let mut answer = Vec::new();
+        let _ = client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
+        // A reset after the answer is as good as an end.
+        let mut buffer = [0; 1024];
+        while let Ok(read @ 1..) = client.read(&mut buffer).await {
+            answer.extend_from_slice(&buffer[..read]);
+        }
+        served.await.unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+
+    #[tokio::test]
+    async fn plain_http_is_served_to_loopback_and_refused_to_everyone_else() {
+        for peer in ["127.0.0.1:9", "127.3.2.1:9", "[::1]:9", "[::ffff:127.0.0.1]:9"] {
+            assert!(plain_http_from(peer).await.ends_with("welcome"), "{peer}");
+        }
+        for peer in
+            ["203.0.113.5:9", "10.0.0.1:9", "0.0.0.0:9", "[2001:db8::1]:9", "[fe80::1]:9", "[::ffff:10.0.0.1]:9"]
+        {
+            let answer = plain_http_from(peer).await;
+            assert!(!answer.contains("welcome") && HTTP_ON_TLS.starts_with(answer.as_bytes()), "{peer}: {answer}");
+        }
     }
 }

@@ -211,10 +211,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedIo<S> {
             self.activity.received();
         }
         // A peer that sends a byte now and then must not keep the connection for ever.
-        if polled.is_ready() {
-            if let Poll::Ready(error) = self.poll_deadline(cx) {
-                return Poll::Ready(Err(error));
-            }
+        if polled.is_ready()
+            && let Poll::Ready(error) = self.poll_deadline(cx)
+        {
+            return Poll::Ready(Err(error));
         }
         self.or_deadline(cx, polled)
     }

@@ -6,12 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{Context, Transport};
+use super::connection::{ConnInfo, Context, Http, Transport};
 use super::handler::Handler;
 use super::limits::ServerLimits;
 use crate::Shutdown;
@@ -25,7 +26,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// When the address cannot be used; the text names it.
-#[expect(clippy::unused_async, reason = "it needs a running tokio runtime, and says so")]
 pub async fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     let listen = || {
         let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
@@ -62,6 +62,27 @@ pub async fn serve(
         context.kill.cancel();
         context.tasks.wait().await;
     }
+}
+
+/// Serves one connection over any stream, such as one in memory, until it ends or `shutdown`.
+pub async fn serve_stream<S>(
+    stream: S,
+    info: ConnInfo,
+    handler: Arc<dyn Handler>,
+    limits: ServerLimits,
+    shutdown: Shutdown,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let context = Context {
+        transport: Transport::Plain,
+        handler,
+        limits: Arc::new(limits),
+        shutdown,
+        kill: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+    };
+    context.serve(stream, info, Http::Either).await;
 }
 
 async fn accept_all(listener: &TcpListener, context: &Arc<Context>) {

@@ -19,4 +19,4 @@ pub use connection::{ConnInfo, Transport};
 pub use context::{ClientIp, RequestId, with_context};
 pub use handler::{Handler, Request, Response, ResponseFuture, handler_fn, respond};
 pub use limits::ServerLimits;
-pub use listen::{bind, serve};
+pub use listen::{bind, serve, serve_stream};

@@ -150,12 +150,11 @@ impl Histogram {
     /// Counts one observation in the series with these label values.
     pub fn observe(&self, values: &[&str], observation: f64) {
         let series = self.0.series(values);
-        if let Kind::Histogram(bounds) = self.0.kind {
-            if let Some(at) = bounds.iter().position(|bound| observation <= *bound) {
-                if let Some(bucket) = series.buckets.get(at) {
-                    bucket.fetch_add(1, Ordering::Relaxed);
-                }
-            }
+        if let Kind::Histogram(bounds) = self.0.kind
+            && let Some(at) = bounds.iter().position(|bound| observation <= *bound)
+            && let Some(bucket) = series.buckets.get(at)
+        {
+            bucket.fetch_add(1, Ordering::Relaxed);
         }
         series.count.fetch_add(1, Ordering::Relaxed);
         let add = |bits| Some((f64::from_bits(bits) + observation).to_bits());
@@ -402,7 +401,7 @@ request_duration_seconds_count{code=\"200\",handler=\"/keys\",method=\"get\"} 2
     fn the_same_name_is_the_same_metric() {
         let metrics = metrics();
         metrics.counter("c_total", "C.", &[]).inc(&[]);
-        metrics.clone().counter("c_total", "C.", &[]).inc(&[]);
+        metrics.counter("c_total", "C.", &[]).inc(&[]);
         assert!(metrics.encode_own().contains("c_total 2\n"));
     }
 

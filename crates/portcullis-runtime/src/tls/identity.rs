@@ -146,11 +146,16 @@ impl TlsIdentity {
     /// Keeps the identity up to date until `shutdown`: looks at the files every 5 seconds, and at SIGHUP reads them
     /// whatever they look like. Returns at once for an identity that is not from files.
     pub async fn watch(self, shutdown: Shutdown) {
+        self.watch_every(WATCH_INTERVAL, shutdown).await;
+    }
+
+    /// [`TlsIdentity::watch`] with another interval.
+    pub async fn watch_every(self, interval: Duration, shutdown: Shutdown) {
         if self.inner.files.is_none() {
             return;
         }
         let mut hangup = Hangup::listen();
-        let mut ticks = tokio::time::interval(WATCH_INTERVAL);
+        let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let forced = tokio::select! {
@@ -224,10 +229,10 @@ impl Hangup {
 
     async fn next(&mut self) {
         #[cfg(unix)]
-        if let Some(signal) = &mut self.signal {
-            if signal.recv().await.is_some() {
-                return;
-            }
+        if let Some(signal) = &mut self.signal
+            && signal.recv().await.is_some()
+        {
+            return;
         }
         std::future::pending().await
     }
