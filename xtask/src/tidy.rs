@@ -3,6 +3,7 @@
 //! No production file over 1,000 lines; every crate inherits the workspace's lints; every module says what it serves; no
 //! tests that never run; no unfinished code; nothing that only makes sense on the machine where it was written.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -27,6 +28,7 @@ pub(crate) fn run() -> Result<()> {
             wrong.extend(check_manifest(file, &text));
         }
     }
+    wrong.extend(check_crates(&built_crates()?));
     for needed in
         ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", "docs/STATUS.md", ".ci/run"]
     {
@@ -93,6 +95,35 @@ fn check_manifest(file: &str, text: &str) -> Vec<String> {
     wrong
 }
 
+/// Crates that must not come in, not even through others, and why.
+const BANNED: &[(&str, &str)] = &[
+    ("openssl-sys", "TLS is rustls"),
+    ("native-tls", "TLS is rustls"),
+    ("ring", "cryptography is aws-lc-rs"),
+    ("rsa", "its timing leaks keys (RUSTSEC-2023-0071)"),
+    ("serde_yaml", "unmaintained; YAML is serde-saphyr"),
+    ("serde_yml", "unsound (RUSTSEC-2025-0068)"),
+    ("rustls-pemfile", "unmaintained (RUSTSEC-2025-0134)"),
+    ("bincode", "unmaintained"),
+    ("async-std", "discontinued (RUSTSEC-2025-0052)"),
+    ("backoff", "unmaintained"),
+];
+
+/// Every crate that is built for this machine; the lock file also names those that no feature asks for.
+fn built_crates() -> Result<String> {
+    let arguments =
+        ["tree", "--workspace", "--locked", "--edges", "normal,build,dev", "--prefix", "none", "--format", "{p}"];
+    let output = stage::cargo().args(arguments).output().context("cannot start cargo tree")?;
+    anyhow::ensure!(output.status.success(), "cargo tree failed: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).context("cargo tree: not UTF-8")
+}
+
+fn check_crates(tree: &str) -> Vec<String> {
+    let names: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    let banned = BANNED.iter().filter(|(name, _)| names.contains(name));
+    banned.map(|(name, why)| format!("{name} is banned: {why}; `cargo tree -i {name}` shows who brings it")).collect()
+}
+
 fn package_name(manifest: &str) -> Option<&str> {
     manifest.lines().find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'))
 }
@@ -113,6 +144,12 @@ mod tests {
     fn a_file_without_a_header_and_a_test_that_never_runs_are_found() {
         assert_eq!(check_source("a.rs", "fn a() {}\n").len(), 1);
         assert_eq!(check_source("a.rs", concat!("//! x\n#[ign", "ore]\n")).len(), 1);
+    }
+
+    #[test]
+    fn a_banned_crate_is_found() {
+        assert_eq!(check_crates("a v1.0.0\nring v0.17.14\n").len(), 1);
+        assert!(check_crates("rings v0.17.14\n").is_empty());
     }
 
     #[test]
