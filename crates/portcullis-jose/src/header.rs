@@ -9,7 +9,7 @@ use std::{borrow::Cow, fmt};
 use serde::de::{Deserializer as _, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::{Algorithm, Limits, error::JoseError, jwk::parse_raw, raw_jwk::BorrowedStr};
+use crate::{Algorithm, Limits, PublicJwk, error::JoseError, go_jose, jwk::parse_raw, raw_jwk::BorrowedStr};
 
 /// What the header says.
 #[derive(Debug)]
@@ -91,13 +91,23 @@ impl<'de> Visitor<'de> for HeaderVisitor<'_> {
                         return Err(self.refuse(JoseError::HeaderDuplicate));
                     }
                     critical |= name == "crit";
-                    // A public key in the header is legal and ignored; any other is what go-jose calls malformed.
-                    if name != "jwk" {
-                        map.next_value::<IgnoredAny>()?;
-                    } else if !parse_raw(map.next_value::<&'de RawValue>()?.get().as_bytes())
-                        .is_ok_and(|jwk| jwk.is_public())
-                    {
-                        return Err(self.refuse(JoseError::HeaderKey));
+                    match name.as_ref() {
+                        "jwk" => {
+                            let jwk = map.next_value::<&'de RawValue>()?;
+                            if !is_public_key(jwk, self.limits) {
+                                return Err(self.refuse(JoseError::HeaderKey));
+                            }
+                        }
+                        // Never used; go-jose reads them all the same, and refuses other types.
+                        "x5c" if go_jose::certificates(Some(map.next_value::<&'de RawValue>()?)).is_err() => {
+                            return Err(self.refuse(JoseError::HeaderMember("x5c")));
+                        }
+                        "x5c" => {}
+                        "nonce" if map.next_value::<Option<BorrowedStr<'de>>>().is_err() => {
+                            return Err(self.refuse(JoseError::HeaderMember("nonce")));
+                        }
+                        "nonce" => {}
+                        _ => drop(map.next_value::<IgnoredAny>()?),
                     }
                     others.push(name);
                 }
@@ -114,6 +124,21 @@ impl<'de> Visitor<'de> for HeaderVisitor<'_> {
             critical,
         })
     }
+}
+
+/// A public key in the header is legal and ignored; any other is what go-jose calls malformed.
+fn is_public_key(jwk: &RawValue, limits: &Limits) -> bool {
+    parse_raw(jwk.get().as_bytes()).is_ok_and(|jwk| {
+        jwk.is_public()
+            && match PublicJwk::from_raw(&jwk, limits) {
+                Ok(_) => true,
+                // Go makes an RSA key of any two numbers and an Ed25519 key of any bytes.
+                Err(JoseError::RsaModulusSize { .. } | JoseError::KeyMember(_) | JoseError::InvalidKey) => {
+                    jwk.kty.is_some_and(|kty| kty.as_str() != "EC")
+                }
+                Err(_) => false,
+            }
+    })
 }
 
 /// A text member: whether it was there, and its value.

@@ -10,6 +10,7 @@ use serde_json::{json, value::RawValue};
 use crate::{
     JoseError, Limits, PublicJwk,
     base64url::base64url_decode,
+    go_jose,
     jwk::{KeyHints, parse_raw},
     raw_jwk::{BorrowedStr, RawJwk},
 };
@@ -56,7 +57,7 @@ impl JwkSet {
 
         let mut set = Self::default();
         for raw in raw_keys {
-            match read_key(raw, limits) {
+            match read_key(raw, unknown, limits) {
                 Ok(key) => set.keys.push(key),
                 Err(Unusable { reason, go_jose_refuses: true }) if unknown == UnknownKeys::RejectSet => {
                     return Err(reason);
@@ -104,9 +105,12 @@ struct Unusable {
     go_jose_refuses: bool,
 }
 
-fn read_key(raw: &RawValue, limits: &Limits) -> Result<PublicJwk, Unusable> {
+fn read_key(raw: &RawValue, unknown: UnknownKeys, limits: &Limits) -> Result<PublicJwk, Unusable> {
     let refused = |reason| Unusable { reason, go_jose_refuses: true };
     let raw = parse_raw(raw.get().as_bytes()).map_err(refused)?;
+    if unknown == UnknownKeys::RejectSet {
+        go_jose::check(&raw).map_err(refused)?;
+    }
     let kty = raw.kty.as_ref().map_or("", BorrowedStr::as_str);
     // Where a private key is published, Go reads it whole; we take its public half and only ask for what Go asks for.
     if kty == "RSA" && raw.d.is_some() && (raw.p.is_none() || raw.q.is_none()) {

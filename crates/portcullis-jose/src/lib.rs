@@ -18,6 +18,7 @@
 mod algorithm;
 mod base64url;
 mod error;
+mod go_jose;
 mod half_hash;
 mod header;
 mod jwk;

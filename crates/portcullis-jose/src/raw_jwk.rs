@@ -9,6 +9,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error, Visitor},
 };
+use serde_json::value::RawValue;
 
 /// The members that this crate reads.
 #[derive(Deserialize)]
@@ -32,6 +33,15 @@ pub(crate) struct RawJwk<'a> {
     pub(crate) qi: Option<BorrowedStr<'a>>,
     pub(crate) oth: Option<serde::de::IgnoredAny>,
     pub(crate) k: Option<BorrowedStr<'a>>,
+    // Only go-jose looks at these (`go_jose`); their types are nobody else's concern.
+    #[serde(borrow)]
+    pub(crate) x5c: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) x5u: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) x5t: Option<&'a RawValue>,
+    #[serde(borrow, rename = "x5t#S256")]
+    pub(crate) x5t_s256: Option<&'a RawValue>,
 }
 
 impl RawJwk<'_> {

@@ -152,6 +152,20 @@ fn an_algorithm_never_meets_a_key_of_another_type_or_curve() {
 }
 
 #[test]
+fn a_single_key_refuses_an_algorithm_of_another_type_or_curve_too() {
+    for key in [&*RSA, &P256, &P384, &P521, &ED] {
+        let signature = key.sign(key.default_algorithm(), PAYLOAD).unwrap();
+        for algorithm in Algorithm::ALL.into_iter().filter(|other| !key.public().algorithms().contains(other)) {
+            let outcome = key.public().verify(algorithm, PAYLOAD, &signature);
+            assert_eq!(outcome, Err(JoseError::AlgorithmKeyMismatch), "{algorithm}");
+            let token = token(key, key.default_algorithm(), &format!(r#"{{"alg":"{algorithm}"}}"#));
+            let jws = CompactJws::parse(&token, &Limits::default()).unwrap();
+            assert_eq!(jws.verify_with(key.public()), Err(JoseError::AlgorithmKeyMismatch), "{algorithm}");
+        }
+    }
+}
+
+#[test]
 fn a_signature_of_one_rsa_padding_is_not_one_of_the_other() {
     for (signed, claimed) in [
         (Algorithm::Rs256, Algorithm::Ps256),
