@@ -1,406 +1,369 @@
-//! kind: the cluster configuration, and the API server's flags in its kubeadm patches.
+//! kind: the cluster config file (`kind.x-k8s.io/v1alpha4`), read for what an API server without kind can do with it.
 //!
-//! Source: kind's `kind.x-k8s.io/v1alpha4` Cluster; kubeadm's `ClusterConfiguration` (`apiServer.extraArgs` is a map up to
-//! v1beta3, a list of name and value from v1beta4). Patches are merge patches written as YAML text; kind applies those of
-//! the cluster first, then those of each node, and the last value of a flag wins.
+//! Flow: the document, then each kubeadm patch inside it → `ClusterConfiguration.apiServer.extraArgs`, in the map form (kubeadm
+//! v1beta3 and before, and kind's own translation) and the list form (v1beta4) → flags in order, later patches over earlier
+//! ones → address and port of the API server → warnings for what has no effect here.
+//!
+//! Compat: kind refuses unknown keys; here they are warnings with the nearest key, so that a config of a newer kind still works.
+//! JSON 6902 patches are refused: they name paths in a document that only kind has.
 
-use std::fmt;
+use std::net::IpAddr;
 
-use portcullis_kube::yaml::{self, YamlError};
-use serde_json::{Map, Value};
+use portcullis_kube::yaml::YamlError;
 
-/// Bytes of a cluster configuration.
+use crate::document::{Node, Place, Warning, WrongType};
+
+mod patch;
+
+/// Bytes that a config may have.
 pub const BYTES_LIMIT: usize = 1024 * 1024;
-/// Patches of a cluster configuration, all nodes together.
-const PATCHES_LIMIT: usize = 200;
-/// Flags of the API server.
-const ARGS_LIMIT: usize = 500;
+/// Nodes, patches of one list, and flags that a config may have.
+pub const ITEMS_LIMIT: usize = 1_000;
 
-const API_VERSION: &str = "kind.x-k8s.io/v1alpha4";
+/// The guide's placeholder for the issuer's URL, in both spellings.
+const PLACEHOLDERS: [&str; 2] = ["${NGROK_ENDPOINT}", "$NGROK_ENDPOINT"];
 
-/// A cluster configuration as far as it concerns the API server.
+/// What a kind config asks of an API server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cluster {
-    extra_args: Vec<(String, String)>,
-    api_server_address: Option<String>,
-    api_server_port: Option<u16>,
-    warnings: Vec<Warning>,
+pub struct KindConfig {
+    /// The cluster's name, when the file gives one.
+    pub name: Option<String>,
+    /// Where the API server should listen.
+    pub api_server_address: Option<IpAddr>,
+    /// On which port; 0 is any free one (kind's `-1` and `0`).
+    pub api_server_port: Option<u16>,
+    /// Flags for the API server, in order. A name occurs more than once only where one patch repeats it.
+    pub extra_args: Vec<ExtraArg>,
+    /// Folders that the control plane sees under another path.
+    pub mounts: Vec<Mount>,
+    /// What has no effect.
+    pub warnings: Vec<Warning>,
 }
 
-/// Something in the file that has no effect here.
+/// A flag of the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Warning {
-    file: String,
-    path: String,
-    text: String,
+pub struct ExtraArg {
+    /// Without dashes, for example `oidc-issuer-url`.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+    /// Where it stands.
+    pub place: Place,
 }
 
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}", self.file, self.path, self.text)
-    }
+/// A folder or file that is seen under another path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// The path outside.
+    pub from: String,
+    /// The path inside.
+    pub to: String,
 }
 
-/// Why a cluster configuration cannot be used.
+/// Why a config cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KindError {
-    /// Not YAML, or over a limit.
-    #[error(transparent)]
+pub enum KindConfigError {
+    /// Not YAML, or too large.
+    #[error("{0}\nhint: the file must be YAML as `kind create cluster --config` reads it")]
     Yaml(#[from] YamlError),
-    /// A value that kind or kubeadm would not take.
-    #[error("{file}: {path}: {reason}")]
-    Invalid {
-        /// The file.
-        file: String,
-        /// Where in it.
-        path: String,
-        /// What is wrong, and what would be right.
-        reason: String,
+    /// A value of another type.
+    #[error("{0}\nhint: correct the value there")]
+    WrongType(#[from] WrongType),
+    /// Another kind of document.
+    #[error("{place}: this is no kind cluster config ({found})\nhint: {hint}")]
+    WrongKind {
+        /// Where.
+        place: Place,
+        /// Its kind and version.
+        found: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// Patches that only kind itself can apply.
+    #[error("{place}: JSON 6902 patches are not supported\nhint: write it as an entry of kubeadmConfigPatches with kind: ClusterConfiguration and apiServer.extraArgs")]
+    Json6902 {
+        /// Where.
+        place: Place,
+    },
+    /// A value that makes no sense.
+    #[error("{place}: {message}\nhint: {hint}")]
+    BadValue {
+        /// Where.
+        place: Place,
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// More items than allowed.
+    #[error("{place}: {count} items, at most {ITEMS_LIMIT} are read\nhint: is this the right file?")]
+    TooMany {
+        /// Where.
+        place: Place,
+        /// How many.
+        count: usize,
     },
 }
 
-impl Cluster {
-    /// Reads a cluster configuration. `file` is for messages.
+impl KindConfig {
+    /// Reads a config. `file` is for messages.
     ///
     /// # Errors
-    /// [`KindError`] with the file and the place in it.
-    pub fn parse(text: &str, file: &str) -> Result<Self, KindError> {
-        let document: Value = yaml::parse(text, file, BYTES_LIMIT)?;
-        let mut reader = Reader { file, cluster: Self::default(), patches: 0 };
-        let Value::Object(top) = &document else {
-            return Err(
-                reader.invalid("", format!("must be a map with `kind: Cluster` and `apiVersion: {API_VERSION}`"))
-            );
-        };
-        reader.expect(top, "kind", "Cluster")?;
-        reader.expect(top, "apiVersion", API_VERSION)?;
-        reader.networking(top.get("networking"))?;
-        reader.patches_of(top, "")?;
-        let nodes = reader.list(top.get("nodes"), "nodes")?;
-        for (index, node) in nodes.iter().enumerate() {
-            let path = format!("nodes[{index}]");
-            let Value::Object(node) = node else { return Err(reader.invalid(&path, "must be a map".to_owned())) };
-            match node.get("role").and_then(Value::as_str) {
-                None | Some("control-plane") => reader.patches_of(node, &format!("{path}."))?,
-                Some("worker") => {}
-                Some(role) => {
-                    return Err(reader
-                        .invalid(&format!("{path}.role"), format!("{role:?} is neither control-plane nor worker")));
+    /// [`KindConfigError`] with file, line, path and what to do.
+    pub fn parse(text: &str, file: &str) -> Result<Self, KindConfigError> {
+        let root = Node::parse(text, file, BYTES_LIMIT)?;
+        let mut reader = Reader { outer: text, config: Self::default() };
+        reader.root(&root)?;
+        Ok(reader.config)
+    }
+
+    /// Puts a URL where the guide's `$NGROK_ENDPOINT` or `${NGROK_ENDPOINT}` stands; how many values changed.
+    pub fn expand_endpoint(&mut self, url: &str) -> usize {
+        let mut changed = 0;
+        for argument in &mut self.extra_args {
+            let expanded = expand_endpoint(&argument.value, url);
+            if expanded != argument.value {
+                argument.value = expanded;
+                changed += 1;
+            }
+        }
+        changed
+    }
+
+    /// The last value of a flag, which is the one that counts.
+    pub fn argument(&self, name: &str) -> Option<&ExtraArg> {
+        self.extra_args.iter().rfind(|argument| argument.name == name)
+    }
+
+    /// Sets a flag to one value; its place, when it is new, is that of the last flag or the document.
+    pub fn set_argument(&mut self, name: &str, value: &str) {
+        let mut place = self.argument(name).or(self.extra_args.last()).map(|argument| argument.place.clone());
+        let place = place.take().unwrap_or(Place { file: String::new(), line: 0, path: String::new() });
+        match self.extra_args.iter().position(|argument| argument.name == name) {
+            Some(first) => {
+                let mut index = 0;
+                self.extra_args.retain(|argument| {
+                    index += 1;
+                    argument.name != name || index == first + 1
+                });
+                if let Some(argument) = self.extra_args.get_mut(first) {
+                    value.clone_into(&mut argument.value);
                 }
             }
+            None => self.extra_args.push(ExtraArg { name: name.to_owned(), value: value.to_owned(), place }),
         }
-        Ok(reader.cluster)
     }
 
-    /// The API server's flags, without dashes before their names, in the order in which kubeadm would see them.
-    pub fn extra_args(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.extra_args.iter().map(|(name, value)| (name.as_str(), value.as_str()))
-    }
-
-    /// `networking.apiServerAddress`.
-    #[must_use]
-    pub fn api_server_address(&self) -> Option<&str> {
-        self.api_server_address.as_deref()
-    }
-
-    /// `networking.apiServerPort`.
-    #[must_use]
-    pub const fn api_server_port(&self) -> Option<u16> {
-        self.api_server_port
-    }
-
-    /// What has no effect here.
-    #[must_use]
-    pub fn warnings(&self) -> &[Warning] {
-        &self.warnings
-    }
-
-    /// A map merges over what is there; a list replaces it, as lists do in a merge patch.
-    fn merge(&mut self, flags: Vec<(String, String)>, replace: bool) {
-        if replace {
-            self.extra_args = flags;
-            return;
-        }
-        for (name, value) in flags {
-            match self.extra_args.iter_mut().find(|(known, _)| *known == name) {
-                Some(known) => known.1 = value,
-                None => self.extra_args.push((name, value)),
+    /// The path outside the cluster of a file that the API server sees as `path`: through the pod's volumes and the node's
+    /// mounts. `None` when no mount covers it.
+    pub fn host_path(&self, path: &str) -> Option<String> {
+        let mut current = path.to_owned();
+        let mut mapped = false;
+        // A volume of the pod, then a mount of the node.
+        for _ in 0..2 {
+            let best = self.mounts.iter().filter(|mount| is_below(&current, &mount.to)).max_by_key(|mount| mount.to.len());
+            let Some(mount) = best else { break };
+            let rest = current.get(mount.to.trim_end_matches('/').len()..).unwrap_or_default();
+            let next = format!("{}{rest}", mount.from.trim_end_matches('/'));
+            mapped = true;
+            if next == current {
+                break;
             }
+            current = next;
         }
+        mapped.then_some(current)
     }
+}
+
+/// Puts a URL where the guide's placeholder stands in a text.
+pub fn expand_endpoint(text: &str, url: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        let (before, from) = rest.split_at(at);
+        out.push_str(before);
+        let placeholder = PLACEHOLDERS.iter().find(|p| {
+            // `$NGROK_ENDPOINT_2` is another variable.
+            let boundary = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
+            from.strip_prefix(**p).is_some_and(|tail| p.ends_with('}') || tail.chars().next().is_none_or(boundary))
+        });
+        let (text, used) = placeholder.map_or(("$", 1), |p| (url, p.len()));
+        out.push_str(text);
+        rest = from.get(used..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    out
+}
+
+fn is_below(path: &str, folder: &str) -> bool {
+    let folder = folder.trim_end_matches('/');
+    !folder.is_empty() && path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 struct Reader<'a> {
-    file: &'a str,
-    cluster: Cluster,
-    patches: usize,
+    outer: &'a str,
+    config: KindConfig,
 }
+
+const ROOT_KEYS: &[&str] = &[
+    "kind",
+    "apiVersion",
+    "name",
+    "nodes",
+    "networking",
+    "featureGates",
+    "runtimeConfig",
+    "kubeadmConfigPatches",
+    "kubeadmConfigPatchesJSON6902",
+    "containerdConfigPatches",
+    "containerdConfigPatchesJSON6902",
+];
+const NODE_KEYS: &[&str] = &[
+    "role",
+    "image",
+    "labels",
+    "extraMounts",
+    "extraPortMappings",
+    "kubeadmConfigPatches",
+    "kubeadmConfigPatchesJSON6902",
+];
+const NETWORKING_KEYS: &[&str] = &[
+    "ipFamily",
+    "apiServerPort",
+    "apiServerAddress",
+    "podSubnet",
+    "serviceSubnet",
+    "disableDefaultCNI",
+    "kubeProxyMode",
+    "dnsSearch",
+];
 
 impl Reader<'_> {
-    fn invalid(&self, path: &str, reason: String) -> KindError {
-        let path = if path.is_empty() { "the file" } else { path };
-        KindError::Invalid { file: self.file.to_owned(), path: path.to_owned(), reason }
-    }
-
-    fn warn(&mut self, path: String, text: &str) {
-        self.cluster.warnings.push(Warning { file: self.file.to_owned(), path, text: text.to_owned() });
-    }
-
-    fn expect(&self, map: &Map<String, Value>, key: &str, wanted: &str) -> Result<(), KindError> {
-        match map.get(key) {
-            Some(Value::String(found)) if found == wanted => Ok(()),
-            Some(found) => Err(self.invalid(key, format!("is {found}, must be {wanted:?}"))),
-            None => Err(self.invalid(key, format!("is missing, must be {wanted:?}"))),
+    fn root(&mut self, root: &Node) -> Result<(), KindConfigError> {
+        check_kind(root)?;
+        self.warn_unknown(root, ROOT_KEYS)?;
+        self.config.name = Some(root.text_of("name")?).filter(|name| !name.is_empty());
+        if let Some(networking) = root.get("networking")? {
+            self.networking(networking)?;
         }
-    }
-
-    fn list<'v>(&self, value: Option<&'v Value>, path: &str) -> Result<&'v [Value], KindError> {
-        match value {
-            None | Some(Value::Null) => Ok(&[]),
-            Some(Value::Array(items)) => Ok(items),
-            Some(_) => Err(self.invalid(path, "must be a list".to_owned())),
-        }
-    }
-
-    fn networking(&mut self, networking: Option<&Value>) -> Result<(), KindError> {
-        let Some(networking) = networking.filter(|value| !value.is_null()) else { return Ok(()) };
-        let Value::Object(networking) = networking else {
-            return Err(self.invalid("networking", "must be a map".to_owned()));
-        };
-        match networking.get("apiServerAddress") {
-            None | Some(Value::Null) => {}
-            Some(Value::String(address)) => self.cluster.api_server_address = Some(address.clone()),
-            Some(other) => {
-                return Err(
-                    self.invalid("networking.apiServerAddress", format!("{other} is not a text: put it in quotes"))
-                );
-            }
-        }
-        match networking.get("apiServerPort") {
-            None | Some(Value::Null) => {}
-            // -1 asks kind for a random port, 0 for one that Docker picks.
-            Some(Value::Number(port)) if port.as_i64() == Some(-1) => {}
-            Some(port) => {
-                let number = port.as_u64().and_then(|port| u16::try_from(port).ok());
-                let number = number.ok_or_else(|| {
-                    self.invalid("networking.apiServerPort", format!("{port} is not a port from 0 to 65535"))
-                })?;
-                self.cluster.api_server_port = Some(number).filter(|port| *port != 0);
+        refuse_json6902(root)?;
+        self.patches(root)?;
+        let Some(nodes) = root.get("nodes")? else { return Ok(()) };
+        let mut first_control_plane = true;
+        for node in items(nodes)? {
+            self.warn_unknown(node, NODE_KEYS)?;
+            refuse_json6902(node)?;
+            let role = node.text_of("role")?;
+            match role.as_str() {
+                "" | "control-plane" => {
+                    if first_control_plane {
+                        self.mounts(node)?;
+                        self.patches(node)?;
+                    } else if let Some(patches) = node.get("kubeadmConfigPatches")? {
+                        let why = "only the first control-plane node initialises the cluster; these patches are ignored";
+                        self.warn(patches, why);
+                    }
+                    first_control_plane = false;
+                }
+                "worker" => {}
+                other => {
+                    return Err(KindConfigError::BadValue {
+                        place: node.get("role")?.map_or_else(|| node.place.clone(), |n| n.place.clone()),
+                        message: format!("unknown role {other:?}"),
+                        hint: "a node is a control-plane or a worker",
+                    });
+                }
             }
         }
         Ok(())
     }
 
-    fn patches_of(&mut self, map: &Map<String, Value>, prefix: &str) -> Result<(), KindError> {
-        let path = format!("{prefix}kubeadmConfigPatches");
-        let patches = self.list(map.get("kubeadmConfigPatches"), &path)?;
-        self.patches += patches.len();
-        if self.patches > PATCHES_LIMIT {
-            return Err(self.invalid(&path, format!("more than {PATCHES_LIMIT} patches")));
+    fn networking(&mut self, networking: &Node) -> Result<(), KindConfigError> {
+        self.warn_unknown(networking, NETWORKING_KEYS)?;
+        if let Some(node) = networking.get("apiServerAddress")? {
+            let text = node.text()?;
+            let address = text.parse().map_err(|_| KindConfigError::BadValue {
+                place: node.place.clone(),
+                message: format!("{text:?} is no IP address"),
+                hint: "use 127.0.0.1, or leave the key out",
+            })?;
+            self.config.api_server_address = Some(address);
         }
-        for (index, patch) in patches.iter().enumerate() {
-            let path = format!("{path}[{index}]");
-            let Value::String(text) = patch else {
-                return Err(self.invalid(&path, "must be YAML as text: write `- |` before it".to_owned()));
-            };
-            self.patch(text, &path)?;
-        }
-        let path = format!("{prefix}kubeadmConfigPatchesJSON6902");
-        if !self.list(map.get("kubeadmConfigPatchesJSON6902"), &path)?.is_empty() {
-            return Err(self.invalid(
-                &path,
-                "JSON 6902 patches are not read: write the flags as a merge patch in kubeadmConfigPatches".to_owned(),
-            ));
-        }
-        Ok(())
-    }
-
-    fn patch(&mut self, text: &str, path: &str) -> Result<(), KindError> {
-        let inner = format!("{}: {path}", self.file);
-        let patch: Value = yaml::parse(text, &inner, BYTES_LIMIT)?;
-        let Value::Object(patch) = &patch else {
-            return Err(self.invalid(path, "must be a map with `kind: ClusterConfiguration`".to_owned()));
-        };
-        match patch.get("kind") {
-            Some(Value::String(kind)) if kind == "ClusterConfiguration" => {}
-            Some(Value::String(kind)) => {
-                self.warn(path.to_owned(), &format!("a patch of {kind} does not concern the API server's flags"));
-                return Ok(());
-            }
-            _ => return Err(self.invalid(path, "names no kind: kubeadm needs it to know what to patch".to_owned())),
-        }
-        let path = format!("{path}.apiServer.extraArgs");
-        match patch.get("apiServer") {
-            None | Some(Value::Null) => return Ok(()),
-            Some(Value::Object(server)) => match server.get("extraArgs") {
-                None | Some(Value::Null) => {}
-                Some(Value::Object(map)) => {
-                    let flags =
-                        map.iter().map(|(name, value)| self.flag(name, value, &path)).collect::<Result<_, _>>()?;
-                    self.cluster.merge(flags, false);
-                }
-                Some(Value::Array(items)) => {
-                    let flags = items
-                        .iter()
-                        .enumerate()
-                        .map(|(index, item)| self.item(item, &format!("{path}[{index}]")))
-                        .collect::<Result<_, _>>()?;
-                    self.cluster.merge(flags, true);
-                }
-                Some(_) => {
-                    return Err(self.invalid(&path, "must be a map of flags, or a list of name and value".to_owned()));
-                }
-            },
-            Some(_) => return Err(self.invalid(&path, "apiServer must be a map".to_owned())),
-        }
-        if self.cluster.extra_args.len() > ARGS_LIMIT {
-            return Err(self.invalid(&path, format!("more than {ARGS_LIMIT} flags")));
+        if let Some(node) = networking.get("apiServerPort")? {
+            let text = node.text()?;
+            let port = text.parse::<i64>().ok().and_then(|port| if port == -1 { Some(0) } else { u16::try_from(port).ok() });
+            self.config.api_server_port = Some(port.ok_or_else(|| KindConfigError::BadValue {
+                place: node.place.clone(),
+                message: format!("{text:?} is no port"),
+                hint: "use a number from 1 to 65535, or -1 for any free port",
+            })?);
         }
         Ok(())
     }
 
-    /// kubeadm's flags are text; a number or a boolean without quotes is a type error there, and a list is one anywhere.
-    fn flag(&self, name: &str, value: &Value, path: &str) -> Result<(String, String), KindError> {
-        match value {
-            Value::String(text) => Ok((name.to_owned(), text.clone())),
-            Value::Null => Ok((name.to_owned(), String::new())),
-            other => Err(self.invalid(&format!("{path}.{name}"), format!("{other} is not a text: put it in quotes"))),
+    fn mounts(&mut self, node: &Node) -> Result<(), KindConfigError> {
+        let Some(mounts) = node.get("extraMounts")? else { return Ok(()) };
+        for mount in items(mounts)? {
+            let mount = Mount { from: mount.text_of("hostPath")?, to: mount.text_of("containerPath")? };
+            self.config.mounts.push(mount);
         }
+        Ok(())
     }
 
-    fn item(&self, item: &Value, path: &str) -> Result<(String, String), KindError> {
-        let name = item.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
-        let name = name.ok_or_else(|| self.invalid(path, "must have a name and a value".to_owned()))?;
-        self.flag(name, item.get("value").unwrap_or(&Value::Null), path)
+    fn patches(&mut self, node: &Node) -> Result<(), KindConfigError> {
+        let Some(patches) = node.get("kubeadmConfigPatches")? else { return Ok(()) };
+        for text in items(patches)? {
+            let found = patch::read(text, self.outer)?;
+            self.config.warnings.extend(found.warnings);
+            self.config.mounts.extend(found.volumes);
+            // A later patch replaces what earlier ones say of a flag; repeats inside one list are meant.
+            self.config.extra_args.retain(|old| !found.arguments.iter().any(|new| new.name == old.name));
+            self.config.extra_args.extend(found.arguments);
+        }
+        if self.config.extra_args.len() > ITEMS_LIMIT {
+            return Err(KindConfigError::TooMany { place: patches.place.clone(), count: self.config.extra_args.len() });
+        }
+        Ok(())
+    }
+
+    fn warn_unknown(&mut self, node: &Node, known: &[&str]) -> Result<(), KindConfigError> {
+        self.config.warnings.extend(node.unknown_members(known)?);
+        Ok(())
+    }
+
+    fn warn(&mut self, node: &Node, message: &str) {
+        self.config.warnings.push(Warning { place: node.place.clone(), message: message.to_owned() });
     }
 }
 
-/// For fuzzing: any bytes.
-pub fn fuzz(data: &[u8]) {
-    if let Ok(text) = std::str::from_utf8(data)
-        && let Ok(cluster) = Cluster::parse(text, "fuzz")
-    {
-        assert!(cluster.extra_args().count() <= ARGS_LIMIT);
+fn check_kind(root: &Node) -> Result<(), KindConfigError> {
+    let (kind, version) = (root.text_of("kind")?, root.text_of("apiVersion")?);
+    if kind == "Cluster" && version == "kind.x-k8s.io/v1alpha4" {
+        return Ok(());
     }
+    let place = root.get("kind")?.or(root.get("apiVersion")?).map_or_else(|| root.place.clone(), |n| n.place.clone());
+    let hint = match (kind.as_str(), version.as_str()) {
+        ("", "") if root.get("dex")?.is_some() => "this looks like the chart's values; pass it with --values",
+        ("Config", "v1") => "this is a kubeconfig; pass it with --kubeconfig",
+        _ => "it must say kind: Cluster and apiVersion: kind.x-k8s.io/v1alpha4",
+    };
+    Err(KindConfigError::WrongKind { place, found: format!("kind {kind:?}, apiVersion {version:?}"), hint })
+}
+
+fn refuse_json6902(node: &Node) -> Result<(), KindConfigError> {
+    match node.get("kubeadmConfigPatchesJSON6902")? {
+        Some(patches) if !items(patches)?.is_empty() => Err(KindConfigError::Json6902 { place: patches.place.clone() }),
+        _ => Ok(()),
+    }
+}
+
+fn items(node: &Node) -> Result<&[Node], KindConfigError> {
+    let items = node.list()?;
+    if items.len() > ITEMS_LIMIT {
+        return Err(KindConfigError::TooMany { place: node.place.clone(), count: items.len() });
+    }
+    Ok(items)
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const GUIDE: &str = include_str!("../tests/guide-kind-config.yaml");
-
-    fn with_patch(patch: &str) -> String {
-        let indented: String = patch.lines().map(|line| format!("    {line}\n")).collect();
-        format!(
-            "kind: Cluster\napiVersion: {API_VERSION}\nnodes:\n- role: control-plane\n  kubeadmConfigPatches:\n  - |\n{indented}"
-        )
-    }
-
-    fn args(text: &str) -> Vec<(String, String)> {
-        Cluster::parse(text, "kind.yaml").unwrap().extra_args
-    }
-
-    #[track_caller]
-    fn refused(text: &str, says: &[&str]) {
-        let error = Cluster::parse(text, "kind.yaml").unwrap_err().to_string();
-        assert!(error.starts_with("kind.yaml"), "{error}");
-        for part in says {
-            assert!(error.contains(part), "{part:?} in {error:?}");
-        }
-    }
-
-    #[test]
-    fn the_guides_file_gives_its_five_flags() {
-        let cluster = Cluster::parse(GUIDE, "kind-config.yaml").unwrap();
-        let flags: Vec<(&str, &str)> = cluster.extra_args().collect();
-        let expected = [
-            ("oidc-issuer-url", "$NGROK_ENDPOINT"),
-            ("oidc-client-id", "kubernetes"),
-            ("oidc-username-claim", "email"),
-            ("oidc-username-prefix", ""),
-            ("oidc-groups-claim", "groups"),
-        ];
-        assert_eq!(flags, expected);
-        assert_eq!((cluster.api_server_address(), cluster.api_server_port()), (Some("127.0.0.1"), Some(6443)));
-        assert!(cluster.warnings().is_empty());
-    }
-
-    #[test]
-    fn the_list_form_gives_the_same_and_may_repeat_a_name() {
-        let patch = "kind: ClusterConfiguration\napiServer:\n  extraArgs:\n  - name: oidc-required-claim\n    value: a=b\n  - name: oidc-required-claim\n    value: c=d\n";
-        let expected = [("oidc-required-claim", "a=b"), ("oidc-required-claim", "c=d")];
-        assert_eq!(args(&with_patch(patch)), expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
-    }
-
-    #[test]
-    fn later_patches_win_and_workers_do_not_count() {
-        let text = format!(
-            "kind: Cluster\napiVersion: {API_VERSION}\nkubeadmConfigPatches:\n- |\n  kind: ClusterConfiguration\n  apiServer: {{extraArgs: {{a: '1', b: '1'}}}}\nnodes:\n- role: control-plane\n  kubeadmConfigPatches:\n  - |\n    kind: ClusterConfiguration\n    apiServer: {{extraArgs: {{b: '2'}}}}\n- role: worker\n  kubeadmConfigPatches:\n  - |\n    kind: ClusterConfiguration\n    apiServer: {{extraArgs: {{b: '3'}}}}\n"
-        );
-        assert_eq!(args(&text), [("a".to_owned(), "1".to_owned()), ("b".to_owned(), "2".to_owned())]);
-    }
-
-    #[test]
-    fn patches_of_other_kinds_are_passed_over_with_a_word() {
-        let text = with_patch("kind: InitConfiguration\nnodeRegistration: {}\n");
-        let cluster = Cluster::parse(&text, "kind.yaml").unwrap();
-        assert!(cluster.extra_args.is_empty());
-        assert!(cluster.warnings()[0].to_string().contains("InitConfiguration"));
-    }
-
-    #[test]
-    fn mistakes_name_their_place_and_the_fix() {
-        refused("[]", &["kind: Cluster"]);
-        refused("kind: Pod\napiVersion: v1\n", &["kind", "\"Cluster\""]);
-        refused("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha3\n", &["apiVersion", API_VERSION]);
-        refused(&with_patch("apiServer: {}\n"), &["kubeadmConfigPatches[0]", "kind"]);
-        refused(
-            &with_patch("kind: ClusterConfiguration\napiServer: {extraArgs: {v: 4}}\n"),
-            &["extraArgs.v", "quotes"],
-        );
-        refused(
-            &with_patch("kind: ClusterConfiguration\napiServer: {extraArgs: {oidc-username-claim: [email]}}\n"),
-            &["oidc-username-claim"],
-        );
-        refused(
-            &with_patch("kind: ClusterConfiguration\napiServer: {extraArgs: [{value: x}]}\n"),
-            &["extraArgs[0]", "name"],
-        );
-        refused(&with_patch("kind: [\n"), &["nodes[0].kubeadmConfigPatches[0]"]);
-        refused(&GUIDE.replace("apiServerPort: 6443", "apiServerPort: 70000"), &["networking.apiServerPort", "70000"]);
-        refused(&GUIDE.replace("control-plane", "manager"), &["nodes[0].role", "manager"]);
-        refused(&GUIDE.replace("kubeadmConfigPatches", "kubeadmConfigPatchesJSON6902"), &["JSON6902", "merge patch"]);
-        refused(&GUIDE.replace("nodes:", "nodes: {}\nx:"), &["nodes", "list"]);
-    }
-
-    #[test]
-    fn size_depth_and_counts_are_limited() {
-        refused(&format!("kind: {}", "a".repeat(BYTES_LIMIT)), &["bytes"]);
-        refused(&"[".repeat(10_000), &[]);
-        let many = (0..=ARGS_LIMIT).map(|i| format!("f{i}: ''")).collect::<Vec<_>>().join(", ");
-        refused(
-            &with_patch(&format!("kind: ClusterConfiguration\napiServer: {{extraArgs: {{{many}}}}}\n")),
-            &["more than 500"],
-        );
-        let patches = "  - 'kind: X'\n".repeat(PATCHES_LIMIT + 1);
-        refused(
-            &format!("kind: Cluster\napiVersion: {API_VERSION}\nnodes:\n- kubeadmConfigPatches:\n{patches}"),
-            &["more than 200"],
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_breaks_it(text in ".{0,300}") {
-            fuzz(text.as_bytes());
-        }
-
-        #[test]
-        fn no_patch_breaks_it(patch in "(kind: ClusterConfiguration\n)?(apiServer:( \\{\\}|\n  extraArgs:( \\[\\]|\n    a: .{0,10}|\n  - name: .{0,5}))?\n)?") {
-            fuzz(with_patch(&patch).as_bytes());
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,10 @@
-//! Platforms: how each one's API server is told to trust an issuer. One file a platform, text in, text out.
+//! Trust configuration of Kubernetes platforms, one file per platform: text in, text out.
 //!
-//! It knows no network and no files: whoever calls it reads and writes. What it reads comes with the file's name, so that
-//! every error names the place.
+//! So far [`kind`]: a kind cluster config is read for the API server flags, the address and the port it asks for, so that
+//! `portcullis up` can serve the same cluster without kind. Nothing here opens a file, a socket or an environment variable.
 
 pub mod kind;
+
+mod document;
+
+pub use document::{Place, Warning, WrongType};

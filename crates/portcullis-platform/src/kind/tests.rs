@@ -1,0 +1,208 @@
+//! The guide's file, both forms of kubeadm patches, refusals with their places, limits.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const GUIDE: &str = include_str!("../../tests/fixtures/kind-config.yaml");
+
+fn parse(text: &str) -> KindConfig {
+    KindConfig::parse(text, "kind.yaml").unwrap_or_else(|e| panic!("{text}\n{e}"))
+}
+
+fn flags(config: &KindConfig) -> Vec<(&str, &str)> {
+    config.extra_args.iter().map(|a| (a.name.as_str(), a.value.as_str())).collect()
+}
+
+/// A config whose only node has these patches.
+fn patched(patches: &[&str]) -> String {
+    let mut text = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n- role: control-plane\n  kubeadmConfigPatches:\n".to_owned();
+    for patch in patches {
+        text.push_str("  - |\n");
+        for line in patch.lines() {
+            text.push_str(&format!("    {line}\n"));
+        }
+    }
+    text
+}
+
+#[test]
+fn the_guides_file_is_read_without_a_warning() {
+    let config = parse(GUIDE);
+    assert_eq!(config.warnings, []);
+    assert_eq!(config.api_server_address, Some("127.0.0.1".parse().unwrap()));
+    assert_eq!(config.api_server_port, Some(6443));
+    assert_eq!(
+        flags(&config),
+        [
+            ("oidc-issuer-url", "$NGROK_ENDPOINT"),
+            ("oidc-client-id", "kubernetes"),
+            ("oidc-username-claim", "email"),
+            ("oidc-username-prefix", ""),
+            ("oidc-groups-claim", "groups"),
+        ]
+    );
+    let issuer = config.argument("oidc-issuer-url").unwrap();
+    assert_eq!(
+        issuer.place.to_string(),
+        "kind.yaml:13: nodes[0].kubeadmConfigPatches[0].apiServer.extraArgs.oidc-issuer-url"
+    );
+    let line = usize::try_from(issuer.place.line).unwrap();
+    assert!(GUIDE.lines().nth(line - 1).unwrap().contains("oidc-issuer-url"));
+}
+
+#[test]
+fn the_list_form_gives_the_same_flags_and_keeps_repeats() {
+    let map = parse(&patched(&["kind: ClusterConfiguration\napiServer:\n  extraArgs:\n    a: \"1\"\n    b: x"]));
+    let list = parse(&patched(&["kind: ClusterConfiguration\napiVersion: kubeadm.k8s.io/v1beta4\napiServer:\n  extraArgs:\n  - name: a\n    value: \"1\"\n  - {name: b, value: x}"]));
+    assert_eq!(flags(&map), flags(&list));
+    assert!(list.warnings.is_empty());
+    let repeats = parse(&patched(&["kind: ClusterConfiguration\napiServer:\n  extraArgs:\n  - {name: oidc-required-claim, value: a=1}\n  - {name: oidc-required-claim, value: b=2}"]));
+    assert_eq!(flags(&repeats), [("oidc-required-claim", "a=1"), ("oidc-required-claim", "b=2")]);
+}
+
+#[test]
+fn later_patches_win_node_patches_come_after_cluster_patches_and_only_the_first_control_plane_counts() {
+    let text = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nkubeadmConfigPatches:\n- |\n  kind: ClusterConfiguration\n  apiServer: {extraArgs: {a: cluster, b: cluster, c: cluster}}\n- |\n  kind: ClusterConfiguration\n  apiServer: {extraArgs: [{name: b, value: second}]}\nnodes:\n- role: worker\n  kubeadmConfigPatches: [\"kind: ClusterConfiguration\\napiServer: {extraArgs: {a: worker}}\"]\n- role: control-plane\n  kubeadmConfigPatches: [\"kind: ClusterConfiguration\\napiServer: {extraArgs: {c: node}}\"]\n- role: control-plane\n  kubeadmConfigPatches: [\"kind: ClusterConfiguration\\napiServer: {extraArgs: {c: other}}\"]\n";
+    let config = parse(text);
+    assert_eq!(flags(&config), [("a", "cluster"), ("b", "second"), ("c", "node")]);
+    assert_eq!(config.warnings.len(), 1);
+    assert!(config.warnings[0].to_string().starts_with("kind.yaml:16: nodes[2].kubeadmConfigPatches: only the first"), "{}", config.warnings[0]);
+}
+
+#[test]
+fn a_config_without_nodes_or_patches_is_fine() {
+    let config = parse("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nname: dev\n");
+    assert_eq!((config.name.as_deref(), config.extra_args.len(), config.api_server_port), (Some("dev"), 0, None));
+    assert_eq!(parse("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes: null\nnetworking: {apiServerPort: -1}\n").api_server_port, Some(0));
+}
+
+#[test]
+fn the_endpoint_is_put_in_both_spellings_and_nowhere_else() {
+    let table = [
+        ("$NGROK_ENDPOINT", "U"),
+        ("${NGROK_ENDPOINT}", "U"),
+        ("$NGROK_ENDPOINT/dex", "U/dex"),
+        ("a-${NGROK_ENDPOINT}b$NGROK_ENDPOINT", "a-UbU"),
+        ("$NGROK_ENDPOINT_2", "$NGROK_ENDPOINT_2"),
+        ("$NGROK", "$NGROK"),
+        ("$$", "$$"),
+        ("", ""),
+        ("é$é", "é$é"),
+    ];
+    for (text, want) in table {
+        assert_eq!(expand_endpoint(text, "U"), want);
+    }
+    let mut config = parse(GUIDE);
+    assert_eq!(config.expand_endpoint("https://localhost:5554"), 1);
+    assert_eq!(config.argument("oidc-issuer-url").unwrap().value, "https://localhost:5554");
+    assert_eq!(config.expand_endpoint("x"), 0);
+}
+
+#[test]
+fn setting_a_flag_leaves_one_value() {
+    let mut config = parse(&patched(&["kind: ClusterConfiguration\napiServer:\n  extraArgs:\n  - {name: a, value: \"1\"}\n  - {name: b, value: x}\n  - {name: a, value: \"2\"}"]));
+    assert_eq!(config.argument("a").unwrap().value, "2");
+    config.set_argument("a", "3");
+    config.set_argument("c", "4");
+    assert_eq!(flags(&config), [("a", "3"), ("b", "x"), ("c", "4")]);
+    let mut empty = KindConfig::default();
+    empty.set_argument("a", "1");
+    assert_eq!(flags(&empty), [("a", "1")]);
+}
+
+#[test]
+fn a_file_of_the_api_server_is_found_outside() {
+    let text = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n- role: control-plane\n  extraMounts:\n  - {hostPath: /home/me/ca, containerPath: /files/}\n  kubeadmConfigPatches:\n  - |\n    kind: ClusterConfiguration\n    apiServer:\n      extraVolumes:\n      - {name: x, hostPath: /files/ssl, mountPath: /etc/ca}\n";
+    let config = parse(text);
+    let table = [
+        ("/etc/ca/a.pem", Some("/home/me/ca/ssl/a.pem")),
+        ("/etc/ca", Some("/home/me/ca/ssl")),
+        ("/files/b.pem", Some("/home/me/ca/b.pem")),
+        ("/etc/cat", None),
+        ("/etc", None),
+        ("", None),
+    ];
+    for (path, want) in table {
+        assert_eq!(config.host_path(path).as_deref(), want, "{path}");
+    }
+}
+
+#[test]
+fn refusals_name_file_line_path_and_fix() {
+    let head = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n";
+    let table = [
+        ("a: [".to_owned(), "kind.yaml:", "hint: the file must be YAML"),
+        (String::new(), "kind.yaml:1: the document: this is no kind cluster config (kind \"\", apiVersion \"\")", "hint: it must say"),
+        ("dex:\n  enabled: true\n".to_owned(), "kind.yaml:1: the document: this is no kind", "hint: this looks like the chart's values; pass it with --values"),
+        ("apiVersion: v1\nkind: Config\n".to_owned(), "kind.yaml:2: kind: this is no kind", "hint: this is a kubeconfig"),
+        ("- a\n".to_owned(), "kind.yaml:1: the document: expected a map, found a list", "hint: "),
+        (format!("{head}networking: 1\n"), "kind.yaml:3: networking: expected a map, found a number", "hint: "),
+        (format!("{head}networking:\n  apiServerPort: 70000\n"), "kind.yaml:4: networking.apiServerPort: \"70000\" is no port", "hint: use a number"),
+        (format!("{head}networking:\n  apiServerAddress: localhost\n"), "kind.yaml:4: networking.apiServerAddress: \"localhost\" is no IP address", "hint: use 127.0.0.1"),
+        (format!("{head}nodes:\n- role: boss\n"), "kind.yaml:4: nodes[0].role: unknown role \"boss\"", "hint: a node is"),
+        (format!("{head}nodes:\n- kubeadmConfigPatchesJSON6902:\n  - {{}}\n"), "kind.yaml:4: nodes[0].kubeadmConfigPatchesJSON6902: JSON 6902 patches are not supported", "hint: write it as"),
+        (patched(&["kind: ClusterConfig\napiServer: {}"]), "kind.yaml:7: nodes[0].kubeadmConfigPatches[0].kind: unknown kind \"ClusterConfig\"", "hint: flags of the API server belong"),
+        (patched(&["apiServer: {}"]), "kind.yaml:7: nodes[0].kubeadmConfigPatches[0]: unknown kind \"\"", "hint: "),
+        (patched(&["kind: ClusterConfiguration\napiServer:\n  extraArgs: oops"]), "kind.yaml:9: nodes[0].kubeadmConfigPatches[0].apiServer.extraArgs: expected a map, found a string", "hint: "),
+        (patched(&["kind: ClusterConfiguration\napiServer:\n  extraArgs:\n    a: [1]"]), "kind.yaml:10: nodes[0].kubeadmConfigPatches[0].apiServer.extraArgs.a: expected a string, found a list", "hint: "),
+        (patched(&["kind: ClusterConfiguration\napiServer:\n  extraArgs:\n    \"a b\": x"]), "kind.yaml:10: nodes[0].kubeadmConfigPatches[0].apiServer.extraArgs.a b: \"a b\" is no name of a flag", "hint: write the flag without dashes"),
+        (patched(&["kind: ClusterConfiguration\n  bad: ["]), "kind.yaml:8:", "hint: "),
+    ];
+    for (text, start, hint) in table {
+        let error = KindConfig::parse(&text, "kind.yaml").unwrap_err().to_string();
+        assert!(error.starts_with(start), "{text}\n{error}");
+        assert!(error.contains(hint), "{text}\n{error}");
+    }
+}
+
+#[test]
+fn what_has_no_effect_is_warned_about_with_the_nearest_key() {
+    let text = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnetwroking: {}\nfuture: 1\nnodes:\n- role: control-plane\n  kubeadmConfigPatches:\n  - |\n    kind: ClusterConfiguration\n    apiVersion: kubeadm.k8s.io/v1beta4\n    apiServer:\n      extraArg: {}\n      extraArgs:\n        --v: 5\n  - |\n    kind: InitConfiguration\n    nodeRegistration: {}\n";
+    let config = parse(text);
+    let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "kind.yaml:3: netwroking: unknown key, ignored; did you mean \"networking\"?",
+            "kind.yaml:4: future: unknown key, ignored",
+            "kind.yaml:12: nodes[0].kubeadmConfigPatches[0].apiServer.extraArg: unknown key, ignored; did you mean \"extraArgs\"?",
+            "kind.yaml:13: nodes[0].kubeadmConfigPatches[0].apiServer.extraArgs: kubeadm.k8s.io/v1beta4 wants a list of name and value here; kind itself would refuse a map",
+            "kind.yaml:14: nodes[0].kubeadmConfigPatches[0].apiServer.extraArgs.--v: \"--v\": flags are named without dashes here; read as \"v\"",
+            "kind.yaml:14: nodes[0].kubeadmConfigPatches[0].apiServer.extraArgs.--v: v: kubeadm wants a string; put the value in quotes",
+            "kind.yaml:16: nodes[0].kubeadmConfigPatches[1]: a patch of InitConfiguration has no effect here",
+        ]
+    );
+    assert_eq!(flags(&config), [("v", "5")]);
+}
+
+#[test]
+fn limits_are_enforced() {
+    let large = format!("{GUIDE}#{}", "x".repeat(BYTES_LIMIT));
+    assert!(matches!(KindConfig::parse(&large, "f"), Err(KindConfigError::Yaml(YamlError::TooLarge { .. }))));
+    let nodes = |count: usize| format!("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n{}", "- {role: worker}\n".repeat(count));
+    assert!(KindConfig::parse(&nodes(ITEMS_LIMIT), "f").is_ok());
+    assert!(matches!(KindConfig::parse(&nodes(ITEMS_LIMIT + 1), "f"), Err(KindConfigError::TooMany { count: 1_001, .. })));
+    let arguments = |count: usize| {
+        let map = (0..count).fold(String::new(), |text, n| format!("{text}    a{n}: x\n"));
+        patched(&[&format!("kind: ClusterConfiguration\napiServer:\n  extraArgs:\n{map}")])
+    };
+    assert!(KindConfig::parse(&arguments(ITEMS_LIMIT), "f").is_ok());
+    assert!(matches!(KindConfig::parse(&arguments(ITEMS_LIMIT + 1), "f"), Err(KindConfigError::TooMany { .. })));
+    let deep = format!("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nx: {}{}\n", "[".repeat(60), "]".repeat(60));
+    assert!(KindConfig::parse(&deep, "f").is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in "[a-zA-Z:\\-\\[\\]{}&*!|>'\"%#@, \n0-9~.$]{0,200}") {
+        let _read = KindConfig::parse(&text, "f");
+        let _read = KindConfig::parse(&patched(&[&text]), "f");
+        let _read = KindConfig::parse(&format!("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n{text}"), "f");
+    }
+
+    #[test]
+    fn a_text_without_placeholders_is_left_alone(text in "[^$]{0,50}") {
+        prop_assert_eq!(expand_endpoint(&text, "U"), text);
+    }
+}
