@@ -191,7 +191,7 @@ fn ecdsa_signatures_of_zero_are_refused() {
 #[test]
 fn keys_in_the_header_are_never_trusted() {
     let jwk = P256.public().to_json();
-    let header = format!(r#"{{"alg":"ES256","jwk":{jwk},"jku":"https://evil.example/keys","x5c":["AAAA"]}}"#);
+    let header = format!(r#"{{"alg":"ES256","jwk":{jwk},"jku":"https://evil.example/keys","x5c":["MAA="]}}"#);
     let token = token(&P256, Algorithm::Es256, &header);
     assert_eq!(verify(&token, &set(&[&P384])), Err(JoseError::AlgorithmKeyMismatch));
     let other = SigningKey::generate(portcullis_jose::KeyKind::P256, "other".into()).unwrap();
