@@ -102,11 +102,10 @@ impl<'de> Visitor<'de> for HeaderVisitor<'_> {
                         "x5c" if go_jose::certificates(Some(map.next_value::<&'de RawValue>()?)).is_err() => {
                             return Err(self.refuse(JoseError::HeaderMember("x5c")));
                         }
-                        "x5c" => {}
                         "nonce" if map.next_value::<Option<BorrowedStr<'de>>>().is_err() => {
                             return Err(self.refuse(JoseError::HeaderMember("nonce")));
                         }
-                        "nonce" => {}
+                        "x5c" | "nonce" => {}
                         _ => drop(map.next_value::<IgnoredAny>()?),
                     }
                     others.push(name);

@@ -23,8 +23,9 @@ pub enum UnknownKeys {
     Skip,
     /// The whole set is refused, and a missing `keys` is an empty set.
     /// Compat: go-jose v2 as kube-apiserver 1.37 uses it: unknown type or curve, missing or malformed members. Symmetric
-    /// keys, and RSA or Ed25519 keys that merely cannot verify anything, are left out. Not mirrored: a certificate chain
-    /// (`x5c`) that does not parse or does not fit, and a private half that is inconsistent, refuse the set there.
+    /// keys, and RSA or Ed25519 keys that merely cannot verify anything, are left out. Not mirrored: the
+    /// certificates of a chain (`x5c`) are not parsed or compared with the key, and the halves of a private key are not
+    /// compared; Go refuses the set where they do not fit.
     RejectSet,
 }
 
