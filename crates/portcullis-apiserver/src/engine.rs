@@ -1,0 +1,221 @@
+//! The server without its listener: from a [`Call`] to a [`Reply`].
+//!
+//! Flow: path → authentication → impersonation → authorization → (only now is a body read) → resource → handler.
+//!
+//! It must never act on a request before the authorizer has agreed, and never let routing and authorization read a URL
+//! differently: both use the one [`RequestInfo`].
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::Method;
+use portcullis_kube::discovery::VersionInfo;
+use portcullis_kube::{Status, UserInfo};
+use portcullis_rbac::{RequestInfo, RequestInfoError, authorize, forbidden};
+use portcullis_runtime::{Clock, Rng};
+use serde_json::{Map, Value, json};
+
+use crate::authenticate::{TokenAuthenticator, authenticate};
+use crate::discovery::Discovery;
+use crate::handlers::{self, Asked, delete, health, no_such_method, no_such_resource, not_acceptable, read, reviews, watch, write};
+use crate::http::negotiate::{Accepted, Encoding, Form, negotiate, wants_pretty};
+use crate::http::reply::Reply;
+use crate::http::{Call, Outcome};
+use crate::impersonate::effective_user;
+use crate::policy::LivePolicy;
+use crate::resources::{self, Resource, namespaces, strategy};
+use crate::store::Store;
+use crate::store::object::Object;
+
+/// Everything that answers requests.
+pub(crate) struct Engine {
+    pub(crate) store: Arc<Store>,
+    pub(crate) policy: LivePolicy,
+    pub(crate) tokens: TokenAuthenticator,
+    pub(crate) discovery: Discovery,
+    pub(crate) version: VersionInfo,
+    pub(crate) clock: Clock,
+    pub(crate) rng: Rng,
+    /// Our own parts' pods by namespace and name, as they come back when someone deletes them.
+    pub(crate) parts: Mutex<BTreeMap<(String, String), Map<String, Value>>>,
+}
+
+/// A request that may be served.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    info: RequestInfo,
+    user: UserInfo,
+}
+
+impl Engine {
+    /// Who asks, and whether they may. The error is the whole answer.
+    pub(crate) async fn admit(&self, call: &Call) -> Result<Admitted, Reply> {
+        let refuse = |status: &Status| Reply::status(status, error_encoding(call));
+        let info = RequestInfo::parse(call.method.as_str(), &call.path, &call.query).map_err(|error| match error {
+            RequestInfoError::MalformedPath => refuse(&Status::bad_request(error.to_string())),
+            RequestInfoError::Incomplete(_) => refuse(&Status::internal_error(&error.to_string())),
+        })?;
+        let user = authenticate(call, &self.tokens).await.map_err(|why| {
+            tracing::warn!(reasons = ?why.reasons, path = %info.path, "unable to authenticate the request");
+            refuse(&Status::unauthorized())
+        })?;
+        let policy = self.policy.snapshot();
+        let user = effective_user(user, &call.headers, &policy).map_err(|status| refuse(&status))?;
+        let attributes = info.attributes(&user);
+        let decision = authorize(&*policy, &attributes);
+        if !decision.allowed {
+            return Err(refuse(&forbidden(&attributes, &decision.reason)));
+        }
+        tracing::debug!(user = %user.username, verb = %info.verb, path = %info.path, reason = %decision.reason, "allowed");
+        Ok(Admitted { info, user })
+    }
+
+    /// Serves an admitted request, whose body is there by now.
+    pub(crate) async fn serve(&self, call: &Call, admitted: &Admitted) -> Reply {
+        let served = if admitted.info.is_resource_request {
+            self.resource(call, admitted).await
+        } else {
+            self.path(call, &admitted.info.path)
+        };
+        served.unwrap_or_else(|status| Reply::status(&status, error_encoding(call)))
+    }
+
+    async fn resource(&self, call: &Call, Admitted { info, user }: &Admitted) -> Outcome<Reply> {
+        let known_group = info.api_prefix == "api" || resources::GROUPS.contains(&info.api_group.as_str());
+        if !known_group {
+            return Ok(Reply::page_not_found());
+        }
+        if !resources::serves(&info.api_group, &info.api_version) {
+            return Err(no_such_resource());
+        }
+        let accept = call.header(http::header::ACCEPT);
+        let accepted = negotiate(accept, pretty(call), true);
+        if let Some(review) = resources::find_review(&info.api_group, &info.api_version, &info.resource) {
+            let accepted = accepted.ok_or_else(not_acceptable)?;
+            return reviews::review(self, call, info, user, review, accepted).await;
+        }
+        let resource = resources::find(&info.api_group, &info.api_version, &info.resource).ok_or_else(no_such_resource)?;
+        let (namespace, name) = handlers::place(resource, info).ok_or_else(no_such_resource)?;
+        if info.parts.len() > 2 {
+            return Err(no_such_resource());
+        }
+        if !resource.verbs.contains(&info.verb.as_str()) || call.method == Method::HEAD {
+            return Err(no_such_method());
+        }
+        let accepted = accepted.ok_or_else(not_acceptable)?;
+        let asked = Asked { call, user, resource, namespace, name, accepted };
+        match (info.verb.as_str(), name.is_empty()) {
+            ("list", true) => read::list(self, &asked),
+            ("watch", _) => watch::watch(self, &asked),
+            ("get", false) => read::get(self, &asked),
+            ("create", _) => write::create(self, &asked),
+            ("update", false) => write::update(self, &asked),
+            ("patch", false) => write::patch(self, &asked),
+            ("delete", false) => delete::delete(self, &asked),
+            ("deletecollection", true) => delete::delete_collection(self, &asked),
+            _ => Err(no_such_method()),
+        }
+    }
+
+    fn path(&self, call: &Call, path: &str) -> Outcome<Reply> {
+        let accept = call.header(http::header::ACCEPT);
+        if let Some(reply) = health::health(call) {
+            return Ok(reply);
+        }
+        // Documents are JSON for whoever does not insist on YAML.
+        let fallback = Accepted { encoding: if pretty(call) { Encoding::Pretty } else { Encoding::Json }, form: Form::Object };
+        let accepted = negotiate(accept, pretty(call), false).unwrap_or(fallback);
+        let reply = match path {
+            "/" | "" => Some(health::paths(self, accepted)),
+            "/version" | "/version/" => Some(health::version(self, accepted)),
+            _ => self.discovery.answer(call, accepted),
+        };
+        match reply {
+            Some(_) if call.method != Method::GET && call.method != Method::HEAD => Err(no_such_method()),
+            Some(reply) => Ok(reply),
+            // Compat: below `/api` only versions can be missing; elsewhere nothing is registered at all.
+            None if path.starts_with("/api/") => Err(no_such_resource()),
+            None => Ok(Reply::page_not_found()),
+        }
+    }
+
+    /// What follows from a write that was made.
+    pub(crate) fn written(&self, resource: &Resource, namespace: &str, name: &str) {
+        self.policy.refresh(&self.store, resource, namespace, name);
+    }
+
+    /// Removes what a terminating namespace holds, if it is one.
+    pub(crate) fn finish_namespace(&self, namespace: &str) {
+        for (resource, gone) in namespaces::finish(&self.store, namespace, self.clock.now()) {
+            self.written(resource, namespace, &gone.name);
+        }
+    }
+
+    /// Makes the pod of one of our own parts again, when that is what has gone.
+    pub(crate) fn restart_part(&self, resource: &Resource, namespace: &str, name: &str) {
+        if !std::ptr::eq(resource, resources::pods()) {
+            return;
+        }
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(members) = parts.get(&(namespace.to_owned(), name.to_owned())).cloned() else { return };
+        drop(parts);
+        self.put_part(members);
+    }
+
+    /// Adds or replaces a part's pod, under a new identity when it was not there.
+    pub(crate) fn put_part(&self, mut members: Map<String, Value>) {
+        let pods = resources::pods();
+        let text = |path: &[&str]| resources::text(&members, path);
+        let (namespace, name) = (text(&["metadata", "namespace"]), text(&["metadata", "name"]));
+        for _ in 0..5 {
+            let old = self.store.get(pods, &namespace, &name);
+            let metadata = resources::pods::object(&mut members, "metadata");
+            let before = old.as_ref().map(|old| old.members());
+            let kept = |key: &str| before.as_ref().and_then(|old| resources::at(old, &["metadata", key])).cloned();
+            let uid = kept("uid").unwrap_or_else(|| Value::from(self.rng.uuid_v4()));
+            let created = kept("creationTimestamp").unwrap_or_else(|| Value::from(self.clock.now().rfc3339()));
+            metadata.insert("uid".to_owned(), uid);
+            metadata.insert("creationTimestamp".to_owned(), created);
+            let shaped = strategy::shape(pods, members.clone());
+            let done = match &old {
+                Some(old) => self.store.replace(pods, old, shaped),
+                None => self.store.create(pods, shaped),
+            };
+            if done.is_ok() {
+                return;
+            }
+        }
+        tracing::warn!(%namespace, %name, "the pod of one of our parts could not be written");
+    }
+
+    /// Records an event about an object.
+    pub(crate) fn record(&self, resource: &Resource, object: &Object, kind: &str, reason: &str, message: &str) {
+        let now = self.clock.now().rfc3339();
+        let namespace = if object.namespace.is_empty() { "default" } else { &object.namespace };
+        let suffix: String = self.rng.bytes::<8>().iter().map(|byte| format!("{byte:02x}")).collect();
+        let members = json!({
+            "metadata": {"name": format!("{}.{suffix}", object.name), "namespace": namespace},
+            "involvedObject": {"kind": resource.kind, "namespace": object.namespace, "name": object.name, "uid": object.uid,
+                "apiVersion": resource.api_version(), "resourceVersion": object.version.to_string()},
+            "reason": reason, "message": message, "source": {"component": "portcullis"}, "firstTimestamp": now,
+            "lastTimestamp": now, "count": 1, "type": kind, "reportingComponent": "portcullis", "reportingInstance": ""
+        });
+        let members = members.as_object().cloned().unwrap_or_default();
+        let events = resources::events();
+        let members = strategy::for_create(events, members, namespace, &self.rng, self.clock.now());
+        if let Err(error) = self.store.create(events, members) {
+            tracing::debug!(%error, "an event could not be recorded");
+        }
+    }
+}
+
+fn pretty(call: &Call) -> bool {
+    let asked = call.params.has("pretty").then(|| call.params.get("pretty"));
+    wants_pretty(asked, call.header(http::header::USER_AGENT))
+}
+
+/// Errors are JSON unless the client wants YAML.
+fn error_encoding(call: &Call) -> Encoding {
+    let fallback = if pretty(call) { Encoding::Pretty } else { Encoding::Json };
+    negotiate(call.header(http::header::ACCEPT), pretty(call), true).map_or(fallback, |accepted| accepted.encoding)
+}

@@ -1,0 +1,118 @@
+//! Health endpoints, `/version` and the list of paths.
+//!
+//! Compat: `/livez`, `/readyz` and `/healthz` with `?verbose` and `?exclude`, and one path per check, as
+//! `apiserver/pkg/server/healthz` answers them. The checks are ours.
+
+use portcullis_kube::discovery::VersionInfo;
+
+use crate::engine::Engine;
+use crate::http::Call;
+use crate::http::negotiate::Accepted;
+use crate::http::reply::Reply;
+
+const ENDPOINTS: [&str; 3] = ["livez", "readyz", "healthz"];
+/// What is checked; all of it holds once requests are answered at all.
+const CHECKS: [&str; 4] = ["ping", "log", "store", "poststarthook/rbac/bootstrap-roles"];
+
+/// The answer of a health endpoint; `None` for another path.
+pub(crate) fn health(call: &Call) -> Option<Reply> {
+    let path = call.path.trim_start_matches('/').trim_end_matches('/');
+    let (endpoint, check) = path.split_once('/').unwrap_or((path, ""));
+    let endpoint = ENDPOINTS.into_iter().find(|known| *known == endpoint)?;
+    if !check.is_empty() {
+        return Some(if CHECKS.contains(&check) { Reply::text(200, "ok") } else { Reply::page_not_found() });
+    }
+    if !call.params.has("verbose") {
+        let mut reply = Reply::text(200, "ok");
+        reply.headers.remove(http::header::X_CONTENT_TYPE_OPTIONS);
+        return Some(reply);
+    }
+    let excluded: Vec<&str> = call.params.all("exclude").collect();
+    let mut text = String::new();
+    for check in CHECKS {
+        let state = if excluded.contains(&check) { "excluded: ok" } else { "ok" };
+        text.push_str(&format!("[+]{check} {state}\n"));
+    }
+    for unknown in excluded.iter().filter(|name| !CHECKS.contains(name)) {
+        let unknown = portcullis_kube::go::quote(unknown);
+        text.push_str(&format!("warn: some health checks cannot be excluded: no matches for {unknown}\n"));
+    }
+    text.push_str(&format!("{endpoint} check passed\n"));
+    Some(Reply::text(200, text))
+}
+
+/// `/version`.
+pub(crate) fn version(engine: &Engine, accepted: Accepted) -> Reply {
+    // Compat: the real server indents this document for everyone.
+    let encoding = match accepted.encoding {
+        crate::http::negotiate::Encoding::Json => crate::http::negotiate::Encoding::Pretty,
+        other => other,
+    };
+    Reply::json(200, &engine.version, encoding)
+}
+
+/// `/`: every path.
+pub(crate) fn paths(engine: &Engine, accepted: Accepted) -> Reply {
+    let mut paths: Vec<String> = engine.discovery.paths().map(str::to_owned).collect();
+    paths.push("/apis/".to_owned());
+    paths.push("/version".to_owned());
+    for endpoint in ENDPOINTS {
+        paths.push(format!("/{endpoint}"));
+        paths.extend(CHECKS.iter().map(|check| format!("/{endpoint}/{check}")));
+    }
+    paths.sort();
+    Reply::json(200, &serde_json::json!({"paths": paths}), accepted.encoding)
+}
+
+/// What `/version` says: the Kubernetes release whose behaviour this is, with build metadata that says it is not that.
+pub(crate) fn version_info(git_version: &str, go_arch: &str) -> VersionInfo {
+    let mut numbers = git_version.trim_start_matches('v').split('.');
+    let major = numbers.next().unwrap_or_default().to_owned();
+    let minor = numbers.next().unwrap_or_default().to_owned();
+    let before = minor.parse::<u32>().map(|minor| minor.saturating_sub(1).to_string()).unwrap_or_default();
+    VersionInfo {
+        emulation_major: major.clone(),
+        emulation_minor: minor.clone(),
+        min_compatibility_major: major.clone(),
+        min_compatibility_minor: before,
+        major,
+        minor,
+        git_version: git_version.to_owned(),
+        git_commit: String::new(),
+        git_tree_state: "clean".to_owned(),
+        build_date: "1970-01-01T00:00:00Z".to_owned(),
+        go_version: String::new(),
+        compiler: "rustc".to_owned(),
+        platform: format!("linux/{go_arch}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(line: &str) -> Option<(u16, String)> {
+        let reply = health(&Call::test(line, ""))?;
+        Some((reply.status.as_u16(), String::from_utf8(reply.bytes().to_vec()).unwrap()))
+    }
+
+    #[test]
+    fn each_endpoint_has_its_short_and_its_long_form() {
+        for endpoint in ENDPOINTS {
+            assert_eq!(body(&format!("GET /{endpoint}")), Some((200, "ok".to_owned())));
+            let (_, long) = body(&format!("GET /{endpoint}?verbose")).unwrap();
+            assert!(long.starts_with("[+]ping ok\n") && long.ends_with(&format!("{endpoint} check passed\n")));
+            assert_eq!(body(&format!("GET /{endpoint}/ping")), Some((200, "ok".to_owned())));
+            assert_eq!(body(&format!("GET /{endpoint}/nope")).unwrap().0, 404);
+        }
+        assert_eq!(body("GET /livezz"), None);
+        assert!(body("GET /livez?verbose&exclude=ping&exclude=x").unwrap().1.contains("no matches for \"x\""));
+    }
+
+    #[test]
+    fn the_version_names_the_release_and_us() {
+        let version = version_info("v1.37.2+portcullis", "amd64");
+        assert_eq!((version.major.as_str(), version.minor.as_str()), ("1", "37"));
+        assert_eq!(version.min_compatibility_minor, "36");
+    }
+}

@@ -1,0 +1,100 @@
+//! One file per kind of request.
+
+pub(crate) mod delete;
+pub(crate) mod health;
+pub(crate) mod read;
+pub(crate) mod reviews;
+pub(crate) mod watch;
+pub(crate) mod write;
+
+use portcullis_kube::status::{GroupResource, StatusDetails};
+use portcullis_kube::{Status, UserInfo};
+use portcullis_rbac::RequestInfo;
+
+use crate::http::Call;
+use crate::http::negotiate::Accepted;
+use crate::resources::{self, Resource};
+use crate::store::StoreError;
+
+/// An authenticated and authorized request of a resource.
+pub(crate) struct Asked<'a> {
+    pub(crate) call: &'a Call,
+    pub(crate) user: &'a UserInfo,
+    pub(crate) resource: &'static Resource,
+    /// Empty for cluster-scoped resources and for lists over all namespaces.
+    pub(crate) namespace: &'a str,
+    /// The name in the path; empty for collections.
+    pub(crate) name: &'a str,
+    pub(crate) accepted: Accepted,
+}
+
+/// What the real server says to a resource, version or subresource that it does not have.
+pub(crate) fn no_such_resource() -> Box<Status> {
+    generic(404, "NotFound", "the server could not find the requested resource")
+}
+
+/// What the real server says to a method that a path does not take.
+pub(crate) fn no_such_method() -> Box<Status> {
+    generic(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+}
+
+fn generic(code: u16, reason: &str, message: &str) -> Box<Status> {
+    let mut status = Status::failure(code, reason, message);
+    status.details = Some(Box::new(StatusDetails::default()));
+    Box::new(status)
+}
+
+/// The 406 for an `Accept` that nothing served fits.
+pub(crate) fn not_acceptable() -> Box<Status> {
+    Box::new(Status::not_acceptable(&["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"]))
+}
+
+/// The 409 for an object's name, or what else the store said.
+pub(crate) fn store_error(error: StoreError, resource: &Resource, namespace: &str, name: &str) -> Box<Status> {
+    let what = resource.group_resource();
+    Box::new(match error {
+        StoreError::Exists => Status::already_exists(what, name),
+        StoreError::NotFound => Status::not_found(what, name),
+        StoreError::Conflict => Status::stale(what, name),
+        StoreError::NoNamespace => Status::not_found(GroupResource::new("", "namespaces"), namespace),
+        StoreError::NamespaceTerminating => {
+            let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+            let mut status = Status::forbidden(what, name, &why);
+            if let Some(details) = &mut status.details {
+                details.causes = vec![portcullis_kube::status::StatusCause {
+                    reason: "NamespaceTerminating".to_owned(),
+                    message: format!("namespace {namespace} is being terminated"),
+                    field: "metadata.namespace".to_owned(),
+                }];
+            }
+            status
+        }
+        StoreError::Full => Status::failure(507, "InsufficientStorage", "the dev API server's store is full"),
+    })
+}
+
+/// The 504 for a version that is not reached yet.
+pub(crate) fn too_large_version(wanted: u64, current: u64) -> Box<Status> {
+    let mut status = Status::timeout(&format!("Too large resource version: {wanted}, current: {current}"), 1);
+    if let Some(details) = &mut status.details {
+        details.causes = vec![portcullis_kube::status::StatusCause {
+            reason: "ResourceVersionTooLarge".to_owned(),
+            message: "Too large resource version".to_owned(),
+            field: String::new(),
+        }];
+    }
+    Box::new(status)
+}
+
+/// The namespace and name of a request's object.
+pub(crate) fn place<'a>(resource: &Resource, info: &'a RequestInfo) -> Option<(&'a str, &'a str)> {
+    let name = info.parts.get(1).map_or("", String::as_str);
+    if std::ptr::eq(resource, resources::namespaces()) {
+        return Some(("", name));
+    }
+    match (resource.namespaced, info.namespace.is_empty()) {
+        (true, true) if !name.is_empty() => None,
+        (true, _) | (false, true) => Some((&info.namespace, name)),
+        (false, false) => None,
+    }
+}

@@ -1,0 +1,256 @@
+//! GET of one object and of lists.
+//!
+//! Compat: options and their errors as `ListOptions` validation and the watch cache of Kubernetes 1.37 treat them.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use portcullis_kube::Status;
+use portcullis_kube::field::FieldError;
+use portcullis_kube::go::quote;
+use serde_json::{Map, Value, json};
+
+use super::{Asked, too_large_version};
+use crate::engine::Engine;
+use crate::http::Outcome;
+use crate::http::negotiate::Form;
+use crate::http::params::{Params, invalid};
+use crate::http::reply::Reply;
+use crate::json;
+use crate::selector::Selection;
+use crate::store::list::{ListQuery, Page};
+use crate::store::object::Object;
+use crate::table::{self, RowObject};
+
+/// One object.
+pub(crate) fn get(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
+    let wanted = version_param(&asked.call.params)?.unwrap_or(0);
+    let current = engine.store.version();
+    if wanted > current {
+        return Err(too_large_version(wanted, current));
+    }
+    let object = engine
+        .store
+        .get(asked.resource, asked.namespace, asked.name)
+        .ok_or_else(|| Box::new(Status::not_found(asked.resource.group_resource(), asked.name)))?;
+    one(engine, asked, 200, &object)
+}
+
+/// An answer that consists of one object.
+pub(crate) fn one(engine: &Engine, asked: &Asked<'_>, code: u16, object: &Object) -> Outcome<Reply> {
+    let encoding = asked.accepted.encoding;
+    let bytes = match asked.accepted.form {
+        Form::Object => return Ok(Reply::json_bytes(code, object.bytes.clone(), encoding)),
+        Form::Metadata => {
+            let mut out = Vec::new();
+            table::write_partial(&mut out, object.metadata());
+            out
+        }
+        Form::Table => {
+            let rows = rows(&asked.call.params)?;
+            let meta = json!({"resourceVersion": object.version.to_string()});
+            table::render(asked.resource, std::iter::once(object), &meta, rows, true, engine.clock.now())
+        }
+    };
+    Ok(Reply::json_bytes(code, bytes, encoding))
+}
+
+/// A list.
+pub(crate) fn list(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
+    let params = &asked.call.params;
+    let options = ListOptions::parse(asked, engine.store.version())?;
+    let filter = |object: &Object| options.selection.matches(object);
+    let query = ListQuery {
+        namespace: asked.namespace,
+        at: options.at,
+        from: options.from.as_deref(),
+        limit: options.limit,
+        filter: if options.selection.everything() { None } else { Some(&filter) },
+    };
+    let page = engine.store.list(asked.resource, &query).map_err(|gone| {
+        Box::new(match &options.from {
+            Some(_) => Status::expired("The provided continue parameter is too old to display a consistent list result."),
+            None => Status::expired(format!("too old resource version: {} ({})", options.at.unwrap_or(0), gone.oldest)),
+        })
+    })?;
+    let meta = list_meta(asked, &page);
+    let bytes = match asked.accepted.form {
+        Form::Object => objects(asked.resource.kind, &asked.resource.api_version(), &meta, &page.objects),
+        Form::Metadata => metadata(&meta, &page.objects),
+        Form::Table => {
+            let rows = rows(params)?;
+            table::render(asked.resource, page.objects.iter().map(Arc::as_ref), &meta, rows, true, engine.clock.now())
+        }
+    };
+    Ok(Reply::json_bytes(200, bytes, asked.accepted.encoding))
+}
+
+/// A list of whole objects.
+pub(crate) fn objects(kind: &str, api_version: &str, meta: &Value, objects: &[Arc<Object>]) -> Vec<u8> {
+    let size: usize = objects.iter().map(|object| object.bytes.len()).sum();
+    let mut out = Vec::with_capacity(size + 256);
+    out.extend_from_slice(format!("{{\"kind\":\"{kind}List\",\"apiVersion\":\"{api_version}\",\"metadata\":").as_bytes());
+    out.extend(json::to_vec(meta));
+    out.extend_from_slice(b",\"items\":[");
+    for (index, object) in objects.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        object.write_item(&mut out);
+    }
+    out.extend_from_slice(b"]}");
+    out
+}
+
+fn metadata(meta: &Value, objects: &[Arc<Object>]) -> Vec<u8> {
+    let mut out = b"{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":".to_vec();
+    out.extend(json::to_vec(meta));
+    out.extend_from_slice(b",\"items\":[");
+    for (index, object) in objects.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        table::write_partial(&mut out, object.metadata());
+    }
+    out.extend_from_slice(b"]}");
+    out
+}
+
+fn list_meta(asked: &Asked<'_>, page: &Page) -> Value {
+    let mut meta = Map::new();
+    meta.insert("resourceVersion".to_owned(), Value::String(page.version.to_string()));
+    if let Some(next) = &page.next {
+        let token = write_continue(asked.namespace, page.version, next);
+        meta.insert("continue".to_owned(), Value::String(token));
+        if let Some(remaining) = page.remaining {
+            meta.insert("remainingItemCount".to_owned(), Value::from(remaining));
+        }
+    }
+    Value::Object(meta)
+}
+
+struct ListOptions {
+    selection: Selection,
+    limit: usize,
+    at: Option<u64>,
+    from: Option<String>,
+}
+
+impl ListOptions {
+    fn parse(asked: &Asked<'_>, current: u64) -> Outcome<Self> {
+        let params = &asked.call.params;
+        let selection = selection(asked)?;
+        let limit = usize::try_from(params.number("limit")?.unwrap_or(0)).unwrap_or(0);
+        params.number("timeoutSeconds")?;
+        let (text, rule) = (params.get("resourceVersion"), params.get("resourceVersionMatch"));
+        let token = params.get("continue");
+        let mut wrong = Vec::new();
+        if !rule.is_empty() {
+            let field = "resourceVersionMatch";
+            let mut forbid = |why: &str| wrong.push(FieldError::forbidden(field, why));
+            if text.is_empty() {
+                forbid("resourceVersionMatch is forbidden unless resourceVersion is provided");
+            }
+            if !token.is_empty() {
+                forbid("resourceVersionMatch is forbidden when continue is provided");
+            }
+            if !matches!(rule, "Exact" | "NotOlderThan") {
+                wrong.push(FieldError::not_supported(field, rule, &["Exact", "NotOlderThan", ""]));
+            } else if rule == "Exact" && text == "0" {
+                wrong.push(FieldError::forbidden(field, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+            }
+        }
+        if params.has("sendInitialEvents") {
+            wrong.push(FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+        }
+        invalid("ListOptions", &wrong)?;
+        let wanted = version_param(params)?;
+        if !token.is_empty() {
+            if wanted.is_some_and(|wanted| wanted != 0) {
+                let why = "specifying resource version is not allowed when using continue";
+                return Err(Box::new(Status::bad_request(why)));
+            }
+            let (at, from) = read_continue(asked.namespace, token)?;
+            return Ok(Self { selection, limit, at: Some(at).filter(|at| *at < current), from: Some(from) });
+        }
+        let at = match (wanted, rule) {
+            (None | Some(0), _) => None,
+            (Some(wanted), _) if wanted > current => return Err(too_large_version(wanted, current)),
+            (Some(wanted), "Exact") => Some(wanted),
+            // Compat: the legacy meaning of a page at a version.
+            (Some(wanted), "") if limit > 0 => Some(wanted),
+            (Some(_), _) => None,
+        };
+        Ok(Self { selection, limit, at, from: None })
+    }
+}
+
+/// The selectors of a request.
+pub(crate) fn selection(asked: &Asked<'_>) -> Outcome<Selection> {
+    let params = &asked.call.params;
+    Selection::parse(asked.resource, params.get("labelSelector"), params.get("fieldSelector"))
+        .map_err(|why| Box::new(Status::bad_request(why)))
+}
+
+/// What table rows carry.
+pub(crate) fn rows(params: &Params) -> Outcome<RowObject> {
+    RowObject::parse(params.get("includeObject")).map_err(|why| Box::new(Status::bad_request(why)))
+}
+
+fn version_param(params: &Params) -> Outcome<Option<u64>> {
+    match params.get("resourceVersion") {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| {
+            let quoted = quote(text);
+            let why = format!("resourceVersion: Invalid value: {quoted}: strconv.ParseUint: parsing {quoted}: invalid syntax");
+            Box::new(Status::bad_request(format!("invalid resource version: {why}")))
+        }),
+    }
+}
+
+/// Compat: upstream's own form, so that a person who decodes it sees the same: version, and the key to go on from.
+fn write_continue(namespace: &str, version: u64, next: &str) -> String {
+    let start = if namespace.is_empty() { next } else { next.strip_prefix(&format!("{namespace}/")).unwrap_or(next) };
+    URL_SAFE_NO_PAD.encode(json::to_vec(&json!({"v": "meta.k8s.io/v1", "rv": version, "start": format!("/{start}")})))
+}
+
+fn read_continue(namespace: &str, token: &str) -> Outcome<(u64, String)> {
+    let bad = |why: &str| Box::new(Status::bad_request(format!("invalid continue token: continue key is not valid: {why}")));
+    if token.len() > 4_096 {
+        return Err(bad("too long"));
+    }
+    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| bad("illegal base64 data"))?;
+    let parsed = json::parse(&bytes).map_err(|error| bad(&error.to_string()))?.value;
+    let version = parsed.get("rv").and_then(Value::as_u64).filter(|version| *version > 0);
+    let version = version.ok_or_else(|| bad("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"))?;
+    let start = parsed.get("start").and_then(Value::as_str).and_then(|start| start.strip_prefix('/'));
+    let start = start.filter(|start| !start.is_empty()).ok_or_else(|| bad("encoded start key is empty (version meta.k8s.io/v1)"))?;
+    if parsed.get("v").and_then(Value::as_str) != Some("meta.k8s.io/v1") {
+        return Err(bad("server does not recognize this encoded version"));
+    }
+    Ok((version, if namespace.is_empty() { start.to_owned() } else { format!("{namespace}/{start}") }))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_continue_token_comes_back_as_it_was(version in 1..u64::MAX, name in "[a-z]{1,10}", namespaced in any::<bool>()) {
+            let namespace = if namespaced { "ns" } else { "" };
+            let key = if namespaced { format!("ns/{name}") } else { name };
+            let token = write_continue(namespace, version, &key);
+            prop_assert_eq!(read_continue(namespace, &token).ok(), Some((version, key)));
+        }
+
+        #[test]
+        fn no_token_panics(token in "\\PC{0,40}") {
+            let _ = read_continue("", &token);
+            let _ = read_continue("ns", &URL_SAFE_NO_PAD.encode(&token));
+        }
+    }
+}

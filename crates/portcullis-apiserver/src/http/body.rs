@@ -1,0 +1,235 @@
+//! Request bodies: JSON, YAML or protobuf, checked against the kind that the path wants.
+//!
+//! Flow: media type → tree (bounded) → kind and version → shape → unknown and duplicate fields by `fieldValidation`.
+//!
+//! Compat: messages follow `endpoints/handlers/create.go` and the scheme's codecs.
+
+use portcullis_kube::Status;
+use portcullis_kube::go::quote;
+use serde_json::{Map, Value};
+
+use super::params::FieldValidation;
+use super::{Call, Outcome};
+use crate::json::{self, JsonError, Parsed};
+use crate::resources;
+use crate::schema::normalise::normalise;
+use crate::schema::{SCHEMA, TypeId, protobuf};
+
+/// Largest body, in bytes: upstream's `MaxRequestBodyBytes`.
+pub(crate) const MAX_BYTES: usize = 3 * 1024 * 1024;
+/// Bytes of a body that an error message shows.
+const SHOWN: usize = 30;
+const MEDIA_TYPES: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+
+/// The kind that a path takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Expected {
+    pub(crate) group: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) schema: TypeId,
+}
+
+/// An object in its kind's shape.
+#[derive(Debug)]
+pub(crate) struct Decoded {
+    pub(crate) members: Map<String, Value>,
+    /// For `Warning` headers.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Reads the body of a write.
+pub(crate) fn decode(call: &Call, expected: Expected, validation: FieldValidation) -> Outcome<Decoded> {
+    let tree = tree(call, expected)?;
+    shape(tree, expected, validation)
+}
+
+/// A tree that the server made itself (a patched object), shaped like a body.
+pub(crate) fn decode_tree(value: Value, expected: Expected, validation: FieldValidation) -> Outcome<Decoded> {
+    shape(Parsed { value, duplicates: Vec::new() }, expected, validation)
+}
+
+fn shape(parsed: Parsed, expected: Expected, validation: FieldValidation) -> Outcome<Decoded> {
+    let Parsed { value, duplicates } = parsed;
+    let type_meta = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (kind, api_version) = (type_meta("kind"), type_meta("apiVersion"));
+    check_kind(&kind, &api_version, expected)?;
+    let shaped = normalise(expected.schema, value).map_err(|why| unusable(expected, &why))?;
+    let mut warnings = Vec::new();
+    if validation != FieldValidation::Ignore {
+        warnings.extend(duplicates.iter().map(|path| format!("duplicate field {}", quote(path))));
+        warnings.extend(shaped.unknown.iter().map(|path| format!("unknown field {}", quote(path))));
+    }
+    if validation == FieldValidation::Strict && !warnings.is_empty() {
+        return Err(unusable(expected, &format!("strict decoding error: {}", warnings.join(", "))));
+    }
+    Ok(Decoded { members: shaped.value, warnings })
+}
+
+fn tree(call: &Call, expected: Expected) -> Outcome<Parsed> {
+    let content_type = call.header(http::header::CONTENT_TYPE);
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    match media_type {
+        "" | "application/json" => parse_json(&call.body, expected),
+        "application/yaml" => parse_yaml(&call.body, expected),
+        "application/vnd.kubernetes.protobuf" => parse_protobuf(&call.body, expected),
+        _ => Err(Box::new(Status::unsupported_media_type(&MEDIA_TYPES))),
+    }
+}
+
+fn parse_json(body: &[u8], expected: Expected) -> Outcome<Parsed> {
+    let parsed = json::parse(body).map_err(|error| match error {
+        JsonError::TooManyValues => Box::new(Status::too_large(&error.to_string())),
+        JsonError::Syntax(why) => unrecognized(expected, &format!("couldn't get version/kind; json parse error: {why}"), body),
+    })?;
+    let go_kind = match &parsed.value {
+        Value::Object(_) | Value::Null => return Ok(parsed),
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Number(_) => "number",
+        Value::Bool(_) => "bool",
+    };
+    let target = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+    let why = format!(
+        "couldn't get version/kind; json parse error: json: cannot unmarshal {go_kind} into Go value of type {target}"
+    );
+    Err(unrecognized(expected, &why, body))
+}
+
+fn parse_yaml(body: &[u8], expected: Expected) -> Outcome<Parsed> {
+    let wrong = |why: &str| unrecognized(expected, &format!("yaml: {why}"), body);
+    let text = std::str::from_utf8(body).map_err(|_| wrong("invalid UTF-8"))?;
+    let value: Value = portcullis_kube::yaml::parse(text, "body", MAX_BYTES).map_err(|error| wrong(&error.to_string()))?;
+    if value.is_object() || value.is_null() {
+        return Ok(Parsed { value, duplicates: Vec::new() });
+    }
+    Err(wrong("the body is not an object"))
+}
+
+fn parse_protobuf(body: &[u8], expected: Expected) -> Outcome<Parsed> {
+    let bad = |why: protobuf::ProtobufError| unrecognized(expected, &why.to_string(), body);
+    let envelope = protobuf::envelope(body).map_err(bad)?;
+    check_kind(&envelope.kind, &envelope.api_version, expected)?;
+    let members = protobuf::message(expected.schema, envelope.raw).map_err(bad)?;
+    Ok(Parsed { value: Value::Object(members), duplicates: Vec::new() })
+}
+
+/// An empty kind or version is that of the path.
+fn check_kind(kind: &str, api_version: &str, expected: Expected) -> Outcome<()> {
+    let right_version = resources::api_version(expected.group, expected.version);
+    if (kind.is_empty() || kind == expected.kind) && (api_version.is_empty() || api_version == right_version) {
+        return Ok(());
+    }
+    let kind = if kind.is_empty() { expected.kind } else { kind };
+    let api_version = if api_version.is_empty() { &right_version } else { api_version };
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let registered = resources::ALL.iter().any(|r| r.group == group && r.version == version && r.kind == kind)
+        || resources::REVIEWS.iter().any(|r| r.group == group && r.version == version && r.kind == kind);
+    let why = if registered {
+        format!("converting (v1.{kind}) to ({}.{}): unknown conversion", internal_package(expected.group), expected.kind)
+    } else {
+        format!("no kind {} is registered for version {} in scheme \"pkg/runtime/scheme.go:111\"", quote(kind), quote(api_version))
+    };
+    let message = format!("{kind} in version {} cannot be handled as a {}: {why}", quote(version), expected.kind);
+    Err(Box::new(Status::bad_request(message)))
+}
+
+fn internal_package(group: &str) -> &str {
+    if group.is_empty() { "core" } else { group.split('.').next().unwrap_or(group) }
+}
+
+fn unusable(expected: Expected, why: &str) -> Box<Status> {
+    let (kind, version) = (expected.kind, quote(expected.version));
+    Box::new(Status::bad_request(format!("{kind} in version {version} cannot be handled as a {kind}: {why}")))
+}
+
+fn unrecognized(expected: Expected, why: &str, body: &[u8]) -> Box<Status> {
+    let kind = expected.kind;
+    let message = format!("the object provided is unrecognized (must be of type {kind}): {why} ({})", summary(body));
+    Box::new(Status::bad_request(message))
+}
+
+/// The beginning of a body: as text when it looks like JSON, else in hexadecimal.
+fn summary(body: &[u8]) -> String {
+    let shown = body.get(..body.len().min(SHOWN)).unwrap_or_default();
+    let more = if body.len() > SHOWN { " ..." } else { "" };
+    match shown.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(shown)),
+        Some(_) => shown.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + more,
+    }
+}
+
+impl Expected {
+    /// The kind of a resource.
+    pub(crate) fn of(resource: &'static resources::Resource) -> Outcome<Self> {
+        let schema = resource.schema().ok_or_else(|| Box::new(Status::internal_error("the kind has no schema")))?;
+        Ok(Self { group: resource.group, version: resource.version, kind: resource.kind, schema })
+    }
+
+    /// The kind of a review.
+    pub(crate) fn of_review(review: &'static resources::Review) -> Outcome<Self> {
+        let schema = SCHEMA.find(review.schema).ok_or_else(|| Box::new(Status::internal_error("the kind has no schema")))?;
+        Ok(Self { group: review.group, version: review.version, kind: review.kind, schema })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str, validation: FieldValidation) -> Result<Decoded, String> {
+        let expected = Expected::of(resources::namespaces()).unwrap();
+        decode(&Call::test("POST /api/v1/namespaces", body.to_owned()), expected, validation).map_err(|status| status.message)
+    }
+
+    /// Bodies and the messages that kube-apiserver 1.37.2 gave for them.
+    #[test]
+    fn bad_bodies_read_as_the_real_server_words_them() {
+        let target = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+        for (body, want) in [
+            ("", "the object provided is unrecognized (must be of type Namespace): couldn't get version/kind; json parse error: unexpected end of JSON input (<empty>)".to_owned()),
+            ("{", "the object provided is unrecognized (must be of type Namespace): couldn't get version/kind; json parse error: unexpected end of JSON input ({)".to_owned()),
+            ("[]", format!("the object provided is unrecognized (must be of type Namespace): couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type {target} (5b5d)")),
+            (
+                r#"{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"q"}} trailing"#,
+                r#"the object provided is unrecognized (must be of type Namespace): couldn't get version/kind; json parse error: invalid character 't' after top-level value ({"kind":"Namespace","apiVersio ...)"#.to_owned(),
+            ),
+            (r#"{"kind":"Pod","apiVersion":"v1"}"#, r#"Pod in version "v1" cannot be handled as a Namespace: converting (v1.Pod) to (core.Namespace): unknown conversion"#.to_owned()),
+            (r#"{"kind":"Namespace","apiVersion":"v2"}"#, r#"Namespace in version "v2" cannot be handled as a Namespace: no kind "Namespace" is registered for version "v2" in scheme "pkg/runtime/scheme.go:111""#.to_owned()),
+            (r#"{"metadata":{"name":5}}"#, r#"Namespace in version "v1" cannot be handled as a Namespace: json: cannot unmarshal number into Go struct field ObjectMeta.metadata.name of type string"#.to_owned()),
+        ] {
+            assert_eq!(read(body, FieldValidation::Warn).err(), Some(want));
+        }
+        assert!(read("null", FieldValidation::Warn).is_ok());
+    }
+
+    #[test]
+    fn field_validation_decides_what_unknown_fields_do() {
+        let body = r#"{"metadata":{"generateName":"gen-","name2":"x"},"foo":1,"spec":{"finalizers":[],"finalizers":[]}}"#;
+        assert_eq!(
+            read(body, FieldValidation::Strict).err().unwrap(),
+            r#"Namespace in version "v1" cannot be handled as a Namespace: strict decoding error: duplicate field "spec.finalizers", unknown field "metadata.name2", unknown field "foo""#
+        );
+        assert_eq!(read(body, FieldValidation::Warn).unwrap().warnings.len(), 3);
+        assert!(read(body, FieldValidation::Ignore).unwrap().warnings.is_empty());
+    }
+
+    #[test]
+    fn yaml_is_read_and_other_types_are_not() {
+        let expected = Expected::of(resources::namespaces()).unwrap();
+        let send = |kind: &str, body: &str| {
+            let call = Call::test("POST /api/v1/namespaces", body.to_owned()).with("content-type", kind);
+            decode(&call, expected, FieldValidation::Warn).map_err(|status| status.code)
+        };
+        let yaml = send("application/yaml", "kind: Namespace\napiVersion: v1\nmetadata: {name: n}\n").unwrap();
+        assert_eq!(yaml.members["metadata"]["name"], "n");
+        assert_eq!(send("application/yaml", "a: [").err(), Some(400));
+        assert_eq!(send("application/yaml", "- a").err(), Some(400));
+        assert_eq!(send("text/foo", "{}").err(), Some(415));
+        assert_eq!(send("application/vnd.kubernetes.protobuf", "{}").err(), Some(400));
+        assert!(send("application/json; charset=utf-8", "{}").is_ok());
+        let bomb = format!("a: &a [{}]\nb: [{}]", "x,".repeat(1_000), "*a,".repeat(100_000));
+        assert_eq!(send("application/yaml", &bomb).err(), Some(400));
+    }
+}

@@ -1,0 +1,68 @@
+//! The HTTP surface without a connection: a [`Call`] comes in, a [`Reply`] goes out.
+//!
+//! The listener's types stay in `server`, so that every test and fuzz target can drive the whole server with values.
+
+pub(crate) mod body;
+pub(crate) mod negotiate;
+pub(crate) mod params;
+pub(crate) mod reply;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use portcullis_kube::Status;
+
+use self::params::Params;
+
+/// A failure, as the `Status` that the client gets.
+pub(crate) type Outcome<T> = Result<T, Box<Status>>;
+
+/// A request whose body has been read.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    /// The path as it came, still percent-encoded.
+    pub(crate) path: String,
+    /// The query as it came, without `?`.
+    pub(crate) query: String,
+    pub(crate) params: Params,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// The client's certificate, in DER, when its chain was valid.
+    pub(crate) client_cert: Option<Arc<[u8]>>,
+    /// A certificate was shown that does not count.
+    pub(crate) client_cert_refused: bool,
+}
+
+impl Call {
+    /// A header as text; empty when absent or not text.
+    pub(crate) fn header(&self, name: http::header::HeaderName) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+impl Call {
+    /// A request for tests: `METHOD PATH[?QUERY]`.
+    pub(crate) fn test(line: &str, body: impl Into<Bytes>) -> Self {
+        let (method, target) = line.split_once(' ').unwrap();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        Self {
+            method: method.parse().unwrap(),
+            path: path.to_owned(),
+            query: query.to_owned(),
+            params: Params::parse(query),
+            headers: HeaderMap::new(),
+            body: body.into(),
+            client_cert: None,
+            client_cert_refused: false,
+        }
+    }
+
+    /// Adds a header.
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.append(name, value.parse().unwrap());
+        self
+    }
+}

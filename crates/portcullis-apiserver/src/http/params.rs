@@ -1,0 +1,202 @@
+//! Query parameters, read as Kubernetes reads them.
+//!
+//! Compat: conversions follow `apimachinery/pkg/runtime/conversion.go` (a boolean that is neither true nor false is
+//! true) and the option validations of `apis/meta/v1/validation` and `internalversion/validation`.
+
+use portcullis_kube::Status;
+use portcullis_kube::field::FieldError;
+
+use super::Outcome;
+
+/// Parameters of one query; further ones are dropped.
+const MAX_PARAMS: usize = 128;
+
+/// A query, decoded.
+#[derive(Debug, Default)]
+pub(crate) struct Params(Vec<(String, String)>);
+
+impl Params {
+    /// Reads the text after `?`.
+    pub(crate) fn parse(query: &str) -> Self {
+        let pairs = query.split('&').filter(|pair| !pair.is_empty()).take(MAX_PARAMS);
+        Self(
+            pairs
+                .map(|pair| {
+                    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                    (decode(name, true), decode(value, true))
+                })
+                .collect(),
+        )
+    }
+
+    /// The first value; empty when absent.
+    pub(crate) fn get(&self, name: &str) -> &str {
+        self.0.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+    }
+
+    /// Every value.
+    pub(crate) fn all<'p>(&'p self, name: &'p str) -> impl Iterator<Item = &'p str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(key, _)| key == name)
+    }
+
+    /// Whether a boolean parameter is there and not false.
+    pub(crate) fn flag(&self, name: &str) -> bool {
+        self.has(name) && !matches!(self.get(name).to_ascii_lowercase().as_str(), "false" | "0")
+    }
+
+    /// A whole number; `None` when absent or empty.
+    pub(crate) fn number(&self, name: &str) -> Outcome<Option<i64>> {
+        match self.get(name) {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| {
+                let quoted = portcullis_kube::go::quote(text);
+                Box::new(Status::bad_request(format!("strconv.ParseInt: parsing {quoted}: invalid syntax")))
+            }),
+        }
+    }
+}
+
+/// Percent-decodes; `+` is a space in queries. What is not an escape stays as it is.
+pub(crate) fn decode(text: &str, plus: bool) -> String {
+    if !text.contains(['%', '+']) {
+        return text.to_owned();
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.as_bytes();
+    while let Some((first, rest)) = bytes.split_first() {
+        bytes = rest;
+        match (first, rest) {
+            (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|d| u8::try_from(d).ok()).unwrap_or(0);
+                out.push(digit(high) << 4 | digit(low));
+                bytes = after;
+            }
+            (b'+', _) if plus => out.push(b' '),
+            (byte, _) => out.push(*byte),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// What the server does with fields that a kind does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FieldValidation {
+    Ignore,
+    Warn,
+    Strict,
+}
+
+/// Options of a write.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WriteOptions {
+    pub(crate) dry_run: bool,
+    pub(crate) field_validation: FieldValidation,
+}
+
+impl WriteOptions {
+    /// Reads them for `kind`: `CreateOptions`, `UpdateOptions` or `PatchOptions`.
+    pub(crate) fn parse(params: &Params, kind: &str) -> Outcome<Self> {
+        let mut wrong = Vec::new();
+        let manager = params.get("fieldManager");
+        if manager.len() > 128 {
+            wrong.push(FieldError::too_long("fieldManager", 128));
+        }
+        let dry_run = dry_run(params, &mut wrong);
+        let field_validation = match params.get("fieldValidation") {
+            "Ignore" => FieldValidation::Ignore,
+            "" | "Warn" => FieldValidation::Warn,
+            "Strict" => FieldValidation::Strict,
+            other => {
+                wrong.push(FieldError::not_supported("fieldValidation", other, &["", "Ignore", "Strict", "Warn"]));
+                FieldValidation::Strict
+            }
+        };
+        invalid(kind, &wrong)?;
+        Ok(Self { dry_run, field_validation })
+    }
+}
+
+/// `dryRun`: only `All` is known.
+pub(crate) fn dry_run(params: &Params, wrong: &mut Vec<FieldError>) -> bool {
+    let values: Vec<&str> = params.all("dryRun").filter(|value| !value.is_empty()).collect();
+    check_dry_run(&values, wrong)
+}
+
+pub(crate) fn check_dry_run(values: &[&str], wrong: &mut Vec<FieldError>) -> bool {
+    if values.iter().any(|value| *value != "All") {
+        let mut error = FieldError::not_supported("dryRun", "", &["All"]);
+        error.value = String::from_utf8(crate::json::to_vec(values)).ok();
+        wrong.push(error);
+    }
+    !values.is_empty()
+}
+
+/// The 422 of options, when something is wrong with them.
+pub(crate) fn invalid(kind: &str, wrong: &[FieldError]) -> Outcome<()> {
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(Box::new(Status::invalid("meta.k8s.io", kind, "", wrong)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn queries_decode_as_forms() {
+        let params = Params::parse("fieldSelector=metadata.name%3Da+b&x&x=2&=y&bad=%zz%4");
+        assert_eq!(params.get("fieldSelector"), "metadata.name=a b");
+        assert_eq!(params.all("x").collect::<Vec<_>>(), ["", "2"]);
+        assert_eq!(params.get("bad"), "%zz%4");
+        assert!(params.has("x") && !params.has("y"));
+        assert_eq!(decode("a+b%2F", false), "a+b/");
+    }
+
+    #[test]
+    fn booleans_are_true_unless_they_say_no() {
+        for (query, want) in [("", false), ("watch=0", false), ("watch=False", false), ("watch=1", true), ("watch=", true), ("watch=maybe", true)] {
+            assert_eq!(Params::parse(query).flag("watch"), want, "{query}");
+        }
+    }
+
+    #[test]
+    fn bad_options_read_as_the_real_server_words_them() {
+        let error = |query: &str| WriteOptions::parse(&Params::parse(query), "CreateOptions").err().unwrap().message;
+        assert_eq!(
+            error("dryRun=Some"),
+            "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"Some\"]: supported values: \"All\""
+        );
+        assert_eq!(
+            error("fieldValidation=Odd"),
+            "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"Odd\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
+        );
+        let number = Params::parse("limit=abc").number("limit").unwrap_err();
+        assert_eq!(number.message, "strconv.ParseInt: parsing \"abc\": invalid syntax");
+        assert!(WriteOptions::parse(&Params::parse("dryRun=All"), "CreateOptions").unwrap().dry_run);
+    }
+
+    #[test]
+    fn the_number_of_parameters_is_bounded() {
+        assert_eq!(Params::parse(&"a=1&".repeat(1_000)).0.len(), MAX_PARAMS);
+    }
+
+    proptest! {
+        #[test]
+        fn no_query_panics(query in "[a-z=&%+é0-9]{0,60}") {
+            let _ = Params::parse(&query);
+        }
+
+        #[test]
+        fn what_was_encoded_is_decoded(text in "\\PC{0,20}") {
+            let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            prop_assert_eq!(decode(&encoded, true), text);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Answers: prepared bytes or a stream, with the headers that the real server sends.
+
+use std::io;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, StatusCode};
+use portcullis_kube::Status;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::negotiate::Encoding;
+use crate::json;
+
+/// Pieces of a watch.
+pub(crate) type Pieces = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+
+pub(crate) enum Payload {
+    Whole(Bytes),
+    Pieces(Pieces),
+}
+
+/// An answer.
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) payload: Payload,
+}
+
+impl Reply {
+    fn new(status: StatusCode, content_type: &'static str, payload: Payload) -> Self {
+        let mut headers = HeaderMap::with_capacity(4);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        Self { status, headers, payload }
+    }
+
+    /// Bytes of compact JSON without a final newline, written as `encoding` wants.
+    pub(crate) fn json_bytes(code: u16, compact: impl Into<Bytes>, encoding: Encoding) -> Self {
+        let compact = compact.into();
+        let body: Bytes = match encoding {
+            Encoding::Json => {
+                let mut line = Vec::with_capacity(compact.len() + 1);
+                line.extend_from_slice(&compact);
+                line.push(b'\n');
+                line.into()
+            }
+            Encoding::Pretty => match serde_json::from_slice::<Value>(&compact) {
+                Ok(tree) => json::to_pretty(&tree).into(),
+                Err(_) => compact,
+            },
+            Encoding::Yaml => to_yaml(&compact).into(),
+        };
+        Self::new(code_of(code), encoding.content_type(), Payload::Whole(body))
+    }
+
+    /// A value as JSON, written as `encoding` wants.
+    pub(crate) fn json<T: Serialize + ?Sized>(code: u16, value: &T, encoding: Encoding) -> Self {
+        Self::json_bytes(code, json::to_vec(value), encoding)
+    }
+
+    /// A failure, or the success of a delete.
+    pub(crate) fn status(status: &Status, encoding: Encoding) -> Self {
+        let mut reply = Self::json(status.http_code(), status, encoding);
+        let retry = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+        if retry > 0 {
+            reply.set(http::header::RETRY_AFTER, &retry.to_string());
+        }
+        if status.code == 403 {
+            reply.headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        }
+        reply
+    }
+
+    /// Plain text, as Go's `http.Error` and the health endpoints send it.
+    pub(crate) fn text(code: u16, text: impl Into<Bytes>) -> Self {
+        let mut reply = Self::new(code_of(code), "text/plain; charset=utf-8", Payload::Whole(text.into()));
+        reply.headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        reply
+    }
+
+    /// What the real server says to a path that leads nowhere.
+    pub(crate) fn page_not_found() -> Self {
+        Self::text(404, portcullis_kube::status::PAGE_NOT_FOUND)
+    }
+
+    /// A watch.
+    pub(crate) fn pieces(pieces: Pieces) -> Self {
+        Self::new(StatusCode::OK, "application/json", Payload::Pieces(pieces))
+    }
+
+    /// Sets a header; a value that no header can hold is left out.
+    pub(crate) fn set(&mut self, name: HeaderName, value: &str) {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+    }
+
+    /// Adds `Warning` headers, which kubectl prints.
+    pub(crate) fn warn(&mut self, warnings: &[String]) {
+        for warning in warnings.iter().take(20) {
+            let text: String = warning.chars().filter(|c| !c.is_control()).take(256).collect();
+            let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
+            if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+                self.headers.append(http::header::WARNING, value);
+            }
+        }
+    }
+
+    /// The body of a reply that is no stream.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match &self.payload {
+            Payload::Whole(bytes) => bytes,
+            Payload::Pieces(_) => b"(a stream)",
+        }
+    }
+}
+
+fn code_of(code: u16) -> StatusCode {
+    StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// Compat: the real server prints YAML with the members in alphabetical order.
+fn to_yaml(compact: &[u8]) -> String {
+    let Ok(mut tree) = serde_json::from_slice::<Value>(compact) else { return String::new() };
+    tree.sort_all_objects();
+    portcullis_kube::yaml::print(&tree).unwrap_or_default()
+}

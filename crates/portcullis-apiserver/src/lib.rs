@@ -1,0 +1,32 @@
+//! The dev API server: unmodified kubectl works against it, and its answers are those of a real kube-apiserver.
+//!
+//! Flow of a request: `server` (TLS, body limits) → `engine` (authenticate → impersonate → authorize → route) → a file of
+//! `handlers` → `store` → an answer in the negotiated form. `resources` says what is served, `schema` what objects look
+//! like, `table` what `kubectl get` prints, `watch` streams changes.
+//!
+//! All state is in memory. Only Portcullis' own parts run as pods ([`Seed::part`]); a pod that a user creates stays Pending
+//! and says why. It never knows the provider: tokens of every issuer are treated alike.
+
+mod authenticate;
+mod discovery;
+mod engine;
+mod handlers;
+mod http;
+mod impersonate;
+mod json;
+mod policy;
+mod resources;
+mod schema;
+mod seed;
+mod selector;
+mod server;
+mod store;
+mod table;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+pub use authenticate::TokenAuthenticator;
+pub use seed::{PART_ANNOTATION, Part, Seed, SeedError};
+pub use server::{ApiServer, ApiServerConfig, GIT_VERSION, Running, StartError};
+pub use store::StoreLimits;

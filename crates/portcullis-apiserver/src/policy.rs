@@ -1,0 +1,241 @@
+//! The authorizer's view of the RBAC objects in the store, and what may be written to them.
+//!
+//! After each write the object is read again from the store and put into the policy (or taken out), so that the last
+//! refresh always shows the last state. Requests read a shared snapshot. Aggregated cluster roles are brought up to date
+//! in the same step and written back to the store.
+//!
+//! Nobody grants more than they have: writing a role or binding one is checked against the writer's own rules.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use portcullis_kube::rbac::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef};
+use portcullis_kube::status::GroupResource;
+use portcullis_kube::user_info::MASTERS_GROUP;
+use portcullis_kube::{Status, UserInfo};
+use portcullis_rbac::escalation::confirm_no_escalation;
+use portcullis_rbac::{Attributes, Policy, PolicySource, ResourceTarget, authorize, rules_for};
+use serde_json::{Map, Value};
+
+use crate::http::Outcome;
+use crate::resources::{self, Resource, rbac};
+use crate::store::Store;
+
+const GROUP: &str = portcullis_kube::rbac::GROUP;
+
+/// The policy in force.
+#[derive(Debug, Default)]
+pub(crate) struct LivePolicy {
+    current: RwLock<Arc<Policy>>,
+    /// Held while a change is taken over, so that two of them cannot overtake each other.
+    refreshing: Mutex<()>,
+}
+
+impl LivePolicy {
+    /// The policy at this moment.
+    pub(crate) fn snapshot(&self) -> Arc<Policy> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts a whole policy in force, as at start.
+    pub(crate) fn replace(&self, policy: Policy) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+    }
+
+    /// Takes over what the store holds under that name. Other resources than the RBAC ones are ignored.
+    pub(crate) fn refresh(&self, store: &Store, resource: &Resource, namespace: &str, name: &str) {
+        if resource.group != GROUP {
+            return;
+        }
+        let _turn = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut policy = Policy::clone(&self.snapshot());
+        let members = store.get(resource, namespace, name).map(|object| object.members());
+        match (resource.kind, &members) {
+            ("Role", Some(members)) => rbac::read::<Role>(members).into_iter().for_each(|role| policy.set_role(role)),
+            ("ClusterRole", Some(members)) => {
+                rbac::read::<ClusterRole>(members).into_iter().for_each(|role| policy.set_cluster_role(role));
+            }
+            ("RoleBinding", Some(members)) => {
+                rbac::read::<RoleBinding>(members).into_iter().for_each(|binding| policy.set_role_binding(binding));
+            }
+            ("ClusterRoleBinding", Some(members)) => rbac::read::<ClusterRoleBinding>(members)
+                .into_iter()
+                .for_each(|binding| policy.set_cluster_role_binding(binding)),
+            ("Role", None) => drop(policy.remove_role(namespace, name)),
+            ("ClusterRole", None) => drop(policy.remove_cluster_role(name)),
+            ("RoleBinding", None) => drop(policy.remove_role_binding(namespace, name)),
+            _ => drop(policy.remove_cluster_role_binding(name)),
+        }
+        if resource.kind == "ClusterRole" {
+            for role in policy.aggregate() {
+                write_rules(store, &role);
+            }
+        }
+        self.replace(policy);
+    }
+}
+
+/// Writes an aggregated role's rules to the store; retried when someone else changed the role meanwhile.
+fn write_rules(store: &Store, role: &ClusterRole) {
+    for _ in 0..8 {
+        let Some(old) = store.get(resources::cluster_roles(), "", &role.metadata.name) else { return };
+        let mut members = old.members();
+        if let Some(rules) = rbac::members(role).remove("rules") {
+            members.insert("rules".to_owned(), rules);
+        }
+        if store.replace(resources::cluster_roles(), &old, members).is_ok() {
+            return;
+        }
+    }
+    tracing::warn!(role = role.metadata.name, "an aggregated cluster role could not be brought up to date");
+}
+
+/// Whether `user` may write this role or binding: members of `system:masters`, whoever may `escalate` (roles) or `bind`
+/// (bindings), and whoever already has all that it grants.
+pub(crate) fn check_escalation(
+    policy: &Policy,
+    user: &UserInfo,
+    resource: &Resource,
+    new: &Map<String, Value>,
+    old: Option<&Map<String, Value>>,
+) -> Outcome<()> {
+    if resource.group != GROUP || user.in_group(MASTERS_GROUP) {
+        return Ok(());
+    }
+    let name = resources::text(new, &["metadata", "name"]);
+    let namespace = resources::text(new, &["metadata", "namespace"]);
+    let refuse = |why: &str| Box::new(Status::forbidden(resource.group_resource(), &name, why));
+    if let "Role" | "ClusterRole" = resource.kind {
+        let Some(role) = rbac::read::<ClusterRole>(new) else { return Ok(()) };
+        let before = old.and_then(rbac::read::<ClusterRole>);
+        let unchanged = before.is_some_and(|b| b.rules == role.rules && b.aggregation_rule == role.aggregation_rule);
+        if unchanged || may(policy, user, "escalate", resource.plural, &namespace, &name) {
+            return Ok(());
+        }
+        if role.aggregation_rule.is_some() {
+            covered(policy, user, "", &everything())
+                .map_err(|_| refuse("must have cluster-admin privileges to use the aggregationRule"))?;
+        }
+        return covered(policy, user, &namespace, &role.rules).map_err(|why| refuse(&why));
+    }
+    let Some(binding) = rbac::read::<RoleBinding>(new) else { return Ok(()) };
+    let before = old.and_then(rbac::read::<RoleBinding>);
+    if before.is_some_and(|before| before.subjects == binding.subjects && before.role_ref == binding.role_ref) {
+        return Ok(());
+    }
+    let roles = if binding.role_ref.kind == "Role" { "roles" } else { "clusterroles" };
+    if may(policy, user, "bind", roles, &namespace, &binding.role_ref.name) {
+        return Ok(());
+    }
+    let rules = role_rules(policy, &binding.role_ref, &namespace)
+        .ok_or_else(|| Box::new(Status::not_found(GroupResource::new(GROUP, roles), &binding.role_ref.name)))?;
+    covered(policy, user, &namespace, rules).map_err(|why| refuse(&why))
+}
+
+fn may(policy: &Policy, user: &UserInfo, verb: &str, resource: &str, namespace: &str, name: &str) -> bool {
+    let target = ResourceTarget { namespace, api_group: GROUP, api_version: "v1", resource, subresource: "", name };
+    authorize(policy, &Attributes::resource(user, verb, target)).allowed
+}
+
+fn covered(policy: &Policy, user: &UserInfo, namespace: &str, wanted: &[PolicyRule]) -> Result<(), String> {
+    let owned = rules_for(policy, user, namespace);
+    confirm_no_escalation(user, &owned.rules, &owned.errors, wanted)
+}
+
+fn role_rules<'p>(policy: &'p Policy, role: &RoleRef, namespace: &str) -> Option<&'p [PolicyRule]> {
+    match role.kind.as_str() {
+        "Role" => policy.role(namespace, &role.name).map(|role| role.rules.as_slice()),
+        _ => policy.cluster_role(&role.name).map(|role| role.rules.as_slice()),
+    }
+}
+
+fn everything() -> [PolicyRule; 2] {
+    let all = || vec!["*".to_owned()];
+    [
+        PolicyRule { verbs: all(), api_groups: all(), resources: all(), ..PolicyRule::default() },
+        PolicyRule { verbs: all(), non_resource_urls: all(), ..PolicyRule::default() },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_kube::rbac::Subject;
+    use serde_json::json;
+
+    use super::*;
+    use crate::store::StoreLimits;
+
+    fn members(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    fn role(name: &str, resource: &str, labels: Value) -> Map<String, Value> {
+        members(json!({"metadata": {"name": name, "labels": labels},
+            "rules": [{"verbs": ["get"], "apiGroups": [""], "resources": [resource]}]}))
+    }
+
+    fn can_get(policy: &LivePolicy, user: &str, resource: &str) -> bool {
+        let user = UserInfo::new(user, [""; 0]);
+        let target = ResourceTarget { resource, api_version: "v1", ..ResourceTarget::default() };
+        authorize(&*policy.snapshot(), &Attributes::resource(&user, "get", target)).allowed
+    }
+
+    #[test]
+    fn a_binding_counts_from_its_creation_to_its_end() {
+        let (store, policy) = (Store::new(StoreLimits::default()), LivePolicy::default());
+        let refresh = |resource, name| policy.refresh(&store, resource, "", name);
+        store.create(resources::cluster_roles(), role("r", "pods", json!({}))).unwrap();
+        refresh(resources::cluster_roles(), "r");
+        assert!(!can_get(&policy, "u", "pods"));
+        let binding = rbac::members(&ClusterRoleBinding::new("b", "r", vec![Subject::user("u")]));
+        let binding = store.create(resources::cluster_role_bindings(), binding).unwrap();
+        refresh(resources::cluster_role_bindings(), "b");
+        assert!(can_get(&policy, "u", "pods") && !can_get(&policy, "v", "pods"));
+        store.remove(resources::cluster_role_bindings(), &binding, None).unwrap();
+        refresh(resources::cluster_role_bindings(), "b");
+        assert!(!can_get(&policy, "u", "pods"));
+    }
+
+    #[test]
+    fn aggregated_roles_follow_their_parts_in_policy_and_store() {
+        let (store, policy) = (Store::new(StoreLimits::default()), LivePolicy::default());
+        let whole = members(json!({"metadata": {"name": "all"}, "rules": null,
+            "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"agg": "yes"}}]}}));
+        store.create(resources::cluster_roles(), whole).unwrap();
+        policy.refresh(&store, resources::cluster_roles(), "", "all");
+        store.create(resources::cluster_roles(), role("part", "pods", json!({"agg": "yes"}))).unwrap();
+        policy.refresh(&store, resources::cluster_roles(), "", "part");
+        let rules = |store: &Store| store.get(resources::cluster_roles(), "", "all").unwrap().tree()["rules"].clone();
+        assert_eq!(rules(&store)[0]["resources"][0], "pods");
+        let part = store.get(resources::cluster_roles(), "", "part").unwrap();
+        store.remove(resources::cluster_roles(), &part, None).unwrap();
+        policy.refresh(&store, resources::cluster_roles(), "", "part");
+        assert_eq!(rules(&store), Value::Null);
+    }
+
+    #[test]
+    fn nobody_grants_more_than_they_have() {
+        let live = LivePolicy::default();
+        let mut policy = Policy::default();
+        policy.set_cluster_role(rbac::read::<ClusterRole>(&role("own", "pods", json!({}))).unwrap());
+        policy.set_cluster_role(rbac::read::<ClusterRole>(&role("big", "secrets", json!({}))).unwrap());
+        policy.set_cluster_role_binding(ClusterRoleBinding::new("b", "own", vec![Subject::user("u")]));
+        live.replace(policy);
+        let check = |user: &UserInfo, resource: &Resource, new: &Map<String, Value>| {
+            check_escalation(&live.snapshot(), user, resource, new, None).map_err(|status| (status.code, status.message.clone()))
+        };
+        let user = UserInfo::new("u", [""; 0]);
+        let binding = |role: &str| rbac::members(&ClusterRoleBinding::new("n", role, vec![Subject::user("x")]));
+        assert!(check(&user, resources::cluster_role_bindings(), &binding("own")).is_ok());
+        assert_eq!(check(&user, resources::cluster_role_bindings(), &binding("big")).unwrap_err().0, 403);
+        assert_eq!(check(&user, resources::cluster_role_bindings(), &binding("none")).unwrap_err().0, 404);
+        assert!(check(&user, resources::cluster_roles(), &role("n", "pods", json!({}))).is_ok());
+        let (code, message) = check(&user, resources::cluster_roles(), &role("n", "secrets", json!({}))).unwrap_err();
+        assert_eq!(code, 403);
+        assert!(message.contains("is attempting to grant RBAC permissions not currently held"), "{message}");
+        let mut aggregated = role("n", "pods", json!({}));
+        aggregated.insert("aggregationRule".to_owned(), json!({"clusterRoleSelectors": [{"matchLabels": {"a": "b"}}]}));
+        assert!(check(&user, resources::cluster_roles(), &aggregated).unwrap_err().1.contains("cluster-admin"));
+        let master = UserInfo::new("m", ["system:masters"]);
+        assert!(check(&master, resources::cluster_role_bindings(), &binding("none")).is_ok());
+    }
+}

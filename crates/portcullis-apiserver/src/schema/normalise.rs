@@ -1,0 +1,408 @@
+//! From any JSON tree to the tree that Go's types would give: known fields in their order, zero values kept or left out
+//! as the struct tags say, unknown fields reported.
+//!
+//! It decodes and encodes in one step, so that what is stored is what a real API server would answer with. It never
+//! fills in defaults (`resources` does) and never fails on an unknown field: that is the caller's choice
+//! (`fieldValidation`).
+//!
+//! Compat: texts of type errors follow Go's `encoding/json` (`json: cannot unmarshal … into Go struct field …`).
+
+use std::fmt::Write as _;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+
+use super::{Field, Kind, SCHEMA, TypeId};
+use portcullis_runtime::Timestamp;
+
+/// Unknown fields that are reported one by one.
+const MAX_UNKNOWN: usize = 100;
+
+/// A tree in the shape of its type, and what in the input had no place in it.
+pub(crate) struct Normalised {
+    pub(crate) value: Map<String, Value>,
+    /// Paths of unknown fields in the order met.
+    pub(crate) unknown: Vec<String>,
+}
+
+/// Brings `input` into the shape of `root`. `kind` and `apiVersion` of the root are accepted and left out.
+///
+/// # Errors
+///
+/// Go's text for a value of the wrong type.
+pub(crate) fn normalise(root: TypeId, input: Value) -> Result<Normalised, String> {
+    let mut walk = Walk { path: String::new(), unknown: Vec::new() };
+    let mut members = match input {
+        Value::Object(members) => members,
+        Value::Null => Map::new(),
+        other => {
+            let go = go_type(&Kind::Message(root));
+            return Err(format!("json: cannot unmarshal {} into Go value of type {go}", json_kind(&other)));
+        }
+    };
+    for type_meta in ["kind", "apiVersion"] {
+        if let Some(value) = members.shift_remove(type_meta)
+            && !matches!(value, Value::String(_) | Value::Null)
+        {
+            return Err(format!(
+                "json: cannot unmarshal {} into Go struct field {}.{type_meta} of type string",
+                json_kind(&value),
+                SCHEMA.go_name(root)
+            ));
+        }
+    }
+    let value = walk.message(root, members)?;
+    Ok(Normalised { value, unknown: walk.unknown })
+}
+
+struct Walk {
+    path: String,
+    unknown: Vec<String>,
+}
+
+impl Walk {
+    /// Reads the members in the order they stand in (so that unknown ones are named in it), then puts them in the type's.
+    fn message(&mut self, id: TypeId, input: Map<String, Value>) -> Result<Map<String, Value>, String> {
+        let mut read = Map::new();
+        for (name, value) in input {
+            let before = self.enter(&name);
+            match find(id, &name) {
+                None if self.unknown.len() < MAX_UNKNOWN => self.unknown.push(self.path.clone()),
+                None => {}
+                Some(_) if value.is_null() => {}
+                Some((field, owner)) => {
+                    let value = self.value(&field.kind, value, owner)?;
+                    read.insert(name, value);
+                }
+            }
+            self.path.truncate(before);
+        }
+        let mut out = Map::new();
+        self.arrange(id, &mut read, &mut out)?;
+        Ok(out)
+    }
+
+    fn arrange(&mut self, id: TypeId, read: &mut Map<String, Value>, out: &mut Map<String, Value>) -> Result<(), String> {
+        for field in SCHEMA.fields(id) {
+            if let (true, Kind::Message(inner)) = (field.inline, &field.kind) {
+                self.arrange(*inner, read, out)?;
+                continue;
+            }
+            let value = read.swap_remove(field.name);
+            if let Some(value) = self.keep(field, value)? {
+                out.insert(field.name.to_owned(), value);
+            }
+        }
+        Ok(())
+    }
+
+    /// What Go's encoder writes for a field: `None` leaves it out.
+    fn keep(&mut self, field: &Field, value: Option<Value>) -> Result<Option<Value>, String> {
+        if field.pointer {
+            return Ok(match value {
+                None if !field.omit_empty => Some(Value::Null),
+                value => value,
+            });
+        }
+        if let Kind::Message(inner) = field.kind {
+            let value = match value {
+                Some(value) => value,
+                None => Value::Object(self.message(inner, Map::new())?),
+            };
+            let zero = value.as_object().is_some_and(Map::is_empty);
+            return Ok((!(field.omit_zero && zero)).then_some(value));
+        }
+        let value = value.unwrap_or_else(|| zero(&field.kind));
+        Ok((!(field.omit_empty || field.omit_zero) || !is_empty(&value)).then_some(value))
+    }
+
+    fn value(&mut self, kind: &Kind, value: Value, owner: TypeId) -> Result<Value, String> {
+        match (kind, value) {
+            (Kind::Raw, value) => Ok(value),
+            (Kind::Fields, Value::Object(members)) => Ok(Value::Object(members)),
+            (Kind::String, Value::String(text)) => Ok(Value::String(text)),
+            (Kind::Bool, Value::Bool(flag)) => Ok(Value::Bool(flag)),
+            (Kind::Int32, Value::Number(number)) => match number.as_i64().and_then(|wide| i32::try_from(wide).ok()) {
+                Some(_) => Ok(Value::Number(number)),
+                None => Err(self.mismatch(kind, &format!("number {number}"), owner)),
+            },
+            (Kind::Int64, Value::Number(number)) => match number.as_i64() {
+                Some(_) => Ok(Value::Number(number)),
+                None => Err(self.mismatch(kind, &format!("number {number}"), owner)),
+            },
+            (Kind::Float, Value::Number(number)) => Ok(Value::Number(number)),
+            (Kind::Bytes, Value::String(text)) => {
+                STANDARD.decode(&text).map_err(|_| "illegal base64 data at input byte 0".to_owned())?;
+                Ok(Value::String(text))
+            }
+            (Kind::Time, Value::String(text)) => time(&text, Timestamp::rfc3339),
+            (Kind::MicroTime, Value::String(text)) => time(&text, Timestamp::rfc3339_micros),
+            (Kind::Quantity, Value::Number(number)) => Ok(Value::String(number.to_string())),
+            (Kind::Quantity, Value::String(text)) => quantity(text),
+            (Kind::IntOrString, value @ (Value::String(_) | Value::Number(_))) => Ok(value),
+            (Kind::ExtraValue, Value::Array(items)) => self.list(&Kind::String, items, owner),
+            (Kind::List(inner), Value::Array(items)) => self.list(inner, items, owner),
+            (Kind::Map(inner), Value::Object(members)) => self.map(inner, members, owner),
+            (Kind::Message(id), Value::Object(members)) => Ok(Value::Object(self.message(*id, members)?)),
+            (kind, other) => Err(self.mismatch(kind, json_kind(&other), owner)),
+        }
+    }
+
+    fn list(&mut self, inner: &Kind, items: Vec<Value>, owner: TypeId) -> Result<Value, String> {
+        let mut out = Vec::with_capacity(items.len().min(1_024));
+        for (index, item) in items.into_iter().enumerate() {
+            let before = self.path.len();
+            let _ = write!(self.path, "[{index}]");
+            out.push(self.element(inner, item, owner)?);
+            self.path.truncate(before);
+        }
+        Ok(Value::Array(out))
+    }
+
+    /// Compat: Go writes maps in the order of their keys.
+    fn map(&mut self, inner: &Kind, members: Map<String, Value>, owner: TypeId) -> Result<Value, String> {
+        let mut entries: Vec<(String, Value)> = members.into_iter().collect();
+        entries.sort_by(|left, right| left.0.cmp(&right.0));
+        let mut out = Map::new();
+        for (name, value) in entries {
+            let before = self.path.len();
+            let value = self.element(inner, value, owner)?;
+            self.path.truncate(before);
+            out.insert(name, value);
+        }
+        Ok(Value::Object(out))
+    }
+
+    fn element(&mut self, kind: &Kind, value: Value, owner: TypeId) -> Result<Value, String> {
+        match (kind, value) {
+            (Kind::Message(id), Value::Null) => Ok(Value::Object(self.message(*id, Map::new())?)),
+            (kind, Value::Null) => Ok(zero(kind)),
+            (kind, value) => self.value(kind, value, owner),
+        }
+    }
+
+    fn enter(&mut self, name: &str) -> usize {
+        let before = self.path.len();
+        if before > 0 {
+            self.path.push('.');
+        }
+        self.path.push_str(name);
+        before
+    }
+
+    fn mismatch(&self, kind: &Kind, found: &str, owner: TypeId) -> String {
+        let mut path = String::new();
+        let mut inside = false;
+        for character in self.path.chars() {
+            match character {
+                '[' => inside = true,
+                ']' => inside = false,
+                other if !inside => path.push(other),
+                _ => {}
+            }
+        }
+        let owner = SCHEMA.go_name(owner);
+        format!("json: cannot unmarshal {found} into Go struct field {owner}.{path} of type {}", go_type(kind))
+    }
+}
+
+/// The field called `name`, also in inlined structs, and the struct that declares it.
+fn find(id: TypeId, name: &str) -> Option<(&'static Field, TypeId)> {
+    SCHEMA.fields(id).iter().find_map(|field| match (&field.kind, field.inline) {
+        (Kind::Message(inner), true) => find(*inner, name),
+        _ => (field.name == name).then_some((field, id)),
+    })
+}
+
+fn time(text: &str, write: impl Fn(Timestamp) -> String) -> Result<Value, String> {
+    match Timestamp::parse_rfc3339(text) {
+        Some(time) => Ok(Value::String(write(time))),
+        None => Err(format!("parsing time \"{text}\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"{text}\" as \"2006\"")),
+    }
+}
+
+fn quantity(text: String) -> Result<Value, String> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(&text);
+    let number = digits.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let suffix_ok = matches!(number, "" | "n" | "u" | "m" | "k" | "M" | "G" | "T" | "P" | "E")
+        || matches!(number, "Ki" | "Mi" | "Gi" | "Ti" | "Pi" | "Ei")
+        || number.strip_prefix(['e', 'E']).is_some_and(|exponent| exponent.parse::<i8>().is_ok());
+    let figures = digits.len() - number.len();
+    let plain = digits.get(..figures).unwrap_or_default();
+    if suffix_ok && plain.contains(|c: char| c.is_ascii_digit()) && plain.matches('.').count() <= 1 && figures <= 64 {
+        return Ok(Value::String(text));
+    }
+    Err("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'".to_owned())
+}
+
+fn zero(kind: &Kind) -> Value {
+    match kind {
+        Kind::String | Kind::Bytes => Value::String(String::new()),
+        Kind::Int32 | Kind::Int64 | Kind::Float | Kind::IntOrString => Value::Number(0.into()),
+        Kind::Bool => Value::Bool(false),
+        Kind::Quantity => Value::String("0".to_owned()),
+        Kind::Time
+        | Kind::MicroTime
+        | Kind::Raw
+        | Kind::Fields
+        | Kind::ExtraValue
+        | Kind::List(_)
+        | Kind::Map(_)
+        | Kind::Message(_) => Value::Null,
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(flag) => !flag,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+    }
+}
+
+fn json_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+fn go_type(kind: &Kind) -> String {
+    match kind {
+        Kind::String | Kind::Quantity | Kind::Time | Kind::MicroTime => "string".to_owned(),
+        Kind::Int32 => "int32".to_owned(),
+        Kind::Int64 => "int64".to_owned(),
+        Kind::Bool => "bool".to_owned(),
+        Kind::Float => "float64".to_owned(),
+        Kind::Bytes => "[]uint8".to_owned(),
+        Kind::IntOrString => "intstr.IntOrString".to_owned(),
+        Kind::Raw => "runtime.RawExtension".to_owned(),
+        Kind::Fields => "v1.FieldsV1".to_owned(),
+        Kind::ExtraValue => "v1.ExtraValue".to_owned(),
+        Kind::List(inner) => format!("[]{}", go_type(inner)),
+        Kind::Map(inner) => format!("map[string]{}", go_type(inner)),
+        Kind::Message(id) => format!("v1.{}", SCHEMA.go_name(*id)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn shape(kind: &str, value: Value) -> Result<Normalised, String> {
+        normalise(SCHEMA.find(kind).unwrap(), value)
+    }
+
+    #[test]
+    fn fields_come_in_the_types_order_with_gos_zero_values() {
+        let input = json!({
+            "roleRef": {"name": "view", "kind": "ClusterRole"},
+            "metadata": {"name": "b", "labels": {"z": "1", "a": "2"}, "generateName": "", "creationTimestamp": null},
+            "subjects": [{"name": "u", "kind": "User"}],
+        });
+        let text = serde_json::to_string(&shape("rbac.ClusterRoleBinding", input).unwrap().value).unwrap();
+        let want = concat!(
+            r#"{"metadata":{"name":"b","labels":{"a":"2","z":"1"}},"subjects":[{"kind":"User","name":"u"}],"#,
+            r#""roleRef":{"apiGroup":"","kind":"ClusterRole","name":"view"}}"#
+        );
+        assert_eq!(text, want);
+    }
+
+    #[test]
+    fn a_role_without_rules_keeps_the_null_that_go_writes() {
+        let value = shape("rbac.ClusterRole", json!({"metadata": {"name": "r"}})).unwrap().value;
+        assert_eq!(Value::Object(value), json!({"metadata": {"name": "r"}, "rules": null}));
+    }
+
+    #[test]
+    fn unknown_fields_are_named_by_path_and_left_out() {
+        let input = json!({"metadata": {"name": "p", "name2": "x"}, "foo": 1,
+            "spec": {"containers": [{"name": "c"}, {"name": "d", "imag": 1}], "hostPath": {}}});
+        let shaped = shape("core.Pod", input).unwrap();
+        assert_eq!(shaped.unknown, ["metadata.name2", "foo", "spec.containers[1].imag", "spec.hostPath"]);
+        assert!(!shaped.value.contains_key("foo"));
+    }
+
+    #[test]
+    fn inlined_structs_stand_beside_their_neighbours() {
+        let input = json!({"spec": {"containers": null, "volumes": [{"name": "v", "emptyDir": {}, "emptyDirr": {}}]}});
+        let shaped = shape("core.Pod", input).unwrap();
+        assert_eq!(shaped.value["spec"]["volumes"][0], json!({"name": "v", "emptyDir": {}}));
+        assert_eq!(shaped.unknown, ["spec.volumes[0].emptyDirr"]);
+    }
+
+    #[test]
+    fn wrong_types_read_as_go_words_them() {
+        for (kind, input, want) in [
+            (
+                "core.Namespace",
+                json!({"metadata": {"name": 5}}),
+                "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.name of type string",
+            ),
+            (
+                "core.Namespace",
+                json!({"metadata": {"labels": {"a": 1}}}),
+                "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string",
+            ),
+            (
+                "core.Pod",
+                json!({"spec": {"containers": [{"name": []}]}}),
+                "json: cannot unmarshal array into Go struct field Container.spec.containers.name of type string",
+            ),
+            ("core.Pod", json!([]), "json: cannot unmarshal array into Go value of type v1.Pod"),
+        ] {
+            assert_eq!(shape(kind, input).err().unwrap(), want);
+        }
+    }
+
+    #[test]
+    fn times_and_quantities_are_checked() {
+        assert!(shape("core.Pod", json!({"metadata": {"deletionTimestamp": "yesterday"}})).is_err());
+        let whole = shape("core.Pod", json!({"metadata": {"deletionTimestamp": "2026-01-01T02:00:00+02:00"}})).unwrap();
+        assert_eq!(whole.value["metadata"]["deletionTimestamp"], "2026-01-01T00:00:00Z");
+        for (text, good) in
+            [("1", true), ("100m", true), ("1.5Gi", true), ("2e3", true), ("", false), ("x", false), ("1.1.1", false)]
+        {
+            assert_eq!(quantity(text.to_owned()).is_ok(), good, "{text}");
+        }
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::Bool),
+            any::<i64>().prop_map(Value::from),
+            "[a-z]{0,6}".prop_map(Value::from),
+        ];
+        let names = prop::sample::select(vec!["metadata", "spec", "name", "labels", "containers", "status", "x", "env"]);
+        leaf.prop_recursive(6, 60, 6, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((names.clone(), inner), 0..4)
+                    .prop_map(|members| Value::Object(members.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_tree_gives_a_shape_or_an_error_and_a_shape_is_its_own_shape(input in any_json()) {
+            if let Ok(once) = shape("core.Pod", input) {
+                let twice = shape("core.Pod", Value::Object(once.value.clone())).unwrap();
+                prop_assert_eq!(&twice.value, &once.value);
+                prop_assert!(twice.unknown.is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! What a new server holds, and what its own process puts into it: namespaces, RBAC, the node, and Portcullis' parts as pods.
+//!
+//! Parts are real: a pod stands for something that runs in this process, with its true start time, readiness and restart
+//! count (design decision 9). They are annotated as static pods, and come back when someone deletes them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+
+use portcullis_kube::rbac::ClusterRoleBinding;
+use portcullis_rbac::{Policy, bootstrap};
+use portcullis_runtime::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::engine::Engine;
+use crate::resources::{self, Resource, rbac, strategy};
+use crate::store::StoreError;
+
+/// Namespaces of a new cluster.
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+/// Says on a pod that it is one of our parts.
+pub const PART_ANNOTATION: &str = "portcullis.dev/part";
+
+/// Why the process could not put something into its own server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SeedError {
+    /// The object is not one that the API would take.
+    #[error("{0}")]
+    Invalid(String),
+    /// The store refused.
+    #[error("the object could not be stored: {0}")]
+    Store(String),
+}
+
+/// One of our own parts, as a pod shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Namespace; made when it is not there.
+    pub namespace: String,
+    /// Name of the pod.
+    pub name: String,
+    /// Labels of the pod, such as `app.kubernetes.io/name`.
+    pub labels: BTreeMap<String, String>,
+    /// Name of its one container.
+    pub container: String,
+    /// What runs, for people, such as `portcullis:0.1.0`.
+    pub image: String,
+    /// Ports that it listens on.
+    pub ports: Vec<u16>,
+    /// When it was started last.
+    pub started: Timestamp,
+    /// Whether it is healthy.
+    pub ready: bool,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// When it ended last, when it was started again.
+    pub last_ended: Option<Timestamp>,
+}
+
+/// The process' own hand in its server. Cheap to clone.
+#[derive(Clone)]
+pub struct Seed {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) node: Arc<str>,
+}
+
+impl Seed {
+    /// Makes a namespace; one that is there stays as it is.
+    ///
+    /// # Errors
+    /// [`SeedError`], for a bad name or a full store.
+    pub fn namespace(&self, name: &str) -> Result<(), SeedError> {
+        self.engine.seed(resources::namespaces(), json!({"metadata": {"name": name}}), "")
+    }
+
+    /// Makes or replaces a cluster role binding.
+    ///
+    /// # Errors
+    /// [`SeedError`], for a binding that the API would refuse, or a full store.
+    pub fn cluster_role_binding(&self, binding: &ClusterRoleBinding) -> Result<(), SeedError> {
+        self.remove_cluster_role_binding(&binding.metadata.name);
+        self.engine.seed_typed(resources::cluster_role_bindings(), binding, "")
+    }
+
+    /// Removes a cluster role binding; whether there was one.
+    pub fn remove_cluster_role_binding(&self, name: &str) -> bool {
+        let resource = resources::cluster_role_bindings();
+        let found = self.engine.store.get(resource, "", name);
+        let removed = found.is_some_and(|object| self.engine.store.remove(resource, &object, None).is_ok());
+        self.engine.written(resource, "", name);
+        removed
+    }
+
+    /// Shows a part, or its new state.
+    ///
+    /// # Errors
+    /// [`SeedError`], when its namespace cannot be made.
+    pub fn part(&self, part: &Part) -> Result<(), SeedError> {
+        self.namespace(&part.namespace)?;
+        let members = pod_of(part, &self.node);
+        let key = (part.namespace.clone(), part.name.clone());
+        let mut parts = self.engine.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.insert(key, members.clone());
+        drop(parts);
+        self.engine.put_part(members);
+        Ok(())
+    }
+
+    /// Takes a part that runs no longer off the list of pods; whether it was there.
+    pub fn remove_part(&self, namespace: &str, name: &str) -> bool {
+        let mut parts = self.engine.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = parts.remove(&(namespace.to_owned(), name.to_owned())).is_some();
+        drop(parts);
+        if let Some(pod) = self.engine.store.get(resources::pods(), namespace, name).filter(|_| known) {
+            // A pod that changes at this moment goes with its next deletion.
+            let _ = self.engine.store.remove(resources::pods(), &pod, None);
+        }
+        known
+    }
+}
+
+impl Engine {
+    /// Fills a new store: namespaces, RBAC, the node.
+    pub(crate) fn bootstrap(&self, node: &str, version: &str) -> Result<(), SeedError> {
+        for name in NAMESPACES {
+            self.seed(resources::namespaces(), json!({"metadata": {"name": name}}), "")?;
+        }
+        let policy: Policy = bootstrap::policy();
+        for role in policy.cluster_roles() {
+            self.seed_quietly(resources::cluster_roles(), role.as_ref(), "")?;
+        }
+        let objects = bootstrap::objects();
+        for binding in &objects.cluster_role_bindings {
+            self.seed_quietly(resources::cluster_role_bindings(), binding, "")?;
+        }
+        for role in &objects.roles {
+            self.seed_quietly(resources::roles(), role, &role.metadata.namespace)?;
+        }
+        for binding in &objects.role_bindings {
+            self.seed_quietly(resources::role_bindings(), binding, &binding.metadata.namespace)?;
+        }
+        self.policy.replace(policy);
+        self.seed(resources::nodes(), node_members(node, version, &self.clock.now().rfc3339()), "")
+    }
+
+    fn seed_typed<T: Serialize>(&self, resource: &'static Resource, object: &T, namespace: &str) -> Result<(), SeedError> {
+        self.seed(resource, Value::Object(rbac::members(object)), namespace)
+    }
+
+    /// Without telling the authorizer, who gets all of it at once.
+    fn seed_quietly<T: Serialize>(&self, resource: &'static Resource, object: &T, namespace: &str) -> Result<(), SeedError> {
+        self.put(resource, Value::Object(rbac::members(object)), namespace).map(drop)
+    }
+
+    fn seed(&self, resource: &'static Resource, value: Value, namespace: &str) -> Result<(), SeedError> {
+        let name = self.put(resource, value, namespace)?;
+        self.written(resource, namespace, &name);
+        Ok(())
+    }
+
+    fn put(&self, resource: &'static Resource, value: Value, namespace: &str) -> Result<String, SeedError> {
+        let Value::Object(members) = value else { return Err(SeedError::Invalid("not an object".to_owned())) };
+        let members = strategy::for_create(resource, members, namespace, &self.rng, self.clock.now());
+        let wrong = strategy::validate_create(resource, &members);
+        if let Some(first) = wrong.first() {
+            return Err(SeedError::Invalid(first.to_string()));
+        }
+        let name = resources::text(&members, &["metadata", "name"]).to_string();
+        match self.store.create(resource, members) {
+            Ok(_) | Err(StoreError::Exists) => Ok(name),
+            Err(error) => Err(SeedError::Store(error.to_string())),
+        }
+    }
+}
+
+fn node_members(name: &str, version: &str, now: &str) -> Value {
+    json!({
+        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": std::env::consts::OS,
+            "node-role.kubernetes.io/control-plane": ""}},
+        "spec": {},
+        "status": {
+            "conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": now, "lastTransitionTime": now,
+                "reason": "PortcullisReady", "message": "Portcullis' own parts run in this process; nothing else can"}],
+            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": name}],
+            "nodeInfo": {"kubeletVersion": version, "operatingSystem": std::env::consts::OS,
+                "architecture": go_arch(), "osImage": "Portcullis dev API server", "containerRuntimeVersion": "portcullis://in-process"}
+        }
+    })
+}
+
+/// The processor's name as Go writes it.
+pub(crate) fn go_arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn pod_of(part: &Part, node: &str) -> Map<String, Value> {
+    let started = part.started.rfc3339();
+    let ready = if part.ready { "True" } else { "False" };
+    let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "lastTransitionTime": started});
+    let ports: Vec<Value> = part.ports.iter().map(|port| json!({"containerPort": port, "protocol": "TCP"})).collect();
+    let mut container = json!({"name": part.container, "image": part.image, "imageID": "", "ready": part.ready,
+        "restartCount": part.restarts, "started": true, "state": {"running": {"startedAt": started}}});
+    if let Some(ended) = part.last_ended {
+        container["lastState"] = json!({"terminated": {"exitCode": 1, "reason": "Error", "finishedAt": ended.rfc3339()}});
+    }
+    let annotations = json!({PART_ANNOTATION: "in-process", "kubernetes.io/config.source": "portcullis",
+        "kubernetes.io/config.mirror": part.name});
+    let pod = json!({
+        "metadata": {"name": part.name, "namespace": part.namespace, "labels": part.labels, "annotations": annotations, "generation": 1},
+        "spec": {"containers": [{"name": part.container, "image": part.image, "ports": ports, "resources": {},
+                "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File", "imagePullPolicy": "Never"}],
+            "restartPolicy": "Always", "terminationGracePeriodSeconds": 30, "dnsPolicy": "ClusterFirst", "nodeName": node,
+            "hostNetwork": true, "securityContext": {}, "schedulerName": "default-scheduler", "enableServiceLinks": true},
+        "status": {"phase": "Running", "qosClass": "BestEffort", "startTime": started, "hostIP": "127.0.0.1",
+            "hostIPs": [{"ip": "127.0.0.1"}], "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}],
+            "conditions": [condition("Initialized", "True"), condition("Ready", ready), condition("ContainersReady", ready),
+                condition("PodScheduled", "True")],
+            "containerStatuses": [container]}
+    });
+    pod.as_object().cloned().unwrap_or_default()
+}
+
+
+

@@ -1,0 +1,329 @@
+//! `labelSelector`: `a=b`, `a!=b`, `a in (b,c)`, `a notin (b)`, `a`, `!a`, `a>1`, `a<1`, joined by commas.
+//!
+//! Compat: grammar and messages follow `apimachinery/pkg/labels/selector.go`.
+
+use portcullis_kube::{go, names};
+
+/// Longest selector that is read, in bytes.
+const MAX_BYTES: usize = 32 * 1024;
+/// Most requirements of one selector.
+const MAX_REQUIREMENTS: usize = 256;
+
+/// A parsed selector: every requirement must hold.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct LabelSelector(Vec<Requirement>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Requirement {
+    key: String,
+    operator: Operator,
+    values: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operator {
+    In,
+    NotIn,
+    Exists,
+    DoesNotExist,
+    GreaterThan,
+    LessThan,
+}
+
+impl LabelSelector {
+    /// Reads a selector; the error is the message of a 400.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        if text.len() > MAX_BYTES {
+            return Err(format!("the label selector is longer than {MAX_BYTES} bytes"));
+        }
+        let mut parser = Parser { tokens: lex(text), at: 0 };
+        let mut requirements = parser.requirements()?;
+        requirements.sort_by(|left, right| left.key.cmp(&right.key));
+        Ok(Self(requirements))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether an object with these labels is selected.
+    pub(crate) fn matches<'o>(&self, label: impl Fn(&str) -> Option<&'o str>) -> bool {
+        self.0.iter().all(|requirement| requirement.matches(label(&requirement.key)))
+    }
+}
+
+impl Requirement {
+    fn matches(&self, value: Option<&str>) -> bool {
+        let listed = |value: &str| self.values.iter().any(|wanted| wanted == value);
+        match self.operator {
+            Operator::In => value.is_some_and(listed),
+            Operator::NotIn => !value.is_some_and(listed),
+            Operator::Exists => value.is_some(),
+            Operator::DoesNotExist => value.is_none(),
+            Operator::GreaterThan => self.compare(value).is_some_and(|(value, limit)| value > limit),
+            Operator::LessThan => self.compare(value).is_some_and(|(value, limit)| value < limit),
+        }
+    }
+
+    fn compare(&self, value: Option<&str>) -> Option<(i64, i64)> {
+        Some((value?.parse().ok()?, self.values.first()?.parse().ok()?))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Token {
+    Word(String),
+    Symbol(&'static str),
+    End,
+}
+
+impl Token {
+    fn text(&self) -> &str {
+        match self {
+            Self::Word(word) => word,
+            Self::Symbol(symbol) => symbol,
+            Self::End => "",
+        }
+    }
+}
+
+fn lex(text: &str) -> Vec<Token> {
+    let mut tokens = Vec::new();
+    let mut rest = text.trim_start();
+    while let Some(first) = rest.chars().next() {
+        let symbol = ["==", "!=", "=", "!", "(", ")", ",", ">", "<"].into_iter().find(|symbol| rest.starts_with(symbol));
+        if let Some(symbol) = symbol {
+            tokens.push(Token::Symbol(symbol));
+            rest = rest.get(symbol.len()..).unwrap_or_default().trim_start();
+            continue;
+        }
+        let special = |c: char| c.is_whitespace() || matches!(c, '=' | '!' | '(' | ')' | ',' | '>' | '<');
+        let end = rest.find(special).unwrap_or(rest.len()).max(first.len_utf8());
+        let (word, after) = rest.split_at(end);
+        tokens.push(Token::Word(word.to_owned()));
+        rest = after.trim_start();
+    }
+    tokens
+}
+
+struct Parser {
+    tokens: Vec<Token>,
+    at: usize,
+}
+
+impl Parser {
+    fn peek(&self) -> &Token {
+        self.tokens.get(self.at).unwrap_or(&Token::End)
+    }
+
+    fn take(&mut self) -> Token {
+        let token = self.peek().clone();
+        self.at += 1;
+        token
+    }
+
+    fn requirements(&mut self) -> Result<Vec<Requirement>, String> {
+        let mut out = Vec::new();
+        loop {
+            match self.peek() {
+                Token::End => return Ok(out),
+                Token::Word(_) | Token::Symbol("!") => {
+                    let requirement =
+                        self.requirement().map_err(|why| format!("unable to parse requirement: {why}"))?;
+                    out.push(requirement);
+                    if out.len() > MAX_REQUIREMENTS {
+                        return Err(format!("the label selector has more than {MAX_REQUIREMENTS} requirements"));
+                    }
+                    match self.take() {
+                        Token::End => return Ok(out),
+                        Token::Symbol(",") => match self.peek() {
+                            Token::Word(_) | Token::Symbol("!") => {}
+                            other => return Err(format!("found '{}', expected: identifier after ','", other.text())),
+                        },
+                        other => return Err(format!("found '{}', expected: ',' or 'end of string'", other.text())),
+                    }
+                }
+                other => return Err(format!("found '{}', expected: !, identifier, or 'end of string'", other.text())),
+            }
+        }
+    }
+
+    fn requirement(&mut self) -> Result<Requirement, String> {
+        let negated = *self.peek() == Token::Symbol("!");
+        if negated {
+            self.take();
+        }
+        let key = match self.take() {
+            Token::Word(word) => word,
+            other => return Err(format!("found '{}', expected: identifier", other.text())),
+        };
+        let wrong = names::label_key(&key);
+        if !wrong.is_empty() {
+            return Err(format!("key: Invalid value: {}: {}", go::quote(&key), wrong.join("; ")));
+        }
+        let existence = |operator| Requirement { key: key.clone(), operator, values: Vec::new() };
+        match self.peek() {
+            Token::End | Token::Symbol(",") => {
+                return Ok(existence(if negated { Operator::DoesNotExist } else { Operator::Exists }));
+            }
+            _ if negated => return Ok(existence(Operator::DoesNotExist)),
+            _ => {}
+        }
+        let (operator, values) = match self.take() {
+            Token::Symbol("=" | "==") => (Operator::In, vec![self.exact_value()]),
+            Token::Symbol("!=") => (Operator::NotIn, vec![self.exact_value()]),
+            Token::Symbol(">") => (Operator::GreaterThan, vec![self.exact_value()]),
+            Token::Symbol("<") => (Operator::LessThan, vec![self.exact_value()]),
+            Token::Word(word) if word == "in" => (Operator::In, self.set()?),
+            Token::Word(word) if word == "notin" => (Operator::NotIn, self.set()?),
+            other => {
+                return Err(format!("found '{}', expected: in, notin, =, ==, !=, gt, lt", other.text()));
+            }
+        };
+        for (index, value) in values.iter().enumerate() {
+            if matches!(operator, Operator::GreaterThan | Operator::LessThan) && value.parse::<i64>().is_err() {
+                let quoted = go::quote(value);
+                return Err(format!(
+                    "values[{index}]: Invalid value: {quoted}: for 'Gt', 'Lt' operators, the value must be an integer"
+                ));
+            }
+            let wrong = names::label_value(value);
+            if !wrong.is_empty() {
+                return Err(format!("values[{index}][{key}]: Invalid value: {}: {}", go::quote(value), wrong.join("; ")));
+            }
+        }
+        Ok(Requirement { key, operator, values })
+    }
+
+    /// The value after `=`; nothing there means the empty value.
+    fn exact_value(&mut self) -> String {
+        match self.peek() {
+            Token::Word(_) => match self.take() {
+                Token::Word(word) => word,
+                _ => String::new(),
+            },
+            _ => String::new(),
+        }
+    }
+
+    fn set(&mut self) -> Result<Vec<String>, String> {
+        match self.take() {
+            Token::Symbol("(") => {}
+            other => return Err(format!("found '{}' expected: '('", other.text())),
+        }
+        let mut values = Vec::new();
+        loop {
+            match self.take() {
+                Token::Word(word) => {
+                    values.push(word);
+                    match self.take() {
+                        Token::Symbol(")") => break,
+                        Token::Symbol(",") if *self.peek() == Token::Symbol(")") => {
+                            values.push(String::new());
+                            self.take();
+                            break;
+                        }
+                        Token::Symbol(",") if matches!(self.peek(), Token::Word(_) | Token::Symbol(",")) => {}
+                        Token::Symbol(",") => {
+                            return Err(format!("found '{}', expected: ',', or identifier", self.peek().text()));
+                        }
+                        other => return Err(format!("found '{}', expected: ',' or ')'", other.text())),
+                    }
+                }
+                Token::Symbol(",") => values.push(String::new()),
+                Token::Symbol(")") => {
+                    values.push(String::new());
+                    break;
+                }
+                other => return Err(format!("found '{}', expected: ',', ')' or identifier", other.text())),
+            }
+        }
+        values.sort();
+        values.dedup();
+        Ok(values)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn selects(selector: &str, labels: &[(&str, &'static str)]) -> bool {
+        let parsed = LabelSelector::parse(selector).unwrap();
+        parsed.matches(|key| labels.iter().find(|(name, _)| *name == key).map(|(_, value)| *value))
+    }
+
+    #[test]
+    fn each_operator_selects_what_it_says() {
+        let labels = [("a", "b"), ("n", "5"), ("e", ""), ("app.kubernetes.io/name", "dex")];
+        for (selector, want) in [
+            ("", true),
+            ("a=b", true),
+            ("a==b", true),
+            ("a = b", true),
+            ("a=c", false),
+            ("a!=b", false),
+            ("a!=c", true),
+            ("missing!=c", true),
+            ("a in (b,c)", true),
+            ("a in (c)", false),
+            ("a notin (c)", true),
+            ("a notin (b)", false),
+            ("missing notin (b)", true),
+            ("a", true),
+            ("missing", false),
+            ("!missing", true),
+            ("! a", false),
+            ("n>4", true),
+            ("n<4", false),
+            ("a>4", false),
+            ("e=", true),
+            ("a=", false),
+            ("app.kubernetes.io/name=dex,a=b", true),
+            ("a=b,a=c", false),
+            ("e in ()", true),
+            ("a in (b,)", true),
+        ] {
+            assert_eq!(selects(selector, &labels), want, "{selector}");
+        }
+    }
+
+    #[test]
+    fn mistakes_read_as_upstream_words_them() {
+        for (selector, want) in [
+            ("a=b=c", "found '=', expected: ',' or 'end of string'"),
+            ("a in (b,", "unable to parse requirement: found '', expected: ',', or identifier"),
+            (",", "found ',', expected: !, identifier, or 'end of string'"),
+            ("a,", "found '', expected: identifier after ','"),
+            ("a in b", "unable to parse requirement: found 'b' expected: '('"),
+        ] {
+            assert_eq!(LabelSelector::parse(selector).unwrap_err(), want);
+        }
+        assert!(LabelSelector::parse("a b=c").is_err());
+        assert!(LabelSelector::parse("_=c").is_err());
+        assert!(LabelSelector::parse("a>x").is_err());
+    }
+
+    #[test]
+    fn length_and_number_are_bounded() {
+        assert!(LabelSelector::parse(&"a,".repeat(MAX_BYTES)).is_err());
+        assert!(LabelSelector::parse(&format!("{}a", "a,".repeat(MAX_REQUIREMENTS - 1))).is_ok());
+        assert!(LabelSelector::parse(&format!("{}a", "a,".repeat(MAX_REQUIREMENTS))).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "[a-c=!<>(), é]{0,40}") {
+            let _ = LabelSelector::parse(&text);
+        }
+
+        #[test]
+        fn equality_and_its_negation_never_agree(key in "[a-z]{1,5}", value in "[a-z]{0,5}", actual in "[a-z]{0,2}") {
+            let yes = LabelSelector::parse(&format!("{key}={value}")).unwrap();
+            let no = LabelSelector::parse(&format!("{key}!={value}")).unwrap();
+            prop_assert_ne!(yes.matches(|_| Some(&*actual)), no.matches(|_| Some(&*actual)));
+        }
+    }
+}

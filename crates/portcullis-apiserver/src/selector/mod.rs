@@ -1,0 +1,29 @@
+//! Label and field selectors, as lists and watches take them.
+
+pub(crate) mod field;
+pub(crate) mod label;
+
+use crate::resources::Resource;
+use crate::store::object::Object;
+
+/// What a request selects.
+#[derive(Debug, Default)]
+pub(crate) struct Selection {
+    pub(crate) labels: label::LabelSelector,
+    pub(crate) fields: field::FieldSelector,
+}
+
+impl Selection {
+    /// Reads both selectors; the error is the message of a 400.
+    pub(crate) fn parse(resource: &Resource, labels: &str, fields: &str) -> Result<Self, String> {
+        Ok(Self { labels: label::LabelSelector::parse(labels)?, fields: field::FieldSelector::parse(resource, fields)? })
+    }
+
+    pub(crate) fn everything(&self) -> bool {
+        self.labels.is_empty() && self.fields.is_empty()
+    }
+
+    pub(crate) fn matches(&self, object: &Object) -> bool {
+        self.labels.matches(|key| object.label(key)) && self.fields.matches(|name| object.field(name))
+    }
+}

@@ -1,0 +1,251 @@
+//! The server on its listener: TLS, client certificates, bodies, streams.
+//!
+//! A body is read only after the request has been admitted, so that nobody unknown can make the server hold one; at most
+//! [`BODIES`] are held at a time.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Version};
+use portcullis_authn::{Authenticator, ConfigError, Network, OidcFlags, Options};
+use portcullis_kube::Status;
+use portcullis_runtime::server::{
+    BodyError, ConnInfo, Handler, Request, Response, ResponseFuture, ServerLimits, Transport, full, read_body, serve, stream, until,
+};
+use portcullis_runtime::tls::{ClientAuth, TlsError, TlsIdentity, TlsVersions, server_config};
+use portcullis_runtime::{Clock, Rng, Shutdown};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use crate::authenticate::TokenAuthenticator;
+use crate::discovery::Discovery;
+use crate::engine::Engine;
+use crate::handlers::health::version_info;
+use crate::http::Call;
+use crate::http::body::MAX_BYTES;
+use crate::http::negotiate::Encoding;
+use crate::http::params::Params;
+use crate::http::reply::{Payload, Reply};
+use crate::policy::LivePolicy;
+use crate::seed::{Seed, SeedError, go_arch};
+use crate::store::{Store, StoreLimits};
+
+/// What the server says it is: the release whose behaviour it has, marked as not being it. kubectl reads the numbers only.
+pub const GIT_VERSION: &str = "v1.37.2+portcullis";
+/// Request bodies that are read or worked on at a time.
+const BODIES: usize = 64;
+/// For a body to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How a server is set up.
+#[derive(Debug)]
+pub struct ApiServerConfig {
+    /// Where it listens; bound already, so that its port is known.
+    pub listener: TcpListener,
+    /// Its certificate.
+    pub identity: TlsIdentity,
+    /// Authorities of client certificates, in PEM.
+    pub client_ca_pem: Vec<u8>,
+    /// What knows bearer tokens.
+    pub tokens: TokenAuthenticator,
+    /// Name of the one node.
+    pub node_name: String,
+    /// Limits of the store.
+    pub store_limits: StoreLimits,
+    /// Limits of the listener.
+    pub server_limits: ServerLimits,
+    /// The time.
+    pub clock: Clock,
+    /// Identities and names.
+    pub rng: Rng,
+}
+
+impl ApiServerConfig {
+    /// A configuration with the usual limits, which trusts no token.
+    pub fn new(listener: TcpListener, identity: TlsIdentity, client_ca_pem: Vec<u8>) -> Self {
+        Self {
+            listener,
+            identity,
+            client_ca_pem,
+            tokens: TokenAuthenticator::Nobody,
+            node_name: "portcullis-control-plane".to_owned(),
+            store_limits: StoreLimits::default(),
+            server_limits: ServerLimits::default(),
+            clock: Clock::system(),
+            rng: Rng::system(),
+        }
+    }
+}
+
+/// Why a server could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The OIDC flags are not valid.
+    #[error("invalid authentication configuration: {0}")]
+    Oidc(#[from] ConfigError),
+    /// No HTTP client could be made for the issuers.
+    #[error("cannot reach OIDC issuers: {0}")]
+    Network(String),
+    /// The listener has no address.
+    #[error("the listener has no address: {0}")]
+    Listener(#[source] std::io::Error),
+    /// The initial objects could not be made.
+    #[error("cannot make the initial objects: {0}")]
+    Seed(#[from] SeedError),
+}
+
+impl TokenAuthenticator {
+    /// Trusts the issuer of kube-apiserver's `--oidc-*` flags; nobody when they are off. Discovery runs in the background,
+    /// so the issuer need not be up yet. Must be called inside a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`StartError`], for flags that kube-apiserver would refuse.
+    pub fn from_oidc_flags(flags: &OidcFlags, clock: Clock, network: &Network, shutdown: &Shutdown) -> Result<Self, StartError> {
+        let Some(config) = flags.config(&[])? else { return Ok(Self::Nobody) };
+        let authenticator = Authenticator::start([config], Options::new(clock), network, shutdown)
+            .map_err(|error| StartError::Network(error.to_string()))?;
+        Ok(Self::Oidc(Box::new(authenticator)))
+    }
+}
+
+/// The dev API server.
+#[derive(Debug)]
+pub struct ApiServer;
+
+/// A server that runs.
+pub struct Running {
+    addr: SocketAddr,
+    seed: Seed,
+    task: JoinHandle<()>,
+}
+
+impl ApiServer {
+    /// Fills the store and starts to serve, until `shutdown`.
+    ///
+    /// # Errors
+    /// [`StartError`]. It does not fail once it serves.
+    #[expect(clippy::unused_async, reason = "it needs a running tokio runtime, and says so")]
+    pub async fn start(config: ApiServerConfig, shutdown: Shutdown) -> Result<Running, StartError> {
+        let addr = config.listener.local_addr().map_err(StartError::Listener)?;
+        let client_auth = ClientAuth::Optional { roots_pem: config.client_ca_pem };
+        let tls = server_config(config.identity, TlsVersions::default(), client_auth)?;
+        let engine = Arc::new(Engine {
+            store: Arc::new(Store::new(config.store_limits)),
+            policy: LivePolicy::default(),
+            tokens: config.tokens,
+            discovery: Discovery::new(&addr.to_string()),
+            version: version_info(GIT_VERSION, go_arch()),
+            clock: config.clock,
+            rng: config.rng,
+            parts: std::sync::Mutex::default(),
+        });
+        engine.bootstrap(&config.node_name, GIT_VERSION)?;
+        let edge = Edge { engine: Arc::clone(&engine), shutdown: shutdown.clone(), bodies: Semaphore::new(BODIES) };
+        let serving = serve(config.listener, Transport::Tls(tls), Arc::new(edge), config.server_limits, shutdown);
+        let seed = Seed { engine, node: config.node_name.into() };
+        Ok(Running { addr, seed, task: tokio::spawn(serving) })
+    }
+}
+
+impl Running {
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The process' own hand in it.
+    pub fn seed(&self) -> &Seed {
+        &self.seed
+    }
+
+    /// Waits until it has stopped, after its shutdown was triggered.
+    pub async fn stopped(self) {
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the dev API server ended badly");
+        }
+    }
+}
+
+struct Edge {
+    engine: Arc<Engine>,
+    shutdown: Shutdown,
+    bodies: Semaphore,
+}
+
+impl Handler for Edge {
+    fn handle(self: Arc<Self>, request: Request) -> ResponseFuture {
+        Box::pin(async move {
+            let http2 = request.version() == Version::HTTP_2;
+            let head_only = request.method() == Method::HEAD;
+            let mut reply = self.answer(request).await;
+            reply.set(http::HeaderName::from_static("audit-id"), &self.engine.rng.uuid_v4());
+            // Compat: an unauthenticated client's HTTP/1.1 connection is closed, so that it cannot keep one.
+            if !http2 && reply.status == http::StatusCode::UNAUTHORIZED {
+                reply.headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            self.respond(reply, head_only)
+        })
+    }
+}
+
+impl Edge {
+    async fn answer(&self, request: Request) -> Reply {
+        let (parts, body) = request.into_parts();
+        let mut call = call_of(&parts.method, &parts.uri, parts.headers, parts.extensions.get::<ConnInfo>());
+        let admitted = match self.engine.admit(&call).await {
+            Ok(admitted) => admitted,
+            Err(reply) => return reply,
+        };
+        if matches!(call.method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE) {
+            let Ok(_permit) = self.bodies.acquire().await else {
+                return Reply::status(&Status::service_unavailable("shutting down"), Encoding::Json);
+            };
+            call.body = match read_body(body, MAX_BYTES, BODY_TIMEOUT).await {
+                Ok(body) => body,
+                Err(error) => return Reply::status(&body_status(error), Encoding::Json),
+            };
+            return self.engine.serve(&call, &admitted).await;
+        }
+        self.engine.serve(&call, &admitted).await
+    }
+
+    fn respond(&self, reply: Reply, head_only: bool) -> Response {
+        let body = match reply.payload {
+            Payload::Whole(_) if head_only => full(Bytes::new()),
+            Payload::Whole(bytes) => full(bytes),
+            Payload::Pieces(pieces) => stream(until(pieces, self.shutdown.clone())),
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = reply.status;
+        *response.headers_mut() = reply.headers;
+        response
+    }
+}
+
+fn call_of(method: &Method, uri: &http::Uri, headers: HeaderMap, connection: Option<&ConnInfo>) -> Call {
+    let query = uri.query().unwrap_or_default();
+    Call {
+        method: method.clone(),
+        path: uri.path().to_owned(),
+        query: query.to_owned(),
+        params: Params::parse(query),
+        headers,
+        body: Bytes::new(),
+        client_cert: connection.and_then(|info| info.client_cert.as_ref()).map(|cert| Arc::from(cert.as_ref().as_ref())),
+        client_cert_refused: connection.is_some_and(|info| info.client_cert_error.is_some()),
+    }
+}
+
+fn body_status(error: BodyError) -> Status {
+    match error {
+        BodyError::TooLarge => Status::too_large(&format!("limit is {MAX_BYTES}")),
+        BodyError::Timeout => Status::failure(408, "Timeout", "the request body did not arrive in time"),
+        BodyError::Broken => Status::bad_request("the request body could not be read"),
+    }
+}

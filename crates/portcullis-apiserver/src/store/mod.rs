@@ -1,0 +1,314 @@
+//! The state: every object of every resource, in memory, with a log of what changed.
+//!
+//! One counter numbers all changes (`resourceVersion`). Each resource keeps a bounded log; watches read it with a
+//! cursor, so a slow watcher costs nothing and is told 410 when the log has moved past it. A list at an older version
+//! is the current state with the log undone.
+//!
+//! Nothing here waits: the lock is held for map operations and for writing one object, never across an await.
+
+pub(crate) mod list;
+pub(crate) mod log;
+pub(crate) mod object;
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use serde_json::{Map, Value};
+use tokio::sync::watch;
+
+use self::log::{Change, Event, Log, LogLimits};
+use self::object::Object;
+use crate::resources::{self, Resource};
+
+/// All objects. Shared; cheap to use from many tasks.
+#[derive(Debug)]
+pub(crate) struct Store {
+    state: RwLock<State>,
+    /// One per resource: the version of its last change.
+    changed: Vec<watch::Sender<u64>>,
+    limits: StoreLimits,
+}
+
+/// What the store may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreLimits {
+    /// Objects of all resources together. Default 50,000.
+    pub objects: usize,
+    /// Bytes of all objects together, as JSON. Default 256 MiB.
+    pub bytes: usize,
+    /// Changes that each resource remembers for watches. Default 16,384.
+    pub log_events: usize,
+    /// Bytes of the objects in each resource's log. Default 8 MiB.
+    pub log_bytes: usize,
+}
+
+impl Default for StoreLimits {
+    fn default() -> Self {
+        Self { objects: 50_000, bytes: 256 << 20, log_events: 16_384, log_bytes: 8 << 20 }
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    version: u64,
+    objects: usize,
+    bytes: usize,
+    tables: Vec<Table>,
+}
+
+#[derive(Debug)]
+struct Table {
+    live: BTreeMap<String, Arc<Object>>,
+    log: Log,
+}
+
+/// Why a change was not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// An object of that name is there.
+    #[error("the object exists")]
+    Exists,
+    /// No object of that name is there.
+    #[error("the object does not exist")]
+    NotFound,
+    /// The object has changed since it was read.
+    #[error("the object has changed")]
+    Conflict,
+    /// Its namespace is not there.
+    #[error("the namespace does not exist")]
+    NoNamespace,
+    /// Its namespace is being deleted.
+    #[error("the namespace is being deleted")]
+    NamespaceTerminating,
+    /// A limit of [`StoreLimits`].
+    #[error("the store is full")]
+    Full,
+}
+
+impl Store {
+    pub(crate) fn new(limits: StoreLimits) -> Self {
+        let log = LogLimits { events: limits.log_events, bytes: limits.log_bytes };
+        let tables = resources::ALL.iter().map(|_| Table { live: BTreeMap::new(), log: Log::new(log) }).collect();
+        Self {
+            state: RwLock::new(State { version: 1, objects: 0, bytes: 0, tables }),
+            changed: resources::ALL.iter().map(|_| watch::Sender::new(1)).collect(),
+            limits,
+        }
+    }
+
+    /// The version of the last change to anything.
+    pub(crate) fn version(&self) -> u64 {
+        self.read().version
+    }
+
+    pub(crate) fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Option<Arc<Object>> {
+        self.read().table(resource)?.live.get(&object::key(namespace, name)).map(Arc::clone)
+    }
+
+    /// All objects of a resource, of one namespace when `namespace` is not empty.
+    pub(crate) fn all(&self, resource: &Resource, namespace: &str) -> Vec<Arc<Object>> {
+        let state = self.read();
+        let Some(table) = state.table(resource) else { return Vec::new() };
+        let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
+        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+        let range = table.live.range::<str, _>(from);
+        range.take_while(|(key, _)| key.starts_with(&prefix)).map(|(_, object)| Arc::clone(object)).collect()
+    }
+
+    /// Adds an object; `members` is in its kind's shape, with name, namespace and uid.
+    pub(crate) fn create(&self, resource: &Resource, members: Map<String, Value>) -> Result<Arc<Object>, StoreError> {
+        let mut state = self.write();
+        // Sealed under the lock because the version is part of the bytes; it takes microseconds.
+        let object = Object::seal(resource, members, state.version + 1);
+        if resource.namespaced {
+            state.namespace_takes_objects(&object.namespace)?;
+        }
+        let key = object.key();
+        if state.table(resource).is_some_and(|table| table.live.contains_key(&key)) {
+            return Err(StoreError::Exists);
+        }
+        if state.objects >= self.limits.objects || state.bytes + object.bytes.len() > self.limits.bytes {
+            return Err(StoreError::Full);
+        }
+        state.objects += 1;
+        state.bytes += object.bytes.len();
+        state.put(resource, key, &object, Change::Added, None);
+        self.announce(resource, object.version);
+        Ok(object)
+    }
+
+    /// Replaces an object that is still at `expected`.
+    pub(crate) fn replace(
+        &self,
+        resource: &Resource,
+        expected: &Object,
+        members: Map<String, Value>,
+    ) -> Result<Arc<Object>, StoreError> {
+        let mut state = self.write();
+        let key = expected.key();
+        let current = state.current(resource, &key, expected)?;
+        let object = Object::seal(resource, members, state.version + 1);
+        let bytes = state.bytes.saturating_sub(current.bytes.len()) + object.bytes.len();
+        if bytes > self.limits.bytes {
+            return Err(StoreError::Full);
+        }
+        state.bytes = bytes;
+        state.put(resource, key, &object, Change::Modified, Some(current));
+        self.announce(resource, object.version);
+        Ok(object)
+    }
+
+    /// Removes an object that is still at `expected`; what it answers is the object at the version of its end.
+    pub(crate) fn remove(
+        &self,
+        resource: &Resource,
+        expected: &Object,
+        last: Option<Map<String, Value>>,
+    ) -> Result<Arc<Object>, StoreError> {
+        let mut state = self.write();
+        let key = expected.key();
+        let current = state.current(resource, &key, expected)?;
+        let object = Object::seal(resource, last.unwrap_or_else(|| current.members()), state.version + 1);
+        state.objects = state.objects.saturating_sub(1);
+        state.bytes = state.bytes.saturating_sub(current.bytes.len());
+        state.put(resource, key, &object, Change::Deleted, Some(current));
+        self.announce(resource, object.version);
+        Ok(object)
+    }
+
+    /// Becomes ready whenever a change of the resource is announced.
+    pub(crate) fn subscribe(&self, resource: &Resource) -> Option<watch::Receiver<u64>> {
+        self.changed.get(resource.id()).map(watch::Sender::subscribe)
+    }
+
+    fn announce(&self, resource: &Resource, version: u64) {
+        if let Some(sender) = self.changed.get(resource.id()) {
+            sender.send_replace(version);
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn table(&self, resource: &Resource) -> Option<&Table> {
+        self.tables.get(resource.id())
+    }
+
+    fn current(&self, resource: &Resource, key: &str, expected: &Object) -> Result<Arc<Object>, StoreError> {
+        let current = self.table(resource).and_then(|table| table.live.get(key)).ok_or(StoreError::NotFound)?;
+        if current.version == expected.version { Ok(Arc::clone(current)) } else { Err(StoreError::Conflict) }
+    }
+
+    fn namespace_takes_objects(&self, namespace: &str) -> Result<(), StoreError> {
+        let namespaces = resources::namespaces();
+        match self.table(namespaces).and_then(|table| table.live.get(namespace)) {
+            None => Err(StoreError::NoNamespace),
+            Some(object) if object.terminating => Err(StoreError::NamespaceTerminating),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn put(&mut self, resource: &Resource, key: String, object: &Arc<Object>, change: Change, before: Option<Arc<Object>>) {
+        self.version = object.version;
+        let Some(table) = self.tables.get_mut(resource.id()) else { return };
+        if change == Change::Deleted {
+            table.live.remove(&key);
+        } else {
+            table.live.insert(key, Arc::clone(object));
+        }
+        table.log.push(Arc::new(Event { change, object: Arc::clone(object), before }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn named(namespace: &str, name: &str) -> Map<String, Value> {
+        let mut metadata = json!({"name": name, "uid": format!("uid-{name}")});
+        if !namespace.is_empty() {
+            metadata["namespace"] = json!(namespace);
+        }
+        json!({"metadata": metadata}).as_object().unwrap().clone()
+    }
+
+    fn store_with_default() -> Store {
+        let store = Store::new(StoreLimits::default());
+        store.create(resources::namespaces(), named("", "default")).unwrap();
+        store
+    }
+
+    fn pods() -> &'static Resource {
+        resources::find("", "v1", "pods").unwrap()
+    }
+
+    #[test]
+    fn versions_only_grow_and_are_one_sequence_for_all_resources() {
+        let store = store_with_default();
+        let first = store.create(pods(), named("default", "a")).unwrap();
+        let second = store.create(resources::namespaces(), named("", "x")).unwrap();
+        let third = store.replace(pods(), &first, named("default", "a")).unwrap();
+        assert!(first.version < second.version && second.version < third.version);
+        assert_eq!(store.version(), third.version);
+    }
+
+    #[test]
+    fn a_change_on_an_old_version_is_a_conflict_and_on_a_gone_object_not_found() {
+        let store = store_with_default();
+        let old = store.create(pods(), named("default", "a")).unwrap();
+        assert_eq!(store.create(pods(), named("default", "a")).unwrap_err(), StoreError::Exists);
+        let new = store.replace(pods(), &old, named("default", "a")).unwrap();
+        assert_eq!(store.replace(pods(), &old, named("default", "a")).unwrap_err(), StoreError::Conflict);
+        assert_eq!(store.remove(pods(), &old, None).unwrap_err(), StoreError::Conflict);
+        let last = store.remove(pods(), &new, None).unwrap();
+        assert!(last.version > new.version);
+        assert_eq!(store.remove(pods(), &new, None).unwrap_err(), StoreError::NotFound);
+    }
+
+    #[test]
+    fn objects_need_a_namespace_that_is_there_and_stays() {
+        let store = store_with_default();
+        assert_eq!(store.create(pods(), named("nowhere", "a")).unwrap_err(), StoreError::NoNamespace);
+        let mut going = named("", "going");
+        going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        store.create(resources::namespaces(), going).unwrap();
+        assert_eq!(store.create(pods(), named("going", "a")).unwrap_err(), StoreError::NamespaceTerminating);
+    }
+
+    #[test]
+    fn the_limits_on_objects_and_bytes_hold_and_deleting_makes_room() {
+        let store = Store::new(StoreLimits { objects: 2, ..StoreLimits::default() });
+        store.create(resources::namespaces(), named("", "a")).unwrap();
+        let b = store.create(resources::namespaces(), named("", "b")).unwrap();
+        assert_eq!(store.create(resources::namespaces(), named("", "c")).unwrap_err(), StoreError::Full);
+        store.remove(resources::namespaces(), &b, None).unwrap();
+        store.create(resources::namespaces(), named("", "c")).unwrap();
+        let small = Store::new(StoreLimits { bytes: 150, ..StoreLimits::default() });
+        let a = small.create(resources::namespaces(), named("", "a")).unwrap();
+        assert_eq!(small.create(resources::namespaces(), named("", "b")).unwrap_err(), StoreError::Full);
+        assert_eq!(small.replace(resources::namespaces(), &a, named("", &"n".repeat(60))).unwrap_err(), StoreError::Full);
+    }
+
+    #[test]
+    fn one_of_many_parallel_changes_to_a_version_wins() {
+        let store = store_with_default();
+        let old = store.create(pods(), named("default", "a")).unwrap();
+        let wins: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..16)
+                .map(|_| scope.spawn(|| usize::from(store.replace(pods(), &old, named("default", "a")).is_ok())))
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(wins, 1);
+    }
+}

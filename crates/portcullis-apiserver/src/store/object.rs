@@ -1,0 +1,188 @@
+//! A stored object: the bytes that a GET answers with, and the few facts that selecting and watching need.
+//!
+//! The bytes begin with `{"kind":…,"apiVersion":…,"metadata":{…}` in that order, so that a list item (which has no kind),
+//! a watch frame and a `PartialObjectMetadata` are slices of them. The tree is made again when a table needs it: kept, it
+//! would take five times the memory.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use crate::json;
+use crate::resources::Resource;
+
+/// An object at one resource version. Immutable; shared between the store, the event log and responses.
+#[derive(Debug)]
+pub(crate) struct Object {
+    pub(crate) name: Box<str>,
+    /// Empty for cluster-scoped objects.
+    pub(crate) namespace: Box<str>,
+    pub(crate) uid: Box<str>,
+    pub(crate) version: u64,
+    /// It was asked to go, and finalizers hold it.
+    pub(crate) terminating: bool,
+    pub(crate) labels: Vec<(Box<str>, Box<str>)>,
+    /// Field selector values of its kind, without `metadata.name` and `metadata.namespace`.
+    pub(crate) fields: Vec<(&'static str, Box<str>)>,
+    /// The whole object, as JSON without a final newline.
+    pub(crate) bytes: Bytes,
+    /// Where the members after `apiVersion` begin.
+    members_at: usize,
+    /// The value of `metadata`.
+    metadata: Range<usize>,
+}
+
+impl Object {
+    /// Seals a tree in its kind's shape at `version`. `members` has no `kind` and no `apiVersion`.
+    pub(crate) fn seal(resource: &Resource, mut members: Map<String, Value>, version: u64) -> Arc<Self> {
+        if let Some(Value::Object(metadata)) = members.get_mut("metadata") {
+            set_version(metadata, version);
+        }
+        let mut bytes = format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\"", resource.kind, resource.api_version()).into_bytes();
+        let members_at = bytes.len() + 1;
+        let empty = Value::Object(Map::new());
+        let metadata = members.get("metadata").unwrap_or(&empty);
+        bytes.extend_from_slice(b",\"metadata\":");
+        let start = bytes.len();
+        bytes.extend(json::to_vec(metadata));
+        let metadata_range = start..bytes.len();
+        for (name, value) in members.iter().filter(|(name, _)| *name != "metadata") {
+            bytes.push(b',');
+            bytes.extend(json::to_vec(name));
+            bytes.push(b':');
+            bytes.extend(json::to_vec(value));
+        }
+        bytes.push(b'}');
+        let text = |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default().into();
+        Arc::new(Self {
+            name: text("name"),
+            namespace: text("namespace"),
+            uid: text("uid"),
+            version,
+            terminating: metadata.get("deletionTimestamp").is_some_and(|time| !time.is_null()),
+            labels: string_map(metadata.get("labels")),
+            fields: (resource.selectable)(&members),
+            bytes: bytes.into(),
+            members_at,
+            metadata: metadata_range,
+        })
+    }
+
+    /// The key in the store: what etcd's key ends with, so that lists come in the same order.
+    pub(crate) fn key(&self) -> String {
+        key(&self.namespace, &self.name)
+    }
+
+    /// The object as a member of a list: without `kind` and `apiVersion`.
+    pub(crate) fn write_item(&self, out: &mut Vec<u8>) {
+        out.push(b'{');
+        out.extend_from_slice(self.bytes.get(self.members_at..).unwrap_or(b"}"));
+    }
+
+    /// Its metadata, as JSON.
+    pub(crate) fn metadata(&self) -> &[u8] {
+        self.bytes.get(self.metadata.clone()).unwrap_or(b"{}")
+    }
+
+    /// The whole tree, with `kind` and `apiVersion`.
+    pub(crate) fn tree(&self) -> Map<String, Value> {
+        match serde_json::from_slice(&self.bytes) {
+            Ok(Value::Object(members)) => members,
+            // The bytes were written by `seal`.
+            _ => Map::new(),
+        }
+    }
+
+    /// The tree without `kind` and `apiVersion`: what `seal` takes.
+    pub(crate) fn members(&self) -> Map<String, Value> {
+        let mut tree = self.tree();
+        tree.shift_remove("kind");
+        tree.shift_remove("apiVersion");
+        tree
+    }
+
+    /// The value of a label.
+    pub(crate) fn label(&self, key: &str) -> Option<&str> {
+        self.labels.iter().find(|(name, _)| **name == *key).map(|(_, value)| &**value)
+    }
+
+    /// The value of a selectable field; empty when the kind has it but the object does not.
+    pub(crate) fn field(&self, name: &str) -> &str {
+        match name {
+            "metadata.name" => &self.name,
+            "metadata.namespace" => &self.namespace,
+            name => self.fields.iter().find(|(field, _)| *field == name).map_or("", |(_, value)| value),
+        }
+    }
+}
+
+/// The key of an object in its resource.
+pub(crate) fn key(namespace: &str, name: &str) -> String {
+    if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
+}
+
+/// Sets `resourceVersion` at the place where Go writes it: before what follows it in `ObjectMeta`.
+fn set_version(metadata: &mut Map<String, Value>, version: u64) {
+    let version = Value::String(version.to_string());
+    if let Some(there) = metadata.get_mut("resourceVersion") {
+        *there = version;
+        return;
+    }
+    let before = ["name", "generateName", "namespace", "selfLink", "uid"];
+    let at = metadata.keys().take_while(|key| before.contains(&key.as_str())).count();
+    metadata.shift_insert(at, "resourceVersion".to_owned(), version);
+}
+
+fn string_map(value: Option<&Value>) -> Vec<(Box<str>, Box<str>)> {
+    let Some(Value::Object(members)) = value else { return Vec::new() };
+    members.iter().filter_map(|(key, value)| Some((key.as_str().into(), value.as_str()?.into()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::resources;
+
+    fn members(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn slices_of_the_bytes_are_what_they_say() {
+        let resource = resources::find("", "v1", "namespaces").unwrap();
+        let object = Object::seal(
+            resource,
+            members(json!({"metadata": {"name": "a", "uid": "u", "labels": {"x": "<1>"}}, "status": {"phase": "Active"}})),
+            7,
+        );
+        let text = std::str::from_utf8(&object.bytes).unwrap();
+        assert_eq!(
+            text,
+            concat!(
+                r#"{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"a","uid":"u","resourceVersion":"7","#,
+                r#""labels":{"x":"\u003c1\u003e"}},"status":{"phase":"Active"}}"#
+            )
+        );
+        let mut item = Vec::new();
+        object.write_item(&mut item);
+        let item: Value = serde_json::from_slice(&item).unwrap();
+        assert_eq!(item.as_object().unwrap().keys().collect::<Vec<_>>(), ["metadata", "status"]);
+        let metadata: Value = serde_json::from_slice(object.metadata()).unwrap();
+        assert_eq!(metadata["resourceVersion"], "7");
+        assert_eq!((object.label("x"), object.label("y")), (Some("<1>"), None));
+        assert_eq!((object.field("metadata.name"), object.field("status.phase")), ("a", "Active"));
+    }
+
+    #[test]
+    fn the_version_stands_where_go_writes_it() {
+        let mut metadata = members(json!({"name": "a", "uid": "u", "creationTimestamp": "t"}));
+        set_version(&mut metadata, 9);
+        assert_eq!(metadata.keys().collect::<Vec<_>>(), ["name", "uid", "resourceVersion", "creationTimestamp"]);
+        set_version(&mut metadata, 10);
+        assert_eq!(metadata["resourceVersion"], "10");
+    }
+}
