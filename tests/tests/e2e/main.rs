@@ -7,5 +7,6 @@ mod bad_input;
 mod browser;
 mod guide;
 mod killed;
+mod real_apiserver;
 mod up;
 mod world;
