@@ -29,6 +29,7 @@ mod requests;
 mod seal;
 mod sealing_keys;
 mod signing_keys;
+mod sqlite;
 mod stamp;
 mod store;
 
@@ -49,4 +50,5 @@ pub use requests::{RequestError, Requests};
 pub use seal::{KeyEncryption, KeyEncryptionKey, KeyEncryptionKeyError, SecretBytes};
 pub use sealing_keys::{SealingKey, SealingKeys, SealingPolicy, SealingRing};
 pub use signing_keys::{Loaded, SigningKeyRecord, SigningKeySet, SigningKeys};
+pub use sqlite::{OpenError, SqliteKernel, SqliteOptions};
 pub use store::{Collected, Store, StoreOptions};

@@ -1,0 +1,36 @@
+//! SQLite's errors in the kernel's terms.
+
+use rusqlite::ErrorCode;
+
+use crate::error::{Applied, KernelError, Trouble};
+
+/// What an error means for an operation that `applied` or not.
+pub(super) fn kernel_error(error: &rusqlite::Error, applied: Applied) -> KernelError {
+    match classify(error) {
+        Class::Corrupt(what) => KernelError::Corrupt { what },
+        Class::Trouble(trouble) => KernelError::Unavailable { applied, trouble },
+    }
+}
+
+pub(super) enum Class {
+    Corrupt(String),
+    Trouble(Trouble),
+}
+
+pub(super) fn classify(error: &rusqlite::Error) -> Class {
+    let rusqlite::Error::SqliteFailure(failure, _) = error else {
+        // The only other errors are columns that do not hold what the schema says.
+        return Class::Corrupt(error.to_string());
+    };
+    match failure.code {
+        ErrorCode::DiskFull => Class::Trouble(Trouble::DiskFull),
+        ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Class::Trouble(Trouble::ReadOnly),
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => {
+            Class::Trouble(Trouble::Locked)
+        }
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::TypeMismatch | ErrorCode::ConstraintViolation => {
+            Class::Corrupt(error.to_string())
+        }
+        _ => Class::Trouble(Trouble::Other(format!("SQLite: {error}"))),
+    }
+}

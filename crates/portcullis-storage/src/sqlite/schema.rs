@@ -1,0 +1,171 @@
+//! The tables, and how they came to be: forward migrations, each applied once.
+//!
+//! All of them run in one transaction that holds the write lock from its first statement, so of several processes one
+//! migrates and the others find it done. A file whose last migration this program does not know is refused.
+
+use portcullis_runtime::Timestamp;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+/// Marks the file as ours (`PRAGMA application_id`): "Port".
+pub(super) const APPLICATION_ID: i32 = 0x506f_7274;
+/// Versions that a process takes at once. Those it does not use are never used.
+const VERSION_BLOCK: i64 = 1 << 20;
+
+/// The migrations in order; the first has number 1. An entry is never changed once it has been released.
+const MIGRATIONS: &[(&str, &str)] = &[(
+    "records",
+    "CREATE TABLE record (
+         row INTEGER PRIMARY KEY,
+         kind INTEGER NOT NULL,
+         id TEXT NOT NULL,
+         version INTEGER NOT NULL,
+         index1 BLOB,
+         index2 BLOB,
+         expires_at INTEGER,
+         data BLOB NOT NULL,
+         UNIQUE (kind, id)
+     ) STRICT;
+     CREATE INDEX record_by_index1 ON record (kind, index1, id) WHERE index1 IS NOT NULL;
+     CREATE INDEX record_by_index2 ON record (kind, index2, id) WHERE index2 IS NOT NULL;
+     CREATE INDEX record_by_expiry ON record (expires_at) WHERE expires_at IS NOT NULL;
+     CREATE TABLE version_block (only INTEGER PRIMARY KEY CHECK (only = 1), next INTEGER NOT NULL) STRICT;
+     INSERT INTO version_block VALUES (1, 1);",
+)];
+
+/// Why a schema cannot be brought up to date.
+pub(super) enum MigrationError {
+    Newer { found: usize, known: usize },
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for MigrationError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+/// Applies the migrations that are missing; returns how many.
+pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> Result<usize, MigrationError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(
+        "CREATE TABLE IF NOT EXISTS migrations (
+             num INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL
+         ) STRICT",
+    )?;
+    let found: i64 = transaction.query_row("SELECT coalesce(max(num), 0) FROM migrations", [], |row| row.get(0))?;
+    let found = usize::try_from(found).unwrap_or(usize::MAX);
+    if found > MIGRATIONS.len() {
+        return Err(MigrationError::Newer { found, known: MIGRATIONS.len() });
+    }
+    let missing = MIGRATIONS.iter().enumerate().skip(found);
+    for (index, (name, sql)) in missing {
+        apply(&transaction, index + 1, name, sql, now)?;
+    }
+    if found == 0 {
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
+    transaction.commit()?;
+    Ok(MIGRATIONS.len() - found)
+}
+
+fn apply(transaction: &Transaction<'_>, num: usize, name: &str, sql: &str, now: Timestamp) -> rusqlite::Result<()> {
+    transaction.execute_batch(sql)?;
+    let num = i64::try_from(num).unwrap_or(i64::MAX);
+    transaction.execute("INSERT INTO migrations VALUES (?1, ?2, ?3)", (num, name, now.unix_seconds()))?;
+    Ok(())
+}
+
+/// Version numbers that no other process, now or later, has.
+pub(super) struct Versions {
+    next: i64,
+    end: i64,
+}
+
+impl Versions {
+    /// The next number; `None` when the block is used up.
+    pub(super) fn next(&mut self) -> Option<i64> {
+        let next = self.next;
+        (next < self.end).then(|| {
+            self.next += 1;
+            next
+        })
+    }
+
+    /// Whether `count` numbers are left.
+    pub(super) const fn has(&self, count: usize) -> bool {
+        (self.end - self.next) as u64 >= count as u64
+    }
+}
+
+/// Takes a block of version numbers.
+pub(super) fn reserve_versions(connection: &mut Connection) -> rusqlite::Result<Versions> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let sql = "UPDATE version_block SET next = next + ?1 RETURNING next";
+    let end: i64 = transaction.query_row(sql, [VERSION_BLOCK], |row| row.get(0))?;
+    transaction.commit()?;
+    Ok(Versions { next: end - VERSION_BLOCK, end })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Timestamp {
+        Timestamp::from_unix_seconds(1_000)
+    }
+
+    #[test]
+    fn migrations_are_applied_once_and_recorded() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        assert!(matches!(migrate(&mut connection, now()), Ok(applied) if applied == MIGRATIONS.len()));
+        assert!(matches!(migrate(&mut connection, now()), Ok(0)));
+        let row = connection.query_row("SELECT num, name, applied_at FROM migrations", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))
+        });
+        assert_eq!(row.unwrap(), (1, "records".to_owned(), 1_000));
+    }
+
+    #[test]
+    fn a_migration_that_fails_leaves_nothing_behind() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE version_block (x)").unwrap();
+        assert!(matches!(migrate(&mut connection, now()), Err(MigrationError::Sqlite(_))));
+        let tables: i64 =
+            connection.query_row("SELECT count(*) FROM sqlite_schema WHERE name IN ('record', 'migrations')", [], |r| r.get(0)).unwrap();
+        assert_eq!(tables, 0);
+    }
+
+    #[test]
+    fn blocks_of_versions_never_overlap() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        assert!(migrate(&mut connection, now()).is_ok());
+        let mut first = reserve_versions(&mut connection).unwrap();
+        let second = reserve_versions(&mut connection).unwrap();
+        assert_eq!(first.end, second.next);
+        assert!(first.has(1 << 20) && !first.has((1 << 20) + 1));
+        assert_eq!(first.next(), Some(1));
+        first.next = first.end;
+        assert_eq!(first.next(), None);
+    }
+
+    /// A scan here would make the collector or an index lookup read the whole store.
+    #[test]
+    fn lookups_use_their_indices() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        assert!(migrate(&mut connection, now()).is_ok());
+        for (sql, index) in [
+            (crate::sqlite::reader::GET, "sqlite_autoindex_record_1"),
+            (crate::sqlite::reader::LIST, "sqlite_autoindex_record_1"),
+            (crate::sqlite::reader::BY_INDEX1, "record_by_index1"),
+            (crate::sqlite::reader::BY_INDEX2, "record_by_index2"),
+            (crate::sqlite::writer::UPDATE_DATA, "sqlite_autoindex_record_1"),
+            (crate::sqlite::writer::EXPIRE, "record_by_expiry"),
+        ] {
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let parameters = vec![rusqlite::types::Value::Null; statement.parameter_count()];
+            let rows = statement.query_map(rusqlite::params_from_iter(parameters), |row| row.get::<_, String>(3));
+            let plan = rows.unwrap().collect::<Result<Vec<_>, _>>().unwrap().join("; ");
+            assert!(plan.contains(index) && !plan.contains("TEMP B-TREE") && !plan.contains("SCAN record"), "{sql}: {plan}");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The thread that writes: group commit.
+//!
+//! What has queued up while the last transaction was being written goes into the next one together. When an operation
+//! fails for another reason than a conflict, the whole transaction is rolled back and its operations are run again one
+//! by one, each in a transaction of its own, so that none suffers for another. Nobody is answered before the commit.
+
+use portcullis_runtime::Timestamp;
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    error::kernel_error,
+    schema::{Versions, reserve_versions},
+};
+use crate::{
+    error::{Applied, KernelError, Trouble},
+    kernel::{IndexKey, Kind, Version, Write},
+};
+
+/// Most operations in one transaction.
+const GROUP: usize = 256;
+/// A transaction takes no further operation once it has this much data.
+const GROUP_BYTES: usize = 4 * 1024 * 1024;
+
+const INSERT: &str = "INSERT INTO record (kind, id, version, index1, index2, expires_at, data) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING";
+/// Names no indexed column in `SET`, so that the common update touches no index.
+pub(super) const UPDATE_DATA: &str = "UPDATE record SET version = ?3, data = ?7 \
+     WHERE kind = ?1 AND id = ?2 AND version = ?8 AND index1 IS ?4 AND index2 IS ?5 AND expires_at IS ?6";
+const UPDATE: &str = "UPDATE record SET version = ?3, data = ?7, index1 = ?4, index2 = ?5, expires_at = ?6 \
+     WHERE kind = ?1 AND id = ?2 AND version = ?8";
+const DELETE: &str = "DELETE FROM record WHERE kind = ?1 AND id = ?2 AND version = ?3";
+const EXISTS: &str = "SELECT 1 FROM record WHERE kind = ?1 AND id = ?2";
+pub(super) const EXPIRE: &str = "DELETE FROM record WHERE row IN \
+     (SELECT row FROM record WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)";
+
+/// An operation and where its answer goes.
+pub(super) struct Job {
+    pub(super) work: Work,
+    pub(super) reply: oneshot::Sender<Result<Answer, KernelError>>,
+}
+
+pub(super) enum Work {
+    Insert { kind: Kind, id: String, write: Write },
+    Update { kind: Kind, id: String, version: Version, write: Write },
+    Delete { kind: Kind, id: String, version: Version },
+    Expire { now: Timestamp, limit: usize },
+}
+
+impl Work {
+    const fn bytes(&self) -> usize {
+        match self {
+            Self::Insert { write, .. } | Self::Update { write, .. } => write.data.len(),
+            Self::Delete { .. } | Self::Expire { .. } => 0,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Answer {
+    Version(Version),
+    Deleted(usize),
+}
+
+/// Runs jobs until the queue is closed and empty.
+pub(super) fn run(connection: Connection, versions: Versions, mut queue: mpsc::Receiver<Job>) {
+    let mut writer = Writer { connection, versions };
+    let mut group = Vec::with_capacity(GROUP);
+    while let Some(first) = queue.blocking_recv() {
+        let mut bytes = first.work.bytes();
+        group.push(first);
+        while group.len() < GROUP && bytes < GROUP_BYTES {
+            let Ok(next) = queue.try_recv() else { break };
+            bytes += next.work.bytes();
+            group.push(next);
+        }
+        writer.answer(&mut group);
+    }
+}
+
+struct Writer {
+    connection: Connection,
+    versions: Versions,
+}
+
+/// Why a transaction came to nothing.
+enum Failure {
+    /// One of its operations failed; the others may succeed without it.
+    Operation(KernelError),
+    /// It could not begin or commit.
+    Transaction(KernelError),
+}
+
+impl Writer {
+    /// Runs a group and empties it.
+    fn answer(&mut self, group: &mut Vec<Job>) {
+        match self.transact(group) {
+            Ok(answers) => {
+                for (job, answer) in group.drain(..).zip(answers) {
+                    let _ = job.reply.send(answer);
+                }
+            }
+            Err(Failure::Operation(_)) if group.len() > 1 => {
+                for job in group.drain(..) {
+                    let mut alone = vec![job];
+                    self.answer(&mut alone);
+                }
+            }
+            Err(Failure::Operation(error) | Failure::Transaction(error)) => {
+                tracing::error!(operations = group.len(), "the store could not write: {error}");
+                for job in group.drain(..) {
+                    let _ = job.reply.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// One transaction. The answers are valid once this has returned them: after the commit.
+    fn transact(&mut self, group: &[Job]) -> Result<Vec<Result<Answer, KernelError>>, Failure> {
+        let not_begun = |error: rusqlite::Error| Failure::Transaction(kernel_error(&error, Applied::No));
+        if !self.versions.has(group.len()) {
+            self.versions = reserve_versions(&mut self.connection).map_err(not_begun)?;
+        }
+        self.execute("BEGIN IMMEDIATE").map_err(not_begun)?;
+        let mut answers = Vec::with_capacity(group.len());
+        for job in group {
+            match self.perform(&job.work) {
+                Ok(answer) => answers.push(answer),
+                Err(error) => {
+                    self.roll_back();
+                    return Err(Failure::Operation(kernel_error(&error, Applied::No)));
+                }
+            }
+        }
+        self.execute("COMMIT").map_err(|error| {
+            self.roll_back();
+            Failure::Transaction(commit_error(&error))
+        })?;
+        Ok(answers)
+    }
+
+    fn execute(&self, sql: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(sql)?.execute([]).map(|_| ())
+    }
+
+    /// SQLite may have rolled back by itself.
+    fn roll_back(&self) {
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.execute("ROLLBACK")
+        {
+            tracing::error!("the store could not roll back: {error}");
+        }
+    }
+
+    /// One operation within the transaction. The inner result is the caller's answer; the outer error is trouble.
+    fn perform(&mut self, work: &Work) -> rusqlite::Result<Result<Answer, KernelError>> {
+        match work {
+            Work::Insert { kind, id, write } => {
+                let Some(new) = self.versions.next() else { return Ok(Err(out_of_versions())) };
+                let inserted = self.connection.prepare_cached(INSERT)?.execute((
+                    kind.code(),
+                    id,
+                    new,
+                    write.index[0].as_ref().map(IndexKey::as_bytes),
+                    write.index[1].as_ref().map(IndexKey::as_bytes),
+                    write.expires_at.map(Timestamp::unix_nanos),
+                    &write.data,
+                ))?;
+                Ok(if inserted == 1 { Ok(version(new)) } else { Err(KernelError::AlreadyExists) })
+            }
+            Work::Update { kind, id, version: old, write } => {
+                let Some(new) = self.versions.next() else { return Ok(Err(out_of_versions())) };
+                let old = i64::try_from(old.number()).unwrap_or(i64::MAX);
+                for sql in [UPDATE_DATA, UPDATE] {
+                    let updated = self.connection.prepare_cached(sql)?.execute((
+                        kind.code(),
+                        id,
+                        new,
+                        write.index[0].as_ref().map(IndexKey::as_bytes),
+                        write.index[1].as_ref().map(IndexKey::as_bytes),
+                        write.expires_at.map(Timestamp::unix_nanos),
+                        &write.data,
+                        old,
+                    ))?;
+                    if updated == 1 {
+                        return Ok(Ok(version(new)));
+                    }
+                }
+                self.missed(*kind, id).map(Err)
+            }
+            Work::Delete { kind, id, version: old } => {
+                let old = i64::try_from(old.number()).unwrap_or(i64::MAX);
+                let deleted = self.connection.prepare_cached(DELETE)?.execute((kind.code(), id, old))?;
+                if deleted == 1 { Ok(Ok(Answer::Deleted(1))) } else { self.missed(*kind, id).map(Err) }
+            }
+            Work::Expire { now, limit } => {
+                let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
+                let deleted = self.connection.prepare_cached(EXPIRE)?.execute((now.unix_nanos(), limit))?;
+                Ok(Ok(Answer::Deleted(deleted)))
+            }
+        }
+    }
+
+    /// Why a compare-and-swap met nothing.
+    fn missed(&self, kind: Kind, id: &str) -> rusqlite::Result<KernelError> {
+        let exists = self.connection.prepare_cached(EXISTS)?.exists((kind.code(), id))?;
+        Ok(if exists { KernelError::Conflict } else { KernelError::NotFound })
+    }
+}
+
+const fn version(number: i64) -> Answer {
+    Answer::Version(Version::new(number.unsigned_abs()))
+}
+
+/// Cannot happen: enough numbers are reserved before a transaction begins.
+fn out_of_versions() -> KernelError {
+    KernelError::not_applied(Trouble::Other("no version number is left".to_owned()))
+}
+
+/// What a failed commit means. When the disk was full, the log's last frame is not whole, and never counts; after any
+/// other failure (of `fsync`, say) it may be found whole after a crash.
+fn commit_error(error: &rusqlite::Error) -> KernelError {
+    match kernel_error(error, Applied::Unknown) {
+        KernelError::Unavailable { trouble: trouble @ (Trouble::DiskFull | Trouble::Locked | Trouble::ReadOnly), .. } => {
+            KernelError::not_applied(trouble)
+        }
+        other => other,
+    }
+}

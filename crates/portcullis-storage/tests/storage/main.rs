@@ -1,0 +1,19 @@
+//! What the store promises, over its public API: the conformance suite on every backend, the invariants of
+//! docs/store-invariants.md, and what happens to files that are not as they should be.
+
+#[cfg(test)]
+mod codes;
+#[cfg(test)]
+mod families;
+#[cfg(test)]
+mod kernels;
+#[cfg(test)]
+mod kit;
+#[cfg(test)]
+mod logins;
+#[cfg(test)]
+mod objects;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod sqlite;
