@@ -1,0 +1,30 @@
+//! kube-apiserver's OIDC verdict: what it makes of a bearer token, given its `--oidc-*` flags.
+//!
+//! Flow: [`OidcFlags`] → [`ValidConfig`] → [`Authenticator`] → [`Verdict`] for each token. The same authenticator serves
+//! the dev API server, the webhook, the gateway and `check`; [`Policy`] says how far kube-apiserver's leniency goes.
+//!
+//! It must never know our own provider: tokens of every issuer are treated alike, or the comparison with kube-apiserver
+//! would prove nothing. It knows no authorization, and it makes no decision on bytes that were not verified.
+
+mod authenticator;
+mod cache;
+mod claims;
+mod config;
+mod distributed;
+mod error;
+mod flags;
+mod go;
+mod keys;
+mod mapping;
+mod policy;
+mod route;
+mod verdict;
+mod verify;
+
+pub use authenticator::{Authenticator, Options};
+pub use config::{ALL_SIGNING_ALGS, ConfigError, FieldErrors, JwtConfig, PrefixedClaim, ValidConfig};
+pub use error::{AuthnError, ClaimsError, DistributedError, Step, StrictError, VerifyError};
+pub use flags::{FlagError, OidcFlags};
+pub use keys::Network;
+pub use policy::Policy;
+pub use verdict::{Verdict, VerifiedUser};

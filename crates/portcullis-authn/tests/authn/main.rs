@@ -1,0 +1,13 @@
+//! The authenticator from outside: recorded verdicts of kube-apiserver, an issuer on loopback, hostile tokens.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot be set up has failed"
+)]
+
+mod golden;
+mod issuer;
+mod properties;
+mod verdicts;
