@@ -1,0 +1,98 @@
+//! Families of cases, after the list of upstream's own tests and the traps found beside them.
+//!
+//! Each family is a function that adds its cases; the numbers are the families' weights. Every case starts from a token
+//! that is accepted and changes one thing, except in `mutations`, which change several.
+
+mod claims;
+mod config;
+mod form;
+mod mutations;
+mod signature;
+mod verification;
+
+use std::sync::Arc;
+
+use crate::draft::{Case, World};
+
+/// A family: its name, and what makes one case of it.
+pub(crate) struct Family {
+    pub(crate) name: &'static str,
+    pub(crate) cases: Vec<Case>,
+}
+
+type Make = fn(&Arc<World>, &'static str, &mut Vec<Case>);
+
+/// All families, each with its cases repeated in `rounds` with fresh random choices.
+pub(crate) fn all(world: &Arc<World>, rounds: usize) -> Vec<Family> {
+    let makers: [(&'static str, Make); 25] = [
+        ("username", claims::username),
+        ("email_verified", claims::email_verified),
+        ("groups", claims::groups),
+        ("uid", claims::uid),
+        ("jti", claims::jti),
+        ("required claims", claims::required),
+        ("distributed claims", claims::distributed),
+        ("strings", claims::strings),
+        ("issuer", verification::issuer),
+        ("audience", verification::audience),
+        ("audiences", verification::audiences),
+        ("exp", verification::expiry),
+        ("nbf", verification::not_before),
+        ("iat", verification::issued_at),
+        ("claim types", verification::types),
+        ("duplicates", verification::duplicates),
+        ("case", verification::case),
+        ("algorithm", signature::algorithm),
+        ("kid", signature::kid),
+        ("signature", signature::signature),
+        ("key set", signature::key_set),
+        ("header", signature::header),
+        ("token form", form::form),
+        ("configuration", config::configuration),
+        ("mutations", mutations::mutations),
+    ];
+    makers
+        .into_iter()
+        .map(|(name, make)| {
+            let mut cases = Vec::new();
+            for _ in 0..rounds {
+                make(world, name, &mut cases);
+            }
+            Family { name, cases }
+        })
+        .collect()
+}
+
+/// Cases in which we refuse by decision what kube-apiserver accepts.
+pub(crate) fn deliberate(world: &Arc<World>) -> Vec<Case> {
+    let mut cases = Vec::new();
+    signature::deliberate(world, &mut cases);
+    cases
+}
+
+/// Cases in which kube-apiserver refuses and we do not.
+pub(crate) fn wider(world: &Arc<World>) -> Vec<Case> {
+    let mut cases = Vec::new();
+    signature::wider(world, &mut cases);
+    cases
+}
+
+/// JSON values of every kind, for places that want one kind.
+pub(crate) const ANY_VALUE: [&str; 16] = [
+    "null",
+    "true",
+    "false",
+    "0",
+    "-1",
+    "1.5",
+    "1e30",
+    "\"\"",
+    "\"x\"",
+    "\"1999999999\"",
+    "[]",
+    "[\"x\"]",
+    "[1]",
+    "{}",
+    "{\"a\":\"b\"}",
+    "[[]]",
+];

@@ -1,0 +1,53 @@
+//! Recording: a sample of every family with the oracle's answers, so that the Rust side can be checked without Go.
+//!
+//! `PORTCULLIS_RECORD=1 cargo test -p portcullis-tests --test differential record` writes `tests/golden/authn/*.jsonl`.
+//! Tokens in recordings expire in the year 2100.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use portcullis_runtime::Rng;
+use serde_json::json;
+
+use crate::draft::{Keys, Times, World};
+use crate::{families, oracle};
+
+/// Cases of each family that are kept.
+const SAMPLE: usize = 24;
+/// Longer cases are not kept.
+const MAX_LINE: usize = 8_000;
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "recording is asked for by the environment")]
+fn record() {
+    if std::env::var_os("PORTCULLIS_RECORD").is_none() {
+        return;
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/authn");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let world = Arc::new(World { keys: Keys::generate(), times: Times::far(), rng: Rng::seeded(1), prefer_rsa: false });
+    for mut family in families::all(&world, 1) {
+        // Evenly over the family, so that each kind of case is there.
+        let step = family.cases.len().div_ceil(SAMPLE).max(1);
+        family.cases = family.cases.into_iter().step_by(step).collect();
+        let answers = oracle::ask(&family.cases);
+        let mut lines = String::new();
+        for (case, answer) in family.cases.iter().zip(answers) {
+            let line = json!({
+                "config": case.oracle_config(),
+                "algs": case.config.signing_algs,
+                "disallowed": case.disallowed,
+                "jwks": case.jwks,
+                "token": case.token,
+                "want": answer,
+            });
+            let line = line.to_string();
+            if line.len() <= MAX_LINE {
+                writeln!(lines, "{line}").expect("writing to a string");
+            }
+        }
+        let name = family.name.replace(' ', "-");
+        std::fs::write(folder.join(format!("{name}.jsonl")), lines).expect("a golden file");
+    }
+}

@@ -1,0 +1,118 @@
+//! Differential test: the same configuration, keys and token into kube-apiserver's own `oidc` package and into ours.
+//!
+//! Class (user, no opinion, refused, configuration or key set refused) and user must agree in every case, and the step that
+//! refuses as well; differing words are printed. Keys and times are fresh in each run; `PORTCULLIS_SEED` repeats the random
+//! choices of a run that failed. The test needs the oracle (`cargo xtask test` builds it) and fails without it.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot be set up has failed, and what it counted is printed"
+)]
+
+mod draft;
+mod families;
+mod golden;
+mod oracle;
+mod ours;
+mod report;
+
+use std::sync::Arc;
+
+use draft::{Keys, Times, World};
+use portcullis_authn::Policy;
+use portcullis_runtime::{Clock, Rng};
+use report::{Class, Report};
+
+/// Rounds over all families; one gives about 1,900 cases.
+const ROUNDS: usize = 2;
+
+#[tokio::test]
+async fn verdicts_agree_with_kube_apiserver() {
+    let seed = seed();
+    println!("PORTCULLIS_SEED={seed}");
+    let world = world(seed);
+    let families = families::all(&world, ROUNDS);
+    let cases: Vec<_> = families.into_iter().flat_map(|family| family.cases).collect();
+    let theirs = oracle::ask(&cases);
+    let mut report = Report::default();
+    for (case, theirs) in cases.iter().zip(&theirs) {
+        report.add(case, theirs, &ours::ask(case, Policy::Faithful).await);
+    }
+    report.print();
+    let show = |list: &[String]| list.iter().take(10).map(String::as_str).collect::<Vec<_>>().join("\n");
+    assert!(
+        report.different.is_empty(),
+        "{} verdicts differ (seed {seed}):\n{}",
+        report.different.len(),
+        show(&report.different)
+    );
+    assert!(
+        report.other_step.is_empty(),
+        "{} refused at another step (seed {seed}):\n{}",
+        report.other_step.len(),
+        show(&report.other_step)
+    );
+    assert!(report.total() >= 2_000, "{} cases are too few", report.total());
+    assert!(report.accepted() * 5 >= report.total(), "only {} of {} accepted", report.accepted(), report.total());
+    for (name, counts) in &report.families {
+        assert!(counts.cases >= 30, "family {name} has only {} cases", counts.cases);
+    }
+}
+
+#[tokio::test]
+async fn deliberate_differences_are_refusals_and_nothing_else() {
+    let world = world(seed());
+    let cases = families::deliberate(&world);
+    let theirs = oracle::ask(&cases);
+    for (case, theirs) in cases.iter().zip(&theirs) {
+        let ours = ours::ask(case, Policy::Faithful).await;
+        assert_eq!(report::class(theirs), Class::User, "{}: upstream changed: {theirs:?}", case.family);
+        assert!(matches!(report::class(&ours), Class::Refused | Class::KeySetRefused), "{}: {ours:?}", case.family);
+    }
+    println!("{} deliberate differences", cases.len());
+}
+
+#[tokio::test]
+async fn the_known_wider_cases_are_still_the_only_ones_of_their_kind() {
+    let world = world(seed());
+    let cases = families::wider(&world);
+    let theirs = oracle::ask(&cases);
+    for (case, theirs) in cases.iter().zip(&theirs) {
+        assert!(!theirs.ok, "{}: upstream changed", case.family);
+        let ours = ours::ask(case, Policy::Faithful).await;
+        assert!(ours.ok, "{}: agrees now, move it to its family: {ours:?}", case.family);
+    }
+}
+
+#[tokio::test]
+async fn strict_accepts_nothing_that_faithful_refuses() {
+    let world = world(seed());
+    let mut narrowed = 0;
+    for family in families::all(&world, 1) {
+        for case in family.cases {
+            let faithful = ours::ask(&case, Policy::Faithful).await;
+            let strict = ours::ask(&case, Policy::Strict).await;
+            if strict.ok {
+                assert_eq!(strict, faithful, "{}: {}", case.family, case.token);
+            } else if faithful.ok {
+                narrowed += 1;
+            }
+        }
+    }
+    println!("strict refuses {narrowed} tokens that kube-apiserver accepts");
+    assert!(narrowed > 50, "only {narrowed}");
+}
+
+fn world(seed: u64) -> Arc<World> {
+    let now = Clock::system().now().unix_seconds();
+    Arc::new(World { keys: Keys::generate(), times: Times::near(now), rng: Rng::seeded(seed), prefer_rsa: true })
+}
+
+#[expect(clippy::disallowed_methods, reason = "a failed run is repeated by its seed")]
+fn seed() -> u64 {
+    let given = std::env::var("PORTCULLIS_SEED").ok().map(|seed| seed.parse().expect("PORTCULLIS_SEED is a number"));
+    given.unwrap_or_else(|| u64::from_le_bytes(Rng::system().bytes()))
+}

@@ -1,0 +1,151 @@
+//! Comparing two answers, and counting.
+
+use std::collections::BTreeMap;
+
+use crate::draft::Case;
+use crate::oracle::Answer;
+
+/// The class of a verdict; it must be the same on both sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    User,
+    NoOpinion,
+    Refused,
+    ConfigurationRefused,
+    ConfigurationUnreadable,
+    KeySetRefused,
+}
+
+pub(crate) fn class(answer: &Answer) -> Class {
+    match answer {
+        Answer { decode_err: Some(_), .. } => Class::ConfigurationUnreadable,
+        Answer { jwks_err: Some(_), .. } => Class::KeySetRefused,
+        Answer { init_err: Some(_), .. } => Class::ConfigurationRefused,
+        Answer { err: Some(_), .. } => Class::Refused,
+        Answer { ok: true, .. } => Class::User,
+        _ => Class::NoOpinion,
+    }
+}
+
+/// The family of a refusal: the step that failed.
+pub(crate) fn family(answer: &Answer) -> &'static str {
+    const STEPS: [(&str, &str); 21] = [
+        ("authenticator not initialized", "initialised"),
+        ("malformed jwt", "parse"),
+        ("unsupported algorithm", "algorithm"),
+        ("failed to verify signature", "signature"),
+        ("failed to unmarshal claims", "claim types"),
+        ("failed to obtain source", "claim sources"),
+        ("source does not exist", "claim sources"),
+        ("issued by a different provider", "issuer"),
+        ("expected audience", "audience"),
+        ("token is expired", "expiry"),
+        ("before the nbf", "not before"),
+        ("could not expand distributed claims: oidc: no claim sources", "no claim sources"),
+        ("could not expand distributed claims", "distributed claims"),
+        ("parse username claims", "username"),
+        ("email_verified", "email verified"),
+        ("email not verified", "email verified"),
+        ("parse groups claim", "groups"),
+        ("parse uid claim", "uid"),
+        ("not present in ID token", "required claim missing"),
+        ("value does not match", "required claim value"),
+        ("parse claim", "required claim type"),
+    ];
+    let text = answer.err.as_deref().unwrap_or_default();
+    STEPS.into_iter().find(|(part, _)| text.contains(part)).map_or("", |(_, step)| step)
+}
+
+/// Counts of one family.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub(crate) cases: usize,
+    pub(crate) accepted: usize,
+    pub(crate) skipped: usize,
+    pub(crate) refused: usize,
+    pub(crate) unloaded: usize,
+    pub(crate) same_text: usize,
+    pub(crate) texts: usize,
+}
+
+/// The outcome of a whole comparison.
+#[derive(Default)]
+pub(crate) struct Report {
+    pub(crate) families: BTreeMap<&'static str, Counts>,
+    /// Class or user differ: failures.
+    pub(crate) different: Vec<String>,
+    /// The same class, refused at different steps.
+    pub(crate) other_step: Vec<String>,
+    /// The same step in other words: theirs and ours, by theirs without digits.
+    pub(crate) other_text: BTreeMap<String, (String, String)>,
+}
+
+impl Report {
+    pub(crate) fn add(&mut self, case: &Case, theirs: &Answer, ours: &Answer) {
+        let counts = self.families.entry(case.family).or_default();
+        counts.cases += 1;
+        match class(theirs) {
+            Class::User => counts.accepted += 1,
+            Class::NoOpinion => counts.skipped += 1,
+            Class::Refused => counts.refused += 1,
+            Class::ConfigurationRefused | Class::ConfigurationUnreadable | Class::KeySetRefused => counts.unloaded += 1,
+        }
+        if class(theirs) != class(ours) || theirs.user != ours.user {
+            self.different.push(describe(case, theirs, ours));
+            return;
+        }
+        if family(theirs) != family(ours) {
+            self.other_step.push(describe(case, theirs, ours));
+        }
+        let text = |answer: &Answer| answer.err.clone().or_else(|| answer.init_err.clone());
+        if let (Some(theirs), Some(ours)) = (text(theirs), text(ours)) {
+            counts.texts += 1;
+            if theirs == ours {
+                counts.same_text += 1;
+            } else {
+                let key = theirs.chars().filter(|c| !c.is_ascii_digit()).collect();
+                self.other_text.entry(key).or_insert((theirs, ours));
+            }
+        }
+    }
+
+    pub(crate) fn total(&self) -> usize {
+        self.families.values().map(|counts| counts.cases).sum()
+    }
+
+    pub(crate) fn accepted(&self) -> usize {
+        self.families.values().map(|counts| counts.accepted).sum()
+    }
+
+    pub(crate) fn print(&self) {
+        println!(
+            "{:<20} {:>6} {:>9} {:>11} {:>8} {:>11} {:>12}",
+            "family", "cases", "accepted", "no opinion", "refused", "not loaded", "same text"
+        );
+        for (name, c) in &self.families {
+            let same = format!("{}/{}", c.same_text, c.texts);
+            println!(
+                "{name:<20} {:>6} {:>9} {:>11} {:>8} {:>11} {same:>12}",
+                c.cases, c.accepted, c.skipped, c.refused, c.unloaded
+            );
+        }
+        println!("{:<20} {:>6} {:>9}", "all", self.total(), self.accepted());
+        for (theirs, ours) in self.other_text.values().take(20) {
+            println!("other words\n  kube-apiserver: {theirs}\n  ours:           {ours}");
+        }
+    }
+}
+
+fn describe(case: &Case, theirs: &Answer, ours: &Answer) -> String {
+    format!(
+        "[{}]\n  token  {}\n  config {:?}\n  jwks   {}\n  kube-apiserver: {theirs:?}\n  ours:           {ours:?}",
+        case.family,
+        shown(&case.token),
+        case.config,
+        shown(&case.jwks),
+    )
+}
+
+fn shown(text: &str) -> String {
+    text.chars().take(1_500).collect()
+}
