@@ -247,6 +247,14 @@ pub struct VersionInfo {
     pub platform: String,
 }
 
+impl VersionInfo {
+    /// The body of `GET /version`: indented by two spaces, without a newline at the end, as the real server prints this one
+    /// document for people.
+    pub fn to_body(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(self).unwrap_or_default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,6 +279,17 @@ mod tests {
             serde_json::to_string(&list).unwrap(),
             r#"{"kind":"APIResourceList","groupVersion":"v1","resources":[{"name":"pods","singularName":"pod","namespaced":true,"kind":"Pod","verbs":["get"],"shortNames":["po"]}]}"#
         );
+    }
+
+    #[test]
+    fn the_version_is_printed_for_people() {
+        let info = VersionInfo { major: "1".to_owned(), git_version: "v1.37.0+x".to_owned(), ..VersionInfo::default() };
+        let text = String::from_utf8(info.to_body()).unwrap();
+        assert!(
+            text.starts_with("{\n  \"major\": \"1\",\n  \"minor\": \"\",\n  \"gitVersion\": \"v1.37.0+x\",\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("\"platform\": \"\"\n}"), "{text}");
     }
 
     #[test]

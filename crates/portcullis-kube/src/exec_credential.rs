@@ -272,7 +272,10 @@ mod tests {
         let good = String::from_utf8(credential(ExecApiVersion::V1).to_line()).unwrap();
         let table = [
             (good.replace("ExecCredential", "Pod"), ExecCredentialError::Malformed),
-            (good.replace("io/v1\"", "io/v2\""), ExecCredentialError::UnknownVersion("client.authentication.k8s.io/v2".to_owned())),
+            (
+                good.replace("io/v1\"", "io/v2\""),
+                ExecCredentialError::UnknownVersion("client.authentication.k8s.io/v2".to_owned()),
+            ),
             (good.replace("eyJ.a-_.b", ""), ExecCredentialError::Incomplete),
             (good.replace("expirationTimestamp", "x"), ExecCredentialError::Incomplete),
             ("eyJ.secret".to_owned(), ExecCredentialError::Malformed),

@@ -76,7 +76,12 @@ impl FieldError {
 
     /// A malformed string.
     pub fn invalid(field: impl Into<String>, value: &str, detail: impl Into<String>) -> Self {
-        Self { kind: FieldErrorKind::Invalid, field: field.into(), value: Some(go::quote(value)), detail: detail.into() }
+        Self {
+            kind: FieldErrorKind::Invalid,
+            field: field.into(),
+            value: Some(go::quote(value)),
+            detail: detail.into(),
+        }
     }
 
     /// A malformed value that is no string; messages print it as JSON.
@@ -173,12 +178,27 @@ mod tests {
     #[test]
     fn messages_are_upstreams() {
         let table = [
-            (FieldError::required("metadata.name", "name or generateName is required"), "metadata.name: Required value: name or generateName is required"),
+            (
+                FieldError::required("metadata.name", "name or generateName is required"),
+                "metadata.name: Required value: name or generateName is required",
+            ),
             (FieldError::required("roleRef.name", ""), "roleRef.name: Required value"),
-            (FieldError::invalid("a.b", "x\ny", "may not contain '/'"), r#"a.b: Invalid value: "x\ny": may not contain '/'"#),
-            (FieldError::invalid_json("rules[0].nonResourceURLs", &["/a"], "no"), r#"rules[0].nonResourceURLs: Invalid value: ["/a"]: no"#),
-            (FieldError::not_supported("k", "Robot", &["User", "Group"]), r#"k: Unsupported value: "Robot": supported values: "User", "Group""#),
-            (FieldError::forbidden("metadata.namespace", "not allowed on this type"), "metadata.namespace: Forbidden: not allowed on this type"),
+            (
+                FieldError::invalid("a.b", "x\ny", "may not contain '/'"),
+                r#"a.b: Invalid value: "x\ny": may not contain '/'"#,
+            ),
+            (
+                FieldError::invalid_json("rules[0].nonResourceURLs", &["/a"], "no"),
+                r#"rules[0].nonResourceURLs: Invalid value: ["/a"]: no"#,
+            ),
+            (
+                FieldError::not_supported("k", "Robot", &["User", "Group"]),
+                r#"k: Unsupported value: "Robot": supported values: "User", "Group""#,
+            ),
+            (
+                FieldError::forbidden("metadata.namespace", "not allowed on this type"),
+                "metadata.namespace: Forbidden: not allowed on this type",
+            ),
             (FieldError::duplicate("a", "b"), r#"a: Duplicate value: "b""#),
             (FieldError::too_long("a", 262_144), "a: Too long: may not be more than 262144 bytes"),
             (FieldError::too_many("jwt", 65, 64), "jwt: Too many: 65: must have at most 64 items"),

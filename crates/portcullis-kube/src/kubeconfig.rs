@@ -46,7 +46,9 @@ pub struct Resolved {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KubeconfigError {
     /// Not YAML, or too large.
-    #[error("{0}\nhint: a kubeconfig is YAML or JSON; `kubectl config view --kubeconfig FILE` shows whether kubectl can read it")]
+    #[error(
+        "{0}\nhint: a kubeconfig is YAML or JSON; `kubectl config view --kubeconfig FILE` shows whether kubectl can read it"
+    )]
     Yaml(#[from] YamlError),
     /// A member is there, with another type.
     #[error("{file}: {path}: expected {expected}, found {found}\nhint: correct {path} in that file")]
@@ -61,7 +63,9 @@ pub enum KubeconfigError {
         found: &'static str,
     },
     /// The document is of another kind or version.
-    #[error("{file}: {path}: expected {expected:?}, found {found:?}\nhint: this is not a kubeconfig that kubectl would read")]
+    #[error(
+        "{file}: {path}: expected {expected:?}, found {found:?}\nhint: this is not a kubeconfig that kubectl would read"
+    )]
     WrongKind {
         /// The file.
         file: String,

@@ -1,6 +1,6 @@
 //! What Kubernetes accepts as a name, a label or an annotation key, and the sentences it refuses others with.
 //!
-//! Compat: `pkg/api/validate/content` of apimachinery v0.37.2.
+//! Compat: `pkg/api/validate/content` of apimachinery v0.37.2, whose lists of examples have two spaces before `or`.
 
 const LABEL: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const KEY: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
@@ -25,7 +25,7 @@ pub fn dns_label(name: &str) -> Vec<String> {
         } else {
             wrong.push(format!(
                 "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and \
-                 end with an alphanumeric character (e.g. 'my-name', or '123-abc', regex used for validation is '{LABEL}')"
+                 end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '{LABEL}')"
             ));
         }
     }
@@ -51,7 +51,7 @@ pub fn dns_subdomain(name: &str) -> Vec<String> {
 pub fn label_key(key: &str) -> Vec<String> {
     let hint = format!(
         "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character \
-         (e.g. 'MyName', or 'my.name', or '123-abc', regex used for validation is '{KEY}')"
+         (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '{KEY}')"
     );
     let mut wrong = Vec::new();
     let mut parts = key.split('/');
@@ -90,7 +90,7 @@ pub fn label_value(value: &str) -> Vec<String> {
     if !value.is_empty() && !is_key(value) {
         wrong.push(format!(
             "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start \
-             and end with an alphanumeric character (e.g. 'MyValue', or 'my_value', or '12345', regex used for validation \
+             and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation \
              is '({KEY})?')"
         ));
     }
@@ -99,7 +99,8 @@ pub fn label_value(value: &str) -> Vec<String> {
 
 fn is_label(text: &str) -> bool {
     let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let ends = text.as_bytes().first().copied().is_some_and(inside) && text.as_bytes().last().copied().is_some_and(inside);
+    let ends =
+        text.as_bytes().first().copied().is_some_and(inside) && text.as_bytes().last().copied().is_some_and(inside);
     ends && text.bytes().all(|b| inside(b) || b == b'-')
 }
 
@@ -141,24 +142,30 @@ mod tests {
         assert_eq!(dns_label(&"a".repeat(64)), ["must be no more than 63 bytes"]);
         assert_eq!(
             dns_label("Bad_"),
-            ["a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name', or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"]
+            [
+                "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+            ]
         );
         assert_eq!(
             dns_subdomain("-a"),
-            ["a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"]
+            [
+                "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+            ]
         );
         assert_eq!(label_key("/x"), ["prefix part must be non-empty"]);
         assert_eq!(
             label_key("a/"),
             [
                 "name part must be non-empty",
-                "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName', or 'my.name', or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+                "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
             ]
         );
         assert_eq!(label_key("a/b/c").len(), 1);
         assert_eq!(
             label_value("-"),
-            ["a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue', or 'my_value', or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"]
+            [
+                "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+            ]
         );
     }
 }

@@ -97,11 +97,7 @@ impl<'a> GroupResource<'a> {
 
 impl std::fmt::Display for GroupResource<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.group.is_empty() {
-            f.write_str(self.resource)
-        } else {
-            write!(f, "{}.{}", self.resource, self.group)
-        }
+        if self.group.is_empty() { f.write_str(self.resource) } else { write!(f, "{}.{}", self.resource, self.group) }
     }
 }
 
@@ -153,7 +149,23 @@ impl Status {
         Self::failure(404, "NotFound", format!("{what} {} not found", go::quote(name))).about(what, name)
     }
 
-    /// The 405 for a verb that the resource does not have.
+    /// The 404 for a resource or a version that this server does not have, in an API group that it has. For other paths the
+    /// real server answers [`PAGE_NOT_FOUND`].
+    pub fn unknown_resource() -> Self {
+        let mut status = Self::failure(404, "NotFound", "the server could not find the requested resource");
+        status.details = Some(Box::default());
+        status
+    }
+
+    /// The 405 for an HTTP method that the path does not have.
+    pub fn method_not_allowed() -> Self {
+        let message = "the server does not allow this method on the requested resource";
+        let mut status = Self::failure(405, "MethodNotAllowed", message);
+        status.details = Some(Box::default());
+        status
+    }
+
+    /// The 405 for an operation that the resource does not have, although the path has the method.
     pub fn method_not_supported(what: GroupResource<'_>, action: &str) -> Self {
         let message = format!("{action} is not supported on resources of kind {}", go::quote(&what.to_string()));
         Self::failure(405, "MethodNotAllowed", message).about(what, "")
@@ -180,7 +192,7 @@ impl Status {
         Self::failure(410, "Expired", message)
     }
 
-    /// The 422 with all problems of an object. `kind` here is the kind, not the resource.
+    /// The 422 with all problems of an object, each once. `kind` here is the kind, not the resource.
     pub fn invalid(group: &str, kind: &str, name: &str, problems: &[FieldError]) -> Self {
         let what = GroupResource::new(group, kind);
         let head = format!("{what} {} is invalid", go::quote(name));
@@ -188,10 +200,16 @@ impl Status {
         let message = if texts.is_empty() { head } else { format!("{head}: {}", aggregate(&texts)) };
         let mut status = Self::failure(422, "Invalid", message).about(what, name);
         if let Some(details) = &mut status.details {
-            details.causes = problems
-                .iter()
-                .map(|p| StatusCause { reason: p.kind.cause().to_owned(), message: p.body(), field: p.field.clone() })
-                .collect();
+            for problem in problems {
+                let cause = StatusCause {
+                    reason: problem.kind.cause().to_owned(),
+                    message: problem.body(),
+                    field: problem.field.clone(),
+                };
+                if !details.causes.contains(&cause) {
+                    details.causes.push(cause);
+                }
+            }
         }
         status
     }
@@ -203,8 +221,7 @@ impl Status {
 
     /// The 406, with the types that would have been acceptable.
     pub fn not_acceptable(accepted: &[&str]) -> Self {
-        let message =
-            format!("only the following media types are accepted: {}", accepted.join(", "));
+        let message = format!("only the following media types are accepted: {}", accepted.join(", "));
         Self::failure(406, "NotAcceptable", message)
     }
 
@@ -279,7 +296,7 @@ impl Status {
     }
 }
 
-/// The plain text that the real server answers, with 404, for a path or a resource that it does not have at all.
+/// The plain text that the real server answers, with 404, for a path or an API group that it does not have.
 pub const PAGE_NOT_FOUND: &str = "404 page not found\n";
 
 /// What an update with a stale version is told.
@@ -319,6 +336,18 @@ mod tests {
             (
                 Status::not_found(DEPLOYMENTS, "web"),
                 r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"deployments.apps \"web\" not found","reason":"NotFound","details":{"name":"web","group":"apps","kind":"deployments"},"code":404}"#,
+            ),
+            (
+                Status::unknown_resource(),
+                r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"the server could not find the requested resource","reason":"NotFound","details":{},"code":404}"#,
+            ),
+            (
+                Status::method_not_allowed(),
+                r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"the server does not allow this method on the requested resource","reason":"MethodNotAllowed","details":{},"code":405}"#,
+            ),
+            (
+                Status::bad_request("no namespace on request"),
+                r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"no namespace on request","reason":"BadRequest","code":400}"#,
             ),
             (
                 Status::stale(PODS, "p"),

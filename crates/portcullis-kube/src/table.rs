@@ -60,12 +60,7 @@ pub struct ColumnDefinition {
 impl ColumnDefinition {
     /// A column of strings that is always shown.
     pub fn new(name: &str, kind: &str, description: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            kind: kind.to_owned(),
-            description: description.to_owned(),
-            ..Self::default()
-        }
+        Self { name: name.to_owned(), kind: kind.to_owned(), description: description.to_owned(), ..Self::default() }
     }
 }
 

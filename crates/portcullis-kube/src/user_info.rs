@@ -38,11 +38,7 @@ pub struct UserInfo {
 impl UserInfo {
     /// A user with this name in these groups.
     pub fn new(username: impl Into<String>, groups: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self {
-            username: username.into(),
-            groups: groups.into_iter().map(Into::into).collect(),
-            ..Self::default()
-        }
+        Self { username: username.into(), groups: groups.into_iter().map(Into::into).collect(), ..Self::default() }
     }
 
     /// `system:anonymous` in `system:unauthenticated`.

@@ -104,7 +104,9 @@ fn reason(error: &serde_saphyr::Error) -> String {
     let text = error.without_snippet().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     match text.rfind(" at line ") {
-        Some(at) if text.get(at..).is_some_and(|tail| !tail.contains('\n')) => text.get(..at).unwrap_or(text).to_owned(),
+        Some(at) if text.get(at..).is_some_and(|tail| !tail.contains('\n')) => {
+            text.get(..at).unwrap_or(text).to_owned()
+        }
         _ => text.to_owned(),
     }
 }
@@ -130,12 +132,8 @@ mod tests {
 
     #[test]
     fn errors_name_the_place() {
-        let table = [
-            ("a: 1\na: 2\n", "f:2:1: "),
-            ("a: [1\n", "f:"),
-            ("a: *nowhere\n", "f:1:4: "),
-            ("a: 1\n---\nb: 2\n", "f:"),
-        ];
+        let table =
+            [("a: 1\na: 2\n", "f:2:1: "), ("a: [1\n", "f:"), ("a: *nowhere\n", "f:1:4: "), ("a: 1\n---\nb: 2\n", "f:")];
         for (text, start) in table {
             let error = value(text).unwrap_err().to_string();
             assert!(error.starts_with(start), "{text}: {error}");

@@ -80,7 +80,9 @@ pub enum KindConfigError {
         hint: &'static str,
     },
     /// Patches that only kind itself can apply.
-    #[error("{place}: JSON 6902 patches are not supported\nhint: write it as an entry of kubeadmConfigPatches with kind: ClusterConfiguration and apiServer.extraArgs")]
+    #[error(
+        "{place}: JSON 6902 patches are not supported\nhint: write it as an entry of kubeadmConfigPatches with kind: ClusterConfiguration and apiServer.extraArgs"
+    )]
     Json6902 {
         /// Where.
         place: Place,
@@ -161,7 +163,8 @@ impl KindConfig {
         let mut mapped = false;
         // A volume of the pod, then a mount of the node.
         for _ in 0..2 {
-            let best = self.mounts.iter().filter(|mount| is_below(&current, &mount.to)).max_by_key(|mount| mount.to.len());
+            let best =
+                self.mounts.iter().filter(|mount| is_below(&current, &mount.to)).max_by_key(|mount| mount.to.len());
             let Some(mount) = best else { break };
             let rest = current.get(mount.to.trim_end_matches('/').len()..).unwrap_or_default();
             let next = format!("{}{rest}", mount.from.trim_end_matches('/'));
@@ -260,7 +263,8 @@ impl Reader<'_> {
                         self.mounts(node)?;
                         self.patches(node)?;
                     } else if let Some(patches) = node.get("kubeadmConfigPatches")? {
-                        let why = "only the first control-plane node initialises the cluster; these patches are ignored";
+                        let why =
+                            "only the first control-plane node initialises the cluster; these patches are ignored";
                         self.warn(patches, why);
                     }
                     first_control_plane = false;
@@ -291,7 +295,8 @@ impl Reader<'_> {
         }
         if let Some(node) = networking.get("apiServerPort")? {
             let text = node.text()?;
-            let port = text.parse::<i64>().ok().and_then(|port| if port == -1 { Some(0) } else { u16::try_from(port).ok() });
+            let port =
+                text.parse::<i64>().ok().and_then(|port| if port == -1 { Some(0) } else { u16::try_from(port).ok() });
             self.config.api_server_port = Some(port.ok_or_else(|| KindConfigError::BadValue {
                 place: node.place.clone(),
                 message: format!("{text:?} is no port"),

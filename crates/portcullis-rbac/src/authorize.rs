@@ -28,16 +28,48 @@ pub struct RulesFor<'a> {
     /// In the order of their bindings.
     pub rules: Vec<&'a PolicyRule>,
     /// Bindings whose role is missing.
-    pub errors: Vec<String>,
+    pub errors: Vec<RoleError>,
+}
+
+/// A binding's role that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RoleError {
+    /// There is none of this name.
+    #[error("{}.{GROUP} {} not found", kind.to_lowercase(), quote(name))]
+    NotFound {
+        /// `Role` or `ClusterRole`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// Neither a role nor a cluster role.
+    #[error("unsupported role reference kind: {}", quote(.0))]
+    UnsupportedKind(String),
+}
+
+impl RoleError {
+    /// The text as it comes from the storage of a resource rather than from the authorizer.
+    ///
+    /// Compat: while it handles a write, the server names the resource of the request, whatever is missing.
+    pub fn in_request_of(&self, resource: &str) -> String {
+        match self {
+            Self::NotFound { name, .. } => format!("{resource}.{GROUP} {} not found", quote(name)),
+            Self::UnsupportedKind(_) => self.to_string(),
+        }
+    }
 }
 
 /// The whole chain of an API server with `--authorization-mode=RBAC`: members of `system:masters` may do everything, without a
-/// reason; all others what RBAC allows.
+/// reason; all others what RBAC allows. The chain puts the authorizer's name in front of a reason that did not decide.
 pub fn authorize(policy: &impl PolicySource, attributes: &Attributes<'_>) -> Decision {
     if attributes.user.in_group(MASTERS_GROUP) {
         return Decision { allowed: true, reason: String::new() };
     }
-    authorize_rbac(policy, attributes)
+    let mut decision = authorize_rbac(policy, attributes);
+    if !decision.allowed && !decision.reason.is_empty() {
+        decision.reason.insert_str(0, "rbac: ");
+    }
+    decision
 }
 
 /// RBAC alone.
@@ -51,7 +83,7 @@ pub fn authorize_rbac(policy: &impl PolicySource, attributes: &Attributes<'_>) -
                     reason = Some(format!("RBAC: allowed by {}", source.describe()));
                 }
             }
-            Err(error) => errors.push(error),
+            Err(error) => errors.push(error.to_string()),
         }
         reason.is_none()
     });
@@ -78,19 +110,19 @@ pub fn rules_for<'a>(policy: &'a impl PolicySource, user: &UserInfo, namespace: 
 /// The rules of a role that a binding names. `namespace` is that of the binding.
 ///
 /// # Errors
-/// Upstream's text, when there is no such role.
+/// [`RoleError`], when there is no such role.
 pub fn referenced_rules<'a>(
     policy: &'a impl PolicySource,
     role: &RoleRef,
     namespace: &str,
-) -> Result<&'a [PolicyRule], String> {
-    let not_found = |what: &str| format!("{what}.{GROUP} {} not found", quote(&role.name));
+) -> Result<&'a [PolicyRule], RoleError> {
+    let not_found = |kind| RoleError::NotFound { kind, name: role.name.clone() };
     match role.kind.as_str() {
-        "Role" => policy.role(namespace, &role.name).map(|r| r.rules.as_slice()).ok_or_else(|| not_found("role")),
+        "Role" => policy.role(namespace, &role.name).map(|r| r.rules.as_slice()).ok_or_else(|| not_found("Role")),
         "ClusterRole" => {
-            policy.cluster_role(&role.name).map(|r| r.rules.as_slice()).ok_or_else(|| not_found("clusterrole"))
+            policy.cluster_role(&role.name).map(|r| r.rules.as_slice()).ok_or_else(|| not_found("ClusterRole"))
         }
-        other => Err(format!("unsupported role reference kind: {}", quote(other))),
+        other => Err(RoleError::UnsupportedKind(other.to_owned())),
     }
 }
 
@@ -129,7 +161,7 @@ fn visit<'a>(
     policy: &'a impl PolicySource,
     user: &UserInfo,
     namespace: &str,
-    mut visitor: impl FnMut(Result<(Source<'a>, &'a [PolicyRule]), String>) -> bool,
+    mut visitor: impl FnMut(Result<(Source<'a>, &'a [PolicyRule]), RoleError>) -> bool,
 ) {
     for binding in policy.cluster_role_bindings() {
         let Some(subject) = binding.subjects.iter().find(|s| applies(s, user, "")) else { continue };
@@ -244,16 +276,41 @@ mod tests {
     #[test]
     fn reasons_name_binding_role_and_subject() {
         let mut p = policy();
-        p.set_cluster_role_binding(ClusterRoleBinding::new("b", "reader", vec![Subject::user("u"), Subject::group("g")]));
-        bind(&mut p, "ns", "rb", RoleRef::role("writer"), vec![
-            Subject::group("devs"),
-            Subject { kind: "ServiceAccount".to_owned(), name: "bot".to_owned(), ..Subject::default() },
-            Subject::service_account("other", "bot"),
-        ]);
+        p.set_cluster_role_binding(ClusterRoleBinding::new(
+            "b",
+            "reader",
+            vec![Subject::user("u"), Subject::group("g")],
+        ));
+        bind(
+            &mut p,
+            "ns",
+            "rb",
+            RoleRef::role("writer"),
+            vec![
+                Subject::group("devs"),
+                Subject { kind: "ServiceAccount".to_owned(), name: "bot".to_owned(), ..Subject::default() },
+                Subject::service_account("other", "bot"),
+            ],
+        );
         let table = [
-            (UserInfo::new("u", ["g"]), "get", "ns", allowed("RBAC: allowed by ClusterRoleBinding \"b\" of ClusterRole \"reader\" to User \"u\"")),
-            (UserInfo::new("x", ["g"]), "list", "", allowed("RBAC: allowed by ClusterRoleBinding \"b\" of ClusterRole \"reader\" to Group \"g\"")),
-            (UserInfo::new("x", ["devs"]), "create", "ns", allowed("RBAC: allowed by RoleBinding \"rb/ns\" of Role \"writer\" to Group \"devs\"")),
+            (
+                UserInfo::new("u", ["g"]),
+                "get",
+                "ns",
+                allowed("RBAC: allowed by ClusterRoleBinding \"b\" of ClusterRole \"reader\" to User \"u\""),
+            ),
+            (
+                UserInfo::new("x", ["g"]),
+                "list",
+                "",
+                allowed("RBAC: allowed by ClusterRoleBinding \"b\" of ClusterRole \"reader\" to Group \"g\""),
+            ),
+            (
+                UserInfo::new("x", ["devs"]),
+                "create",
+                "ns",
+                allowed("RBAC: allowed by RoleBinding \"rb/ns\" of Role \"writer\" to Group \"devs\""),
+            ),
             (
                 UserInfo::new("system:serviceaccount:ns:bot", [""; 0]),
                 "create",
@@ -286,11 +343,13 @@ mod tests {
         bind(&mut p, "ns", "rb", RoleRef::role("lost"), vec![Subject::user("u")]);
         assert_eq!(
             ask(&p, &user, "get", ""),
-            refused("RBAC: clusterrole.rbac.authorization.k8s.io \"gone\" not found")
+            refused("rbac: RBAC: clusterrole.rbac.authorization.k8s.io \"gone\" not found")
         );
         assert_eq!(
             ask(&p, &user, "get", "ns"),
-            refused("RBAC: [clusterrole.rbac.authorization.k8s.io \"gone\" not found, role.rbac.authorization.k8s.io \"lost\" not found]")
+            refused(
+                "rbac: RBAC: [clusterrole.rbac.authorization.k8s.io \"gone\" not found, role.rbac.authorization.k8s.io \"lost\" not found]"
+            )
         );
         p.set_cluster_role_binding(ClusterRoleBinding::new("z", "reader", vec![Subject::user("u")]));
         assert!(ask(&p, &user, "get", "ns").allowed);

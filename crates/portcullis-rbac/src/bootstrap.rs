@@ -87,7 +87,10 @@ mod tests {
             assert_eq!(validate::cluster_role(role), [], "{}", role.metadata.name);
             assert_eq!(role.metadata.labels["kubernetes.io/bootstrapping"], "rbac-defaults");
             assert_eq!(role.metadata.annotations["rbac.authorization.kubernetes.io/autoupdate"], "true");
-            assert_eq!((role.kind.as_str(), role.api_version.as_str()), ("ClusterRole", "rbac.authorization.k8s.io/v1"));
+            assert_eq!(
+                (role.kind.as_str(), role.api_version.as_str()),
+                ("ClusterRole", "rbac.authorization.k8s.io/v1")
+            );
         }
         for role in &objects.roles {
             assert_eq!(validate::role(role), [], "{}", role.metadata.name);

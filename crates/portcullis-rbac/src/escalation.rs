@@ -6,9 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_kube::UserInfo;
+use portcullis_kube::field::aggregate;
 use portcullis_kube::go::{quote, quote_all};
 use portcullis_kube::rbac::PolicyRule;
 
+use crate::authorize::RulesFor;
 use crate::matching::url_matches;
 
 /// Atoms that a role may be broken down to. A role of 1.5 MiB, the most that a server stores, could name far more than memory
@@ -24,17 +26,17 @@ pub fn uncovered(owned: &[&PolicyRule], wanted: &[PolicyRule]) -> Vec<PolicyRule
 }
 
 /// Refuses a grant that the user's own rules do not cover, with upstream's text (the part behind `is forbidden: `).
-/// `errors` are those of the user's own bindings.
+/// `resource` is that of the request, for example `clusterroles`.
 ///
 /// # Errors
 /// The text of the refusal.
 pub fn confirm_no_escalation(
     user: &UserInfo,
-    owned: &[&PolicyRule],
-    errors: &[String],
+    own: &RulesFor<'_>,
     wanted: &[PolicyRule],
+    resource: &str,
 ) -> Result<(), String> {
-    let missing = uncovered(owned, wanted);
+    let missing = uncovered(&own.rules, wanted);
     if missing.is_empty() {
         return Ok(());
     }
@@ -46,8 +48,9 @@ pub fn confirm_no_escalation(
         quote_all(&user.groups),
         described.join("\n")
     );
-    if !errors.is_empty() {
-        text.push_str(&format!("; resolution errors: [{}]", portcullis_kube::field::aggregate(errors)));
+    if !own.errors.is_empty() {
+        let errors: Vec<String> = own.errors.iter().map(|error| error.in_request_of(resource)).collect();
+        text.push_str(&format!("; resolution errors: [{}]", aggregate(&errors)));
     }
     Err(text)
 }
@@ -175,7 +178,11 @@ mod tests {
             (vec![rule(&["get"], &[""], &["*/log"], &[], &[])], rule(&["get"], &[""], &["*/log"], &[], &[]), true),
             (vec![pods(&["get"])], rule(&["get"], &[""], &["pods"], &["a"], &[]), true),
             (vec![rule(&["get"], &[""], &["pods"], &["a"], &[])], pods(&["get"]), false),
-            (vec![rule(&["get"], &[""], &["pods"], &["a"], &[])], rule(&["get"], &[""], &["pods"], &["a", "b"], &[]), false),
+            (
+                vec![rule(&["get"], &[""], &["pods"], &["a"], &[])],
+                rule(&["get"], &[""], &["pods"], &["a", "b"], &[]),
+                false,
+            ),
             (vec![rule(&["get"], &[], &[], &[], &["/a*"])], rule(&["get"], &[], &[], &[], &["/abc", "/a*"]), true),
             (vec![rule(&["get"], &[], &[], &[], &["*"])], rule(&["get"], &[], &[], &[], &["/abc"]), true),
             (vec![rule(&["get"], &[], &[], &[], &["/abc"])], rule(&["get"], &[], &[], &[], &["/a*"]), false),
@@ -187,30 +194,36 @@ mod tests {
     }
 
     #[test]
-    fn the_refusal_has_upstreams_text() {
-        let user = UserInfo::new("u", ["g", "h"]);
+    fn the_refusal_has_the_text_of_the_real_server() {
+        let user = UserInfo::new("sam", ["devs", "system:authenticated"]);
+        let held = rule(&["get"], &[""], &["pods"], &[], &[]);
         let wanted = [
-            rule(&["list", "get"], &[""], &["pods"], &[], &[]),
-            rule(&["get"], &[""], &["pods"], &["n"], &[]),
-            rule(&["get"], &[], &[], &[], &["/x"]),
+            rule(&["list", "get", "watch"], &[""], &["pods"], &[], &[]),
+            rule(&["get", "a<b"], &["", "apps"], &["x"], &["n", "m"], &[]),
+            rule(&["get", "put"], &[], &[], &[], &["/z*"]),
         ];
+        let lost = crate::authorize::RoleError::NotFound { kind: "ClusterRole", name: "lost".to_owned() };
+        let own = RulesFor { rules: vec![&held], errors: vec![lost] };
         assert_eq!(
-            confirm_no_escalation(&user, &[], &[], &wanted).unwrap_err(),
-            "user \"u\" (groups=[\"g\" \"h\"]) is attempting to grant RBAC permissions not currently held:\n\
-             {APIGroups:[\"\"], Resources:[\"pods\"], ResourceNames:[\"n\"], Verbs:[\"get\"]}\n\
-             {APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"list\" \"get\"]}\n\
-             {NonResourceURLs:[\"/x\"], Verbs:[\"get\"]}"
+            confirm_no_escalation(&user, &own, &wanted, "clusterroles").unwrap_err(),
+            "user \"sam\" (groups=[\"devs\" \"system:authenticated\"]) is attempting to grant RBAC permissions not currently held:\n\
+             {APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"list\" \"watch\"]}\n\
+             {APIGroups:[\"\"], Resources:[\"x\"], ResourceNames:[\"m\"], Verbs:[\"get\" \"a<b\"]}\n\
+             {APIGroups:[\"\"], Resources:[\"x\"], ResourceNames:[\"n\"], Verbs:[\"get\" \"a<b\"]}\n\
+             {APIGroups:[\"apps\"], Resources:[\"x\"], ResourceNames:[\"m\"], Verbs:[\"get\" \"a<b\"]}\n\
+             {APIGroups:[\"apps\"], Resources:[\"x\"], ResourceNames:[\"n\"], Verbs:[\"get\" \"a<b\"]}\n\
+             {NonResourceURLs:[\"/z*\"], Verbs:[\"get\"]}\n\
+             {NonResourceURLs:[\"/z*\"], Verbs:[\"put\"]}; resolution errors: [clusterroles.rbac.authorization.k8s.io \"lost\" not found]"
         );
-        let owned: Vec<&PolicyRule> = wanted.iter().collect();
-        assert_eq!(confirm_no_escalation(&user, &owned, &[], &wanted), Ok(()));
-        let text = confirm_no_escalation(&user, &[], &["e".to_owned()], &wanted).unwrap_err();
-        assert!(text.ends_with("; resolution errors: [e]"), "{text}");
+        let all = RulesFor { rules: wanted.iter().collect(), errors: Vec::new() };
+        assert_eq!(confirm_no_escalation(&user, &all, &wanted, "clusterroles"), Ok(()));
     }
 
     #[test]
     fn a_role_of_too_many_atoms_is_not_covered_and_costs_nothing() {
         let many: Vec<String> = (0..1_000).map(|n| n.to_string()).collect();
-        let huge = PolicyRule { verbs: many.clone(), api_groups: many.clone(), resources: many, ..PolicyRule::default() };
+        let huge =
+            PolicyRule { verbs: many.clone(), api_groups: many.clone(), resources: many, ..PolicyRule::default() };
         let everything = rule(&["*"], &["*"], &["*"], &[], &[]);
         assert_eq!(uncovered(&[&everything], std::slice::from_ref(&huge)), [huge]);
     }

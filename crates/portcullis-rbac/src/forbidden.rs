@@ -76,7 +76,12 @@ mod tests {
                 r#"pods "p" is forbidden: User "u" cannot get resource "pods/log" in API group "" in the namespace "ns""#,
             ),
             (
-                message("u", "list", ResourceTarget { namespace: "", api_group: "apps", resource: "deployments", ..pods }, ""),
+                message(
+                    "u",
+                    "list",
+                    ResourceTarget { namespace: "", api_group: "apps", resource: "deployments", ..pods },
+                    "",
+                ),
                 r#"deployments.apps is forbidden: User "u" cannot list resource "deployments" in API group "apps" at the cluster scope"#,
             ),
             (
@@ -106,8 +111,12 @@ mod tests {
     #[test]
     fn details_name_group_resource_and_object() {
         let user = UserInfo::new("u", [""; 0]);
-        let target = ResourceTarget { api_group: "apps", resource: "deployments", name: "web", ..ResourceTarget::default() };
+        let target =
+            ResourceTarget { api_group: "apps", resource: "deployments", name: "web", ..ResourceTarget::default() };
         let details = forbidden(&Attributes::resource(&user, "get", target), "").details.unwrap();
-        assert_eq!((details.name.as_str(), details.group.as_str(), details.kind.as_str()), ("web", "apps", "deployments"));
+        assert_eq!(
+            (details.name.as_str(), details.group.as_str(), details.kind.as_str()),
+            ("web", "apps", "deployments")
+        );
     }
 }

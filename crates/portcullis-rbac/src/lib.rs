@@ -1,7 +1,7 @@
 //! Kubernetes' role-based access control: who may do what, and why.
 //!
 //! A request becomes [`Attributes`] ([`RequestInfo`] reads them from method, path and query); a [`Policy`] holds roles and
-//! bindings; [`authorize`] gives the [`Decision`] with upstream's exact reason, and [`forbidden`] the body of the 403.
+//! bindings; [`authorize()`] gives the [`Decision`] with upstream's exact reason, and [`forbidden()`] the body of the 403.
 //! [`bootstrap`] is what every cluster starts with, [`escalation`] keeps people from granting more than they have.
 //!
 //! Pure functions over values: no I/O, no tokens, no HTTP types, no clock.
@@ -20,7 +20,7 @@ mod matching;
 
 pub use aggregate::aggregated_rules;
 pub use attributes::{Attributes, ResourceTarget, Target};
-pub use authorize::{Decision, RulesFor, authorize, authorize_rbac, referenced_rules, rules_for};
+pub use authorize::{Decision, RoleError, RulesFor, authorize, authorize_rbac, referenced_rules, rules_for};
 pub use forbidden::{forbidden, forbidden_sentence};
 pub use matching::rule_allows;
 pub use policy::{Policy, PolicySource};

@@ -201,7 +201,8 @@ pub fn first_value(query: &str, wanted: &str) -> Option<String> {
 
 /// Percent-decodes; in a query, `+` is a space. `None` for a broken escape or bytes that are no UTF-8.
 fn decode(text: &str, plus_is_space: bool) -> Option<Cow<'_, str>> {
-    if !text.contains('%') && !(plus_is_space && text.contains('+')) {
+    let encoded = |byte| byte == b'%' || (plus_is_space && byte == b'+');
+    if !text.bytes().any(encoded) {
         return Some(Cow::Borrowed(text));
     }
     let mut out = Vec::with_capacity(text.len());
@@ -262,19 +263,39 @@ mod tests {
             ("GET", "/api/v1/namespaces/ns/status", "", ("get", "", "v1", "ns", "namespaces", "status", "ns")),
             ("GET", "/api/v1/proxy/namespaces/ns/pods/foo/x", "", ("proxy", "", "v1", "ns", "pods", "", "foo")),
             ("GET", "/apis/apps/v1/deployments", "", ("list", "apps", "v1", "", "deployments", "", "")),
-            ("GET", "/apis/apps/v1/namespaces/ns/deployments/d/scale", "", ("get", "apps", "v1", "ns", "deployments", "scale", "d")),
-            ("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode", "", ("get", "rbac.authorization.k8s.io", "v1", "", "clusterroles", "", "system:node")),
+            (
+                "GET",
+                "/apis/apps/v1/namespaces/ns/deployments/d/scale",
+                "",
+                ("get", "apps", "v1", "ns", "deployments", "scale", "d"),
+            ),
+            (
+                "GET",
+                "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode",
+                "",
+                ("get", "rbac.authorization.k8s.io", "v1", "", "clusterroles", "", "system:node"),
+            ),
             ("GET", "/api/v1/pods/", "", ("list", "", "v1", "", "pods", "", "")),
             ("GET", "//api/v1/pods//", "", ("list", "", "v1", "", "pods", "", "")),
             ("GET", "/api/v1//pods", "", ("get", "", "v1", "", "", "", "pods")),
             ("GET", "/api/v1/namespaces/a%2Fb/pods", "", ("get", "", "v1", "a", "b", "", "pods")),
             ("GET", "/api/v1/pods", "fieldSelector=metadata.name%3Dfoo", ("list", "", "v1", "", "pods", "", "foo")),
-            ("GET", "/api/v1/pods", "watch=1&fieldSelector=metadata.name=foo", ("watch", "", "v1", "", "pods", "", "foo")),
+            (
+                "GET",
+                "/api/v1/pods",
+                "watch=1&fieldSelector=metadata.name=foo",
+                ("watch", "", "v1", "", "pods", "", "foo"),
+            ),
             ("GET", "/api/v1/pods", "fieldSelector=metadata.name!=foo", ("list", "", "v1", "", "pods", "", "")),
             ("GET", "/api/v1/pods", "fieldSelector=metadata.name=a/b", ("list", "", "v1", "", "pods", "", "")),
             ("GET", "/api/v1/pods", "limit=x&fieldSelector=metadata.name=foo", ("list", "", "v1", "", "pods", "", "")),
             ("GET", "/api/v1/pods", "fieldSelector=oops", ("list", "", "v1", "", "pods", "", "")),
-            ("DELETE", "/api/v1/pods", "fieldSelector=metadata.name=foo", ("deletecollection", "", "v1", "", "pods", "", "")),
+            (
+                "DELETE",
+                "/api/v1/pods",
+                "fieldSelector=metadata.name=foo",
+                ("deletecollection", "", "v1", "", "pods", "", ""),
+            ),
         ];
         for (method, path, query, want) in table {
             let info = RequestInfo::parse(method, path, query).unwrap();
@@ -294,7 +315,21 @@ mod tests {
 
     #[test]
     fn all_other_paths_are_no_resources() {
-        for path in ["/", "", "/api", "/api/", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1", "/healthz", "/version", "/apix/v1/pods", "/openapi/v3/apis/x", "/API/v1/pods"] {
+        for path in [
+            "/",
+            "",
+            "/api",
+            "/api/",
+            "/api/v1",
+            "/apis",
+            "/apis/apps",
+            "/apis/apps/v1",
+            "/healthz",
+            "/version",
+            "/apix/v1/pods",
+            "/openapi/v3/apis/x",
+            "/API/v1/pods",
+        ] {
             let info = RequestInfo::parse("GET", path, "watch=true").unwrap();
             assert!(!info.is_resource_request, "{path}");
             assert_eq!((info.verb.as_str(), info.path.as_str()), ("get", path));

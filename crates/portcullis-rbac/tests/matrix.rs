@@ -91,7 +91,9 @@ fn the_bootstrap_policy_gives_exactly_the_golden_verdicts() {
         vec![Subject::user("oidc-demo-user@example.com")],
     ));
 
-    let mut matrix = String::from("# Allowed subjects of each request in a new cluster; viewer, editor and owner are bound in dev.\n");
+    let mut matrix = String::from(
+        "# Allowed subjects of each request in a new cluster; viewer, editor and owner are bound in dev.\n",
+    );
     for (method, url) in REQUESTS {
         let (path, query) = url.split_once('?').unwrap_or((url, ""));
         let info = RequestInfo::parse(method, path, query).expect("a good URL");

@@ -251,11 +251,7 @@ impl std::fmt::Debug for AuthProvider {
 
 impl Context {
     pub(super) fn read(place: &Place<'_>) -> Result<Self, KubeconfigError> {
-        Ok(Self {
-            cluster: place.text("cluster")?,
-            user: place.text("user")?,
-            namespace: place.text("namespace")?,
-        })
+        Ok(Self { cluster: place.text("cluster")?, user: place.text("user")?, namespace: place.text("namespace")? })
     }
 
     pub(super) fn write(&self, map: &mut Map<String, Value>) {

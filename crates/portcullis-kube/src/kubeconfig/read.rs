@@ -66,9 +66,8 @@ impl<'a> Place<'a> {
     /// A boolean, false when absent.
     pub(super) fn flag(&self, key: &str) -> Result<bool, KubeconfigError> {
         match self.item(key) {
-            None => Ok(false),
+            None | Some(Item { value: Value::Null, .. }) => Ok(false),
             Some(Item { value: Value::Bool(flag), .. }) => Ok(*flag),
-            Some(Item { value: Value::Null, .. }) => Ok(false),
             Some(item) => Err(item.wrong("true or false")),
         }
     }

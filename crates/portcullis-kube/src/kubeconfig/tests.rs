@@ -74,9 +74,8 @@ fn a_change_leaves_everything_else_alone() {
         exec.env.push(("A".to_owned(), "b".to_owned()));
     }
     config.set_user("oidc", &user);
-    let want = GUIDE
-        .replace(":6443", ":7443")
-        .replace("      env: null\n", "      env:\n      - name: A\n        value: b\n");
+    let want =
+        GUIDE.replace(":6443", ":7443").replace("      env: null\n", "      env:\n      - name: A\n        value: b\n");
     assert_eq!(config.to_yaml().unwrap(), want);
 }
 

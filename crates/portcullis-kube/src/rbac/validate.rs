@@ -14,6 +14,10 @@ use crate::names;
 /// Bytes that keys and values of all annotations of one object may have together.
 const ANNOTATIONS_LIMIT: usize = 256 * 1024;
 
+/// Finalizers that decide what becomes of dependents.
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+
 /// Problems of a new role; none, for a good one.
 pub fn role(role: &Role) -> Vec<FieldError> {
     let mut problems = Problems::default();
@@ -39,7 +43,13 @@ pub fn cluster_role(role: &ClusterRole) -> Vec<FieldError> {
             ));
         }
         for (index, selector) in aggregation.cluster_role_selectors.iter().enumerate() {
-            problems.selector(selector, &format!("aggregationRule.clusterRoleSelectors[{index}]"));
+            let path = format!("aggregationRule.clusterRoleSelectors[{index}]");
+            let before = problems.first.len();
+            problems.selector(selector, &path);
+            // Upstream then fails to convert the selector, and prints what it did not get.
+            if problems.first.len() > before {
+                problems.first.push(FieldError::invalid_json(path, &(), "invalid label selector."));
+            }
         }
     }
     problems.finish()
@@ -80,7 +90,12 @@ pub fn role_ref_unchanged(new: &RoleRef, old: &RoleRef) -> Option<FieldError> {
 pub fn object_meta(meta: &ObjectMeta, namespaced: bool, name_problems: fn(&str) -> Vec<String>) -> Vec<FieldError> {
     let mut out = Vec::new();
     if !meta.generate_name.is_empty() {
-        out.extend(invalid_each("metadata.generateName", &meta.generate_name, name_problems(&meta.generate_name)));
+        // Compat: a stem may end in a dash; upstream judges it with that dash taken for a letter.
+        let stem = match meta.generate_name.strip_suffix('-') {
+            Some(rest) if !rest.is_empty() => format!("{rest}a"),
+            _ => meta.generate_name.clone(),
+        };
+        out.extend(invalid_each("metadata.generateName", &meta.generate_name, name_problems(&stem)));
     }
     if meta.name.is_empty() {
         out.push(FieldError::required("metadata.name", "name or generateName is required"));
@@ -108,10 +123,25 @@ pub fn object_meta(meta: &ObjectMeta, namespaced: bool, name_problems: fn(&str) 
     if annotation_bytes > ANNOTATIONS_LIMIT {
         out.push(FieldError::too_long("metadata.annotations", ANNOTATIONS_LIMIT));
     }
-    for finalizer in &meta.finalizers {
+    finalizers(&meta.finalizers, &mut out);
+    out
+}
+
+fn finalizers(list: &[String], out: &mut Vec<FieldError>) {
+    for finalizer in list {
         out.extend(invalid_each("metadata.finalizers", finalizer, names::label_key(finalizer)));
     }
-    out
+    let has = |name: &str| list.iter().any(|finalizer| finalizer == name);
+    if has(ORPHAN) && has(FOREGROUND) {
+        let why = format!("finalizer {ORPHAN} and {FOREGROUND} cannot be both set");
+        out.push(FieldError::invalid_json("metadata.finalizers", list, why));
+    }
+    for (index, finalizer) in list.iter().enumerate() {
+        if !finalizer.contains('/') && ![ORPHAN, FOREGROUND, "kubernetes"].contains(&finalizer.as_str()) {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            out.push(FieldError::invalid(format!("metadata.finalizers[{index}]"), finalizer, why));
+        }
+    }
 }
 
 fn invalid_each(field: &str, value: &str, problems: Vec<String>) -> impl Iterator<Item = FieldError> {
@@ -311,7 +341,8 @@ mod tests {
             ..ClusterRoleBinding::default()
         };
         let admin = RoleRef::cluster_role("cluster-admin");
-        let bare = |kind: &str, name: &str| Subject { kind: kind.to_owned(), name: name.to_owned(), ..Subject::default() };
+        let bare =
+            |kind: &str, name: &str| Subject { kind: kind.to_owned(), name: name.to_owned(), ..Subject::default() };
         let table = [
             (binding(vec![], admin.clone()), vec![]),
             (binding(vec![Subject::user("x"), Subject::service_account("ns", "s")], admin.clone()), vec![]),
@@ -327,7 +358,7 @@ mod tests {
                 ],
             ),
             (
-                binding(vec![bare("User", "u"), bare("Robot", "r")], RoleRef { api_group: "x".to_owned(), ..admin.clone() }),
+                binding(vec![bare("User", "u"), bare("Robot", "r")], RoleRef { api_group: "x".to_owned(), ..admin }),
                 vec![
                     r#"roleRef.apiGroup: Unsupported value: "x": supported values: "rbac.authorization.k8s.io""#,
                     r#"subjects[0].apiGroup: Unsupported value: "": supported values: "rbac.authorization.k8s.io""#,
@@ -360,6 +391,7 @@ mod tests {
         let mut meta = ObjectMeta::namespaced("Bad_", "a/b");
         meta.labels.insert("a/b/c".to_owned(), "-".to_owned());
         meta.annotations.insert("k".to_owned(), "x".repeat(ANNOTATIONS_LIMIT));
+        meta.finalizers = ["orphan", "foregroundDeletion", "a.b/c", "mine"].map(str::to_owned).into();
         let found = texts(&object_meta(&meta, true, names::path_segment));
         let starts = [
             r#"metadata.name: Invalid value: "a/b": may not contain '/'"#,
@@ -367,6 +399,8 @@ mod tests {
             r#"metadata.labels: Invalid value: "a/b/c": a valid label key must"#,
             r#"metadata.labels: Invalid value: "-": a valid label must"#,
             "metadata.annotations: Too long: may not be more than 262144 bytes",
+            r#"metadata.finalizers: Invalid value: ["orphan","foregroundDeletion","a.b/c","mine"]: finalizer orphan and foregroundDeletion cannot be both set"#,
+            r#"metadata.finalizers[3]: Invalid value: "mine": name is neither a standard finalizer name nor is it fully qualified"#,
         ];
         assert_eq!(found.len(), starts.len(), "{found:?}");
         for (text, start) in found.iter().zip(starts) {
@@ -401,7 +435,9 @@ mod tests {
         };
         assert_eq!(
             texts(&cluster_role(&with(vec![]))),
-            ["aggregationRule.clusterRoleSelectors: Required value: at least one clusterRoleSelector required if aggregationRule is non-nil"]
+            [
+                "aggregationRule.clusterRoleSelectors: Required value: at least one clusterRoleSelector required if aggregationRule is non-nil"
+            ]
         );
         let selector = LabelSelector {
             match_expressions: vec![crate::meta::SelectorRequirement {
@@ -413,7 +449,10 @@ mod tests {
         };
         assert_eq!(
             texts(&cluster_role(&with(vec![selector]))),
-            ["aggregationRule.clusterRoleSelectors[0].matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'"]
+            [
+                "aggregationRule.clusterRoleSelectors[0].matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'",
+                "aggregationRule.clusterRoleSelectors[0]: Invalid value: null: invalid label selector."
+            ]
         );
     }
 }

@@ -12,8 +12,7 @@ pub(super) struct Patch {
     pub(super) warnings: Vec<Warning>,
 }
 
-const API_SERVER_KEYS: &[&str] =
-    &["extraArgs", "extraVolumes", "extraEnvs", "certSANs", "timeoutForControlPlane"];
+const API_SERVER_KEYS: &[&str] = &["extraArgs", "extraVolumes", "extraEnvs", "certSANs", "timeoutForControlPlane"];
 
 /// Members of a ClusterConfiguration; all but `apiServer` concern parts that do not run here.
 const CLUSTER_KEYS: &[&str] = &[
@@ -71,7 +70,10 @@ pub(super) fn read(text: &Node, outer: &str) -> Result<Patch, KindConfigError> {
     let version = root.text_of("apiVersion")?;
     if arguments.is_list() {
         if version == "kubeadm.k8s.io/v1beta3" {
-            patch.warn(&arguments.place, "kubeadm.k8s.io/v1beta3 wants a map here; kind itself would refuse a list".to_owned());
+            patch.warn(
+                &arguments.place,
+                "kubeadm.k8s.io/v1beta3 wants a map here; kind itself would refuse a list".to_owned(),
+            );
         }
         for item in items(arguments)? {
             patch.warnings.extend(item.unknown_members(&["name", "value"])?);

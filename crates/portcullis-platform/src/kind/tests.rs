@@ -16,7 +16,9 @@ fn flags(config: &KindConfig) -> Vec<(&str, &str)> {
 
 /// A config whose only node has these patches.
 fn patched(patches: &[&str]) -> String {
-    let mut text = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n- role: control-plane\n  kubeadmConfigPatches:\n".to_owned();
+    let mut text =
+        "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n- role: control-plane\n  kubeadmConfigPatches:\n"
+            .to_owned();
     for patch in patches {
         text.push_str("  - |\n");
         for line in patch.lines() {
@@ -54,10 +56,14 @@ fn the_guides_file_is_read_without_a_warning() {
 #[test]
 fn the_list_form_gives_the_same_flags_and_keeps_repeats() {
     let map = parse(&patched(&["kind: ClusterConfiguration\napiServer:\n  extraArgs:\n    a: \"1\"\n    b: x"]));
-    let list = parse(&patched(&["kind: ClusterConfiguration\napiVersion: kubeadm.k8s.io/v1beta4\napiServer:\n  extraArgs:\n  - name: a\n    value: \"1\"\n  - {name: b, value: x}"]));
+    let list = parse(&patched(&[
+        "kind: ClusterConfiguration\napiVersion: kubeadm.k8s.io/v1beta4\napiServer:\n  extraArgs:\n  - name: a\n    value: \"1\"\n  - {name: b, value: x}",
+    ]));
     assert_eq!(flags(&map), flags(&list));
     assert!(list.warnings.is_empty());
-    let repeats = parse(&patched(&["kind: ClusterConfiguration\napiServer:\n  extraArgs:\n  - {name: oidc-required-claim, value: a=1}\n  - {name: oidc-required-claim, value: b=2}"]));
+    let repeats = parse(&patched(&[
+        "kind: ClusterConfiguration\napiServer:\n  extraArgs:\n  - {name: oidc-required-claim, value: a=1}\n  - {name: oidc-required-claim, value: b=2}",
+    ]));
     assert_eq!(flags(&repeats), [("oidc-required-claim", "a=1"), ("oidc-required-claim", "b=2")]);
 }
 
@@ -67,14 +73,22 @@ fn later_patches_win_node_patches_come_after_cluster_patches_and_only_the_first_
     let config = parse(text);
     assert_eq!(flags(&config), [("a", "cluster"), ("b", "second"), ("c", "node")]);
     assert_eq!(config.warnings.len(), 1);
-    assert!(config.warnings[0].to_string().starts_with("kind.yaml:16: nodes[2].kubeadmConfigPatches: only the first"), "{}", config.warnings[0]);
+    assert!(
+        config.warnings[0].to_string().starts_with("kind.yaml:16: nodes[2].kubeadmConfigPatches: only the first"),
+        "{}",
+        config.warnings[0]
+    );
 }
 
 #[test]
 fn a_config_without_nodes_or_patches_is_fine() {
     let config = parse("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nname: dev\n");
     assert_eq!((config.name.as_deref(), config.extra_args.len(), config.api_server_port), (Some("dev"), 0, None));
-    assert_eq!(parse("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes: null\nnetworking: {apiServerPort: -1}\n").api_server_port, Some(0));
+    assert_eq!(
+        parse("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes: null\nnetworking: {apiServerPort: -1}\n")
+            .api_server_port,
+        Some(0)
+    );
 }
 
 #[test]
@@ -101,7 +115,9 @@ fn the_endpoint_is_put_in_both_spellings_and_nowhere_else() {
 
 #[test]
 fn setting_a_flag_leaves_one_value() {
-    let mut config = parse(&patched(&["kind: ClusterConfiguration\napiServer:\n  extraArgs:\n  - {name: a, value: \"1\"}\n  - {name: b, value: x}\n  - {name: a, value: \"2\"}"]));
+    let mut config = parse(&patched(&[
+        "kind: ClusterConfiguration\napiServer:\n  extraArgs:\n  - {name: a, value: \"1\"}\n  - {name: b, value: x}\n  - {name: a, value: \"2\"}",
+    ]));
     assert_eq!(config.argument("a").unwrap().value, "2");
     config.set_argument("a", "3");
     config.set_argument("c", "4");
@@ -133,20 +149,64 @@ fn refusals_name_file_line_path_and_fix() {
     let head = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n";
     let table = [
         ("a: [".to_owned(), "kind.yaml:", "hint: the file must be YAML"),
-        (String::new(), "kind.yaml:1: the document: this is no kind cluster config (kind \"\", apiVersion \"\")", "hint: it must say"),
-        ("dex:\n  enabled: true\n".to_owned(), "kind.yaml:1: the document: this is no kind", "hint: this looks like the chart's values; pass it with --values"),
-        ("apiVersion: v1\nkind: Config\n".to_owned(), "kind.yaml:2: kind: this is no kind", "hint: this is a kubeconfig"),
+        (
+            String::new(),
+            "kind.yaml:1: the document: this is no kind cluster config (kind \"\", apiVersion \"\")",
+            "hint: it must say",
+        ),
+        (
+            "dex:\n  enabled: true\n".to_owned(),
+            "kind.yaml:1: the document: this is no kind",
+            "hint: this looks like the chart's values; pass it with --values",
+        ),
+        (
+            "apiVersion: v1\nkind: Config\n".to_owned(),
+            "kind.yaml:2: kind: this is no kind",
+            "hint: this is a kubeconfig",
+        ),
         ("- a\n".to_owned(), "kind.yaml:1: the document: expected a map, found a list", "hint: "),
         (format!("{head}networking: 1\n"), "kind.yaml:3: networking: expected a map, found a number", "hint: "),
-        (format!("{head}networking:\n  apiServerPort: 70000\n"), "kind.yaml:4: networking.apiServerPort: \"70000\" is no port", "hint: use a number"),
-        (format!("{head}networking:\n  apiServerAddress: localhost\n"), "kind.yaml:4: networking.apiServerAddress: \"localhost\" is no IP address", "hint: use 127.0.0.1"),
-        (format!("{head}nodes:\n- role: boss\n"), "kind.yaml:4: nodes[0].role: unknown role \"boss\"", "hint: a node is"),
-        (format!("{head}nodes:\n- kubeadmConfigPatchesJSON6902:\n  - {{}}\n"), "kind.yaml:4: nodes[0].kubeadmConfigPatchesJSON6902: JSON 6902 patches are not supported", "hint: write it as"),
-        (patched(&["kind: ClusterConfig\napiServer: {}"]), "kind.yaml:7: nodes[0].kubeadmConfigPatches[0].kind: unknown kind \"ClusterConfig\"", "hint: flags of the API server belong"),
+        (
+            format!("{head}networking:\n  apiServerPort: 70000\n"),
+            "kind.yaml:4: networking.apiServerPort: \"70000\" is no port",
+            "hint: use a number",
+        ),
+        (
+            format!("{head}networking:\n  apiServerAddress: localhost\n"),
+            "kind.yaml:4: networking.apiServerAddress: \"localhost\" is no IP address",
+            "hint: use 127.0.0.1",
+        ),
+        (
+            format!("{head}nodes:\n- role: boss\n"),
+            "kind.yaml:4: nodes[0].role: unknown role \"boss\"",
+            "hint: a node is",
+        ),
+        (
+            format!("{head}nodes:\n- kubeadmConfigPatchesJSON6902:\n  - {{}}\n"),
+            "kind.yaml:4: nodes[0].kubeadmConfigPatchesJSON6902: JSON 6902 patches are not supported",
+            "hint: write it as",
+        ),
+        (
+            patched(&["kind: ClusterConfig\napiServer: {}"]),
+            "kind.yaml:7: nodes[0].kubeadmConfigPatches[0].kind: unknown kind \"ClusterConfig\"",
+            "hint: flags of the API server belong",
+        ),
         (patched(&["apiServer: {}"]), "kind.yaml:7: nodes[0].kubeadmConfigPatches[0]: unknown kind \"\"", "hint: "),
-        (patched(&["kind: ClusterConfiguration\napiServer:\n  extraArgs: oops"]), "kind.yaml:9: nodes[0].kubeadmConfigPatches[0].apiServer.extraArgs: expected a map, found a string", "hint: "),
-        (patched(&["kind: ClusterConfiguration\napiServer:\n  extraArgs:\n    a: [1]"]), "kind.yaml:10: nodes[0].kubeadmConfigPatches[0].apiServer.extraArgs.a: expected a string, found a list", "hint: "),
-        (patched(&["kind: ClusterConfiguration\napiServer:\n  extraArgs:\n    \"a b\": x"]), "kind.yaml:10: nodes[0].kubeadmConfigPatches[0].apiServer.extraArgs.a b: \"a b\" is no name of a flag", "hint: write the flag without dashes"),
+        (
+            patched(&["kind: ClusterConfiguration\napiServer:\n  extraArgs: oops"]),
+            "kind.yaml:9: nodes[0].kubeadmConfigPatches[0].apiServer.extraArgs: expected a map, found a string",
+            "hint: ",
+        ),
+        (
+            patched(&["kind: ClusterConfiguration\napiServer:\n  extraArgs:\n    a: [1]"]),
+            "kind.yaml:10: nodes[0].kubeadmConfigPatches[0].apiServer.extraArgs.a: expected a string, found a list",
+            "hint: ",
+        ),
+        (
+            patched(&["kind: ClusterConfiguration\napiServer:\n  extraArgs:\n    \"a b\": x"]),
+            "kind.yaml:10: nodes[0].kubeadmConfigPatches[0].apiServer.extraArgs.a b: \"a b\" is no name of a flag",
+            "hint: write the flag without dashes",
+        ),
         (patched(&["kind: ClusterConfiguration\n  bad: ["]), "kind.yaml:8:", "hint: "),
     ];
     for (text, start, hint) in table {
@@ -180,9 +240,14 @@ fn what_has_no_effect_is_warned_about_with_the_nearest_key() {
 fn limits_are_enforced() {
     let large = format!("{GUIDE}#{}", "x".repeat(BYTES_LIMIT));
     assert!(matches!(KindConfig::parse(&large, "f"), Err(KindConfigError::Yaml(YamlError::TooLarge { .. }))));
-    let nodes = |count: usize| format!("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n{}", "- {role: worker}\n".repeat(count));
+    let nodes = |count: usize| {
+        format!("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n{}", "- {role: worker}\n".repeat(count))
+    };
     assert!(KindConfig::parse(&nodes(ITEMS_LIMIT), "f").is_ok());
-    assert!(matches!(KindConfig::parse(&nodes(ITEMS_LIMIT + 1), "f"), Err(KindConfigError::TooMany { count: 1_001, .. })));
+    assert!(matches!(
+        KindConfig::parse(&nodes(ITEMS_LIMIT + 1), "f"),
+        Err(KindConfigError::TooMany { count: 1_001, .. })
+    ));
     let arguments = |count: usize| {
         let map = (0..count).fold(String::new(), |text, n| format!("{text}    a{n}: x\n"));
         patched(&[&format!("kind: ClusterConfiguration\napiServer:\n  extraArgs:\n{map}")])
