@@ -159,8 +159,9 @@ impl Kubeconfig {
                 });
             }
         };
-        let this = Self { root, file: file.to_owned() };
+        let mut this = Self { root, file: file.to_owned() };
         this.check()?;
+        this.quote_names();
         Ok(this)
     }
 
@@ -306,6 +307,25 @@ impl Kubeconfig {
             }
         }
         Ok(())
+    }
+
+    /// Names that were written as bare numbers or booleans become the strings that kubectl takes them for, so that an entry is
+    /// found by its name wherever it is looked for.
+    fn quote_names(&mut self) {
+        let quote = |value: &mut Value| {
+            if value.is_number() || value.is_boolean() {
+                *value = Value::String(value.to_string());
+            }
+        };
+        if let Some(current) = self.root.get_mut("current-context") {
+            quote(current);
+        }
+        for list in [CLUSTERS, USERS, CONTEXTS] {
+            let entries = self.root.get_mut(list.plural).and_then(Value::as_array_mut);
+            for name in entries.into_iter().flatten().filter_map(|entry| entry.get_mut("name")) {
+                quote(name);
+            }
+        }
     }
 
     fn names(&self, list: List) -> Vec<&str> {

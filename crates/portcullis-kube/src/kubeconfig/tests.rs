@@ -124,6 +124,21 @@ fn kubelogins_standalone_user_is_read_and_written() {
 }
 
 #[test]
+fn an_entry_with_a_bare_number_for_a_name_is_changed_and_not_repeated() {
+    let text = "contexts:\n- name: 7\n  context: {cluster: 1, user: true}\ncurrent-context: 7\n";
+    let mut config = Kubeconfig::parse(text, "f").unwrap();
+    assert_eq!((config.current_context(), config.context_names()), (Some("7"), vec!["7"]));
+    let mut context = config.context("7").unwrap().unwrap();
+    assert_eq!((context.cluster.as_str(), context.user.as_str()), ("1", "true"));
+    context.namespace = "ns".to_owned();
+    config.set_context("7", &context);
+    let again = Kubeconfig::parse(&config.to_yaml().unwrap(), "f").unwrap();
+    assert_eq!(again.context_names(), ["7"]);
+    assert_eq!(again.context("7").unwrap().unwrap(), context);
+    assert!(config.remove_context("7"));
+}
+
+#[test]
 fn an_empty_file_and_json_are_accepted() {
     for text in ["", "\n", "# nothing\n", "\u{feff}", "{}", "null"] {
         let config = Kubeconfig::parse(text, "f").unwrap_or_else(|e| panic!("{text:?}: {e}"));
