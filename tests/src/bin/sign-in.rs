@@ -12,7 +12,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let password = std::env::var("SIGN_IN_PASSWORD")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let client = HttpClient::new(HttpClientConfig { max_redirects: 0, ..HttpClientConfig::default() })?;
-    let heading = runtime.block_on(form::sign_in(&client, &url, &url, &Credentials { login: &login, password: &password }))?;
+    let heading =
+        runtime.block_on(form::sign_in(&client, &url, &url, &Credentials { login: &login, password: &password }))?;
     println!("{heading}");
     Ok(())
 }

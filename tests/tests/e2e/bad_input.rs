@@ -15,14 +15,34 @@ struct Case {
 }
 
 const VALUES: &[Case] = &[
-    Case { name: "no bcrypt hash", from: "'$2y$12$VQP6H7iU2C3O59odzJFYYuYhBqUi0wyvbitNdLFdcE8zmsMGIXgHu'", to: "'ChangeMe!234'", says: &["values.yaml:", "hash", "bcrypt"] },
-    Case { name: "issuer of another type", from: "issuer: $NGROK_ENDPOINT", to: "issuer: [1, 2]", says: &["values.yaml:", "issuer"] },
+    Case {
+        name: "no bcrypt hash",
+        from: "'$2y$12$VQP6H7iU2C3O59odzJFYYuYhBqUi0wyvbitNdLFdcE8zmsMGIXgHu'",
+        to: "'ChangeMe!234'",
+        says: &["values.yaml:", "hash", "bcrypt"],
+    },
+    Case {
+        name: "issuer of another type",
+        from: "issuer: $NGROK_ENDPOINT",
+        to: "issuer: [1, 2]",
+        says: &["values.yaml:", "issuer"],
+    },
     Case { name: "broken YAML", from: "  config:", to: "  config: [", says: &["values.yaml:"] },
     Case { name: "unknown storage", from: "type: kubernetes", to: "type: floppy", says: &["values.yaml:", "floppy"] },
     Case { name: "bad duration", from: "idToken: '8h'", to: "idTokens: '8 hours'", says: &["values.yaml:", "8 hours"] },
     Case { name: "client without a name", from: "      name: kubernetes\n", to: "", says: &["values.yaml:", "name"] },
-    Case { name: "client that the cluster does not ask for", from: "- id: kubernetes", to: "- id: other", says: &["kubernetes", "values.yaml"] },
-    Case { name: "connector", from: "enablePasswordDB: true", to: "enablePasswordDB: true\n    connectors:\n    - {type: ldap, id: ldap, name: LDAP, config: {}}", says: &["values.yaml:", "ldap"] },
+    Case {
+        name: "client that the cluster does not ask for",
+        from: "- id: kubernetes",
+        to: "- id: other",
+        says: &["kubernetes", "values.yaml"],
+    },
+    Case {
+        name: "connector",
+        from: "enablePasswordDB: true",
+        to: "enablePasswordDB: true\n    connectors:\n    - {type: ldap, id: ldap, name: LDAP, config: {}}",
+        says: &["values.yaml:", "ldap"],
+    },
 ];
 
 #[test]
@@ -48,7 +68,14 @@ fn truncated_oversized_and_wrongly_encoded_files_are_refused_by_name() {
     let good = fs::read(guide("values.yaml")).unwrap();
     let huge = [b"dex:\n  config:\n    issuer: ".as_slice(), &vec![b'a'; 8 << 20]].concat();
     let deep = [b"dex: ".as_slice(), &vec![b'['; 10_000]].concat();
-    for (name, content) in [("truncated", &good[..good.len() / 3]), ("huge", &huge), ("deep", &deep), ("latin-1", b"dex: {config: {issuer: '\xe4'}}".as_slice()), ("binary", &[0, 159, 146, 150]), ("empty", b"")] {
+    for (name, content) in [
+        ("truncated", &good[..good.len() / 3]),
+        ("huge", &huge),
+        ("deep", &deep),
+        ("latin-1", b"dex: {config: {issuer: '\xe4'}}".as_slice()),
+        ("binary", &[0, 159, 146, 150]),
+        ("empty", b""),
+    ] {
         let path = world.home().join("values.yaml");
         fs::write(&path, content).unwrap();
         let refused = world.up(&["--values", path.to_str().unwrap()]);
@@ -81,7 +108,9 @@ fn a_cluster_config_that_is_none_is_refused_by_name() {
 #[test]
 fn a_broken_kubeconfig_is_left_as_it_is() {
     let world = World::new();
-    for content in ["{", "users: 7\n", "apiVersion: v1\nkind: Config\nusers: [{name: oidc, user: {token: kept}, extra: 1}]\n"] {
+    for content in
+        ["{", "users: 7\n", "apiVersion: v1\nkind: Config\nusers: [{name: oidc, user: {token: kept}, extra: 1}]\n"]
+    {
         let path = world.write("config", content);
         let run = world.up(&["--kubeconfig", path.to_str().unwrap()]);
         let after = fs::read_to_string(&path).unwrap();
@@ -110,7 +139,11 @@ fn a_busy_port_8000_names_its_holder_and_the_redirect_uri_to_add() {
     let _held = TcpListener::bind("127.0.0.1:8000").unwrap();
     let refused = world.up(&["--values", &guide("values.yaml")]).fails(1);
     assert!(refused.stderr.contains(&std::process::id().to_string()), "{}", refused.stderr);
-    assert!(refused.stderr.contains("redirectURIs") && refused.stderr.contains("http://localhost:18000"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("redirectURIs") && refused.stderr.contains("http://localhost:18000"),
+        "{}",
+        refused.stderr
+    );
 }
 
 #[test]

@@ -79,7 +79,12 @@ impl Stage {
     }
 
     async fn find(&self, css: &str) -> fantoccini::elements::Element {
-        self.browser.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await.unwrap_or_else(|e| panic!("no {css}: {e}"))
+        self.browser
+            .wait()
+            .at_most(PATIENCE)
+            .for_element(Locator::Css(css))
+            .await
+            .unwrap_or_else(|e| panic!("no {css}: {e}"))
     }
 
     async fn text(&self) -> String {
@@ -107,14 +112,17 @@ impl Stage {
                 self.emulate(scheme).await;
                 let picture = self.browser.screenshot().await.unwrap();
                 fs::write(artefacts().join(format!("{name}-{look}-{scheme}.png")), picture).unwrap();
-                let overflow = self.script("return document.documentElement.scrollWidth - document.documentElement.clientWidth").await;
+                let overflow = self
+                    .script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+                    .await;
                 assert_eq!(overflow, json!(0), "{name} scrolls sideways when {look}");
                 self.axe(&format!("{name} {look} {scheme}")).await;
             }
         }
         // 200 % zoom on a 1280 pixel screen is a page of 640 CSS pixels.
         self.browser.set_window_size(640, 400).await.unwrap();
-        let overflow = self.script("return document.documentElement.scrollWidth - document.documentElement.clientWidth").await;
+        let overflow =
+            self.script("return document.documentElement.scrollWidth - document.documentElement.clientWidth").await;
         assert_eq!(overflow, json!(0), "{name} scrolls sideways at 200 %");
         self.browser.set_window_size(1280, 800).await.unwrap();
         let bytes = self.script("return performance.getEntriesByType('navigation').concat(performance.getEntriesByType('resource')).reduce((sum, e) => sum + e.decodedBodySize, 0)").await;
@@ -127,7 +135,8 @@ impl Stage {
     }
 
     async fn axe(&self, name: &str) {
-        let source = fs::read_to_string(std::env::var_os("PORTCULLIS_AXE").expect("PORTCULLIS_AXE names axe.min.js")).unwrap();
+        let source =
+            fs::read_to_string(std::env::var_os("PORTCULLIS_AXE").expect("PORTCULLIS_AXE names axe.min.js")).unwrap();
         // The page's own policy forbids eval; a script that the driver injects is not the page's.
         self.browser.execute(&format!("{source}; window.axe = axe;"), vec![]).await.unwrap();
         let run = "const done = arguments[0]; axe.run(document).then(r => done(r.violations.map(v => v.id + ': ' + v.nodes.map(n => n.html).join(' | '))), e => done([String(e)]))";
@@ -164,15 +173,28 @@ struct Driver {
 impl Driver {
     fn start() -> Self {
         let profile = tempfile::tempdir().unwrap();
-        let mut child = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("chromedriver is installed");
+        let mut child = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver is installed");
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let port = lines.find_map(|line| line.unwrap().rsplit_once("successfully on port ").and_then(|(_, port)| port.trim_end_matches('.').parse().ok())).expect("chromedriver names its port");
+        let port = lines
+            .find_map(|line| {
+                line.unwrap()
+                    .rsplit_once("successfully on port ")
+                    .and_then(|(_, port)| port.trim_end_matches('.').parse().ok())
+            })
+            .expect("chromedriver names its port");
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, port, profile: profile.path().to_owned(), _profile: profile }
     }
 
     async fn session(&self) -> Client {
-        let profile = self.profile.join(format!("{:?}", std::time::Instant::now()).replace(|c: char| !c.is_ascii_alphanumeric(), ""));
+        let profile = self
+            .profile
+            .join(format!("{:?}", std::time::Instant::now()).replace(|c: char| !c.is_ascii_alphanumeric(), ""));
         let arguments = [
             "--headless=new".to_owned(),
             "--no-sandbox".to_owned(),
@@ -186,7 +208,11 @@ impl Driver {
         ];
         let capabilities = json!({"goog:chromeOptions": {"args": arguments, "binary": "/usr/bin/chromium"}});
         let Value::Object(capabilities) = capabilities else { unreachable!() };
-        ClientBuilder::new(HttpConnector::new()).capabilities(capabilities.into_iter().collect()).connect(&format!("http://127.0.0.1:{}", self.port)).await.expect("a browser")
+        ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities.into_iter().collect())
+            .connect(&format!("http://127.0.0.1:{}", self.port))
+            .await
+            .expect("a browser")
     }
 }
 
@@ -216,7 +242,11 @@ fn relying_party() -> (String, Receiver<String>) {
                 continue;
             }
             let body = "<!doctype html><title>Client</title><h1>Client</h1>";
-            let _closed = write!(connection, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+            let _closed = write!(
+                connection,
+                "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
             if let Some(query) = request.split(' ').nth(1).and_then(|target| target.strip_prefix("/callback?"))
                 && sender.send(query.to_owned()).is_err()
             {
@@ -246,7 +276,11 @@ fn start_provider(world: &World, redirect: &str, extra: &str) -> (Running, Strin
 const GOOD: &str = "password";
 
 fn parameter(query: &str, name: &str) -> String {
-    url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).unwrap_or_else(|| panic!("no {name} in {query}")).1.into_owned()
+    url::form_urlencoded::parse(query.as_bytes())
+        .find(|(key, _)| key == name)
+        .unwrap_or_else(|| panic!("no {name} in {query}"))
+        .1
+        .into_owned()
 }
 
 fn block<F: Future<Output = ()>>(test: F) {
@@ -390,7 +424,10 @@ fn a_flow_replayed_in_another_browser_or_after_its_end_is_refused() {
         let stranger = stage._driver.session().await;
         for page in [&login_page, &approval_page] {
             stranger.goto(page.as_str()).await.unwrap();
-            let offers = stranger.execute("return !!document.querySelector('input[name=password], [value=approve]')", vec![]).await.unwrap();
+            let offers = stranger
+                .execute("return !!document.querySelector('input[name=password], [value=approve]')", vec![])
+                .await
+                .unwrap();
             assert_eq!(offers, json!(false), "another browser must not go on at {}", page.path());
         }
         stranger.close().await.unwrap();

@@ -28,7 +28,8 @@ fn set_credentials(world: &World, issuer: &str) {
 
 /// The issuer that a running `up` printed.
 fn issuer(running: &Running) -> String {
-    let line = running.stderr().lines().find_map(|l| l.trim().strip_prefix("export NGROK_ENDPOINT=").map(str::to_owned));
+    let line =
+        running.stderr().lines().find_map(|l| l.trim().strip_prefix("export NGROK_ENDPOINT=").map(str::to_owned));
     line.unwrap_or_else(|| panic!("no NGROK_ENDPOINT in:\n{}", running.stderr()))
 }
 
@@ -44,7 +45,14 @@ fn steps_10_to_15_work_with_unmodified_kubectl() {
     world.install_browser(USER, PASSWORD);
 
     let setup = world
-        .kubectl(&["oidc-login", "setup", &format!("--oidc-issuer-url={issuer}"), "--oidc-client-id=kubernetes", "--oidc-client-secret=demo-client-secret-change-me", "--oidc-extra-scope=email"])
+        .kubectl(&[
+            "oidc-login",
+            "setup",
+            &format!("--oidc-issuer-url={issuer}"),
+            "--oidc-client-id=kubernetes",
+            "--oidc-client-secret=demo-client-secret-change-me",
+            "--oidc-extra-scope=email",
+        ])
         .ok();
     for claim in ["iss", "sub", "aud", "exp", "iat", "nonce", "at_hash", "c_hash", "email", "email_verified"] {
         assert!(setup.stderr.contains(&format!("\"{claim}\":")), "{claim} in:\n{}", setup.stderr);
@@ -55,11 +63,21 @@ fn steps_10_to_15_work_with_unmodified_kubectl() {
     let forbidden = world.kubectl(&["--user=oidc", "get", "pods", "--all-namespaces"]).fails(1);
     assert_eq!(
         forbidden.stderr.lines().last().unwrap_or_default(),
-        format!("Error from server (Forbidden): pods is forbidden: User \"{USER}\" cannot list resource \"pods\" in API group \"\" at the cluster scope"),
+        format!(
+            "Error from server (Forbidden): pods is forbidden: User \"{USER}\" cannot list resource \"pods\" in API group \"\" at the cluster scope"
+        ),
     );
 
     // The context's own user, the administrator, grants the role; `--user` is the subject here.
-    let created = world.kubectl(&["create", "clusterrolebinding", "oidc-admin-binding", "--clusterrole=cluster-admin", &format!("--user={USER}")]).ok();
+    let created = world
+        .kubectl(&[
+            "create",
+            "clusterrolebinding",
+            "oidc-admin-binding",
+            "--clusterrole=cluster-admin",
+            &format!("--user={USER}"),
+        ])
+        .ok();
     assert_eq!(created.stdout.trim(), "clusterrolebinding.rbac.authorization.k8s.io/oidc-admin-binding created");
 
     world.kubectl(&["config", "use-context", "kind-dev"]).ok();
@@ -81,7 +99,14 @@ fn bad_expired_and_foreign_tokens_get_the_exact_401() {
     let issuer = issuer(&running);
     world.install_browser(USER, PASSWORD);
     let token = |issuer: &str| {
-        let args = ["oidc-login", "get-token", &format!("--oidc-issuer-url={issuer}"), "--oidc-client-id=kubernetes", "--oidc-client-secret=demo-client-secret-change-me", "--oidc-extra-scope=email"];
+        let args = [
+            "oidc-login",
+            "get-token",
+            &format!("--oidc-issuer-url={issuer}"),
+            "--oidc-client-id=kubernetes",
+            "--oidc-client-secret=demo-client-secret-change-me",
+            "--oidc-extra-scope=email",
+        ];
         let credential: serde_json::Value = serde_json::from_str(&world.kubectl(&args).ok().stdout).unwrap();
         credential["status"]["token"].as_str().unwrap().to_owned()
     };

@@ -15,7 +15,15 @@ fn a_kill_after_any_step_is_recovered_by_the_next_up() {
     world.up(&[]).ok();
     let authority = fs::read(world.dev("ca/ca.pem")).unwrap();
     for step in STEPS {
-        let mut running = Running::start(&mut world.portcullis(&["up", "--unattended", "--keep", "--port", "0", "--issuer-port", "0"]));
+        let mut running = Running::start(&mut world.portcullis(&[
+            "up",
+            "--unattended",
+            "--keep",
+            "--port",
+            "0",
+            "--issuer-port",
+            "0",
+        ]));
         running.wait_for(&format!("  {step} "));
         running.signal(Signal::KILL);
         drop(running);

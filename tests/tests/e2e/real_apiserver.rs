@@ -12,11 +12,21 @@ const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: hello, namespace:
 fn kubectl_gets_403_before_and_pods_after_the_binding_and_whoami_names_user_and_groups() {
     let world = World::new();
     let values = fs::read_to_string(guide("values.yaml")).unwrap();
-    let with_groups = values.replace("      username: 'oidc-demo-user'\n", "      username: 'oidc-demo-user'\n      groups: [team-a, team-b]\n");
+    let with_groups = values.replace(
+        "      username: 'oidc-demo-user'\n",
+        "      username: 'oidc-demo-user'\n      groups: [team-a, team-b]\n",
+    );
     assert_ne!(with_groups, values, "the fixture has changed");
     let values = world.write("values.yaml", &with_groups);
-    let up = world.up_and_keep(&["--no-bind", "--values", values.to_str().unwrap(), "--cluster-config", &guide("kind-config.yaml")]);
-    let issuer = up.stderr().lines().find_map(|l| l.trim().strip_prefix("export NGROK_ENDPOINT=").map(str::to_owned)).unwrap();
+    let up = world.up_and_keep(&[
+        "--no-bind",
+        "--values",
+        values.to_str().unwrap(),
+        "--cluster-config",
+        &guide("kind-config.yaml"),
+    ]);
+    let issuer =
+        up.stderr().lines().find_map(|l| l.trim().strip_prefix("export NGROK_ENDPOINT=").map(str::to_owned)).unwrap();
 
     let flags = [
         format!("--oidc-issuer-url={issuer}"),
@@ -68,9 +78,18 @@ fn kubectl_gets_403_before_and_pods_after_the_binding_and_whoami_names_user_and_
     let forbidden = forbidden.fails(1);
     assert_eq!(
         forbidden.stderr.lines().last().unwrap_or_default(),
-        format!("Error from server (Forbidden): pods is forbidden: User \"{USER}\" cannot list resource \"pods\" in API group \"\" at the cluster scope"),
+        format!(
+            "Error from server (Forbidden): pods is forbidden: User \"{USER}\" cannot list resource \"pods\" in API group \"\" at the cluster scope"
+        ),
     );
-    kubectl(&["create", "clusterrolebinding", "oidc-admin-binding", "--clusterrole=cluster-admin", &format!("--user={USER}")]).ok();
+    kubectl(&[
+        "create",
+        "clusterrolebinding",
+        "oidc-admin-binding",
+        "--clusterrole=cluster-admin",
+        &format!("--user={USER}"),
+    ])
+    .ok();
     let mut pods = kubectl(&["--user=oidc", "get", "pods", "--all-namespaces"]);
     for _ in 0..50 {
         if pods.code == Some(0) {

@@ -39,10 +39,15 @@ fn the_guides_two_files_are_taken_unchanged_and_each_change_is_said() {
 #[test]
 fn a_foreign_issuer_is_kept_only_by_refusing() {
     let world = World::new();
-    let values = fs::read_to_string(guide("values.yaml")).unwrap().replace("$NGROK_ENDPOINT", "https://abcd-12.ngrok-free.app");
+    let values =
+        fs::read_to_string(guide("values.yaml")).unwrap().replace("$NGROK_ENDPOINT", "https://abcd-12.ngrok-free.app");
     let values = world.write("values.yaml", &values);
     let refused = world.up(&["--values", values.to_str().unwrap(), "--keep-issuer"]).fails(1);
-    assert!(refused.stderr.contains("abcd-12.ngrok-free.app") && refused.stderr.contains("hint:"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("abcd-12.ngrok-free.app") && refused.stderr.contains("hint:"),
+        "{}",
+        refused.stderr
+    );
     world.up(&["--values", values.to_str().unwrap()]).ok();
 }
 
@@ -50,11 +55,20 @@ fn a_foreign_issuer_is_kept_only_by_refusing() {
 fn the_guides_published_hash_is_recognised_and_mended_on_request() {
     let world = World::new();
     let published = "$2y$12$14X9Hz5bl8JdH5xaQQuGUe0cC./cb7n2wKGF08jm3jRjPpDkEfyAi";
-    let values: String = fs::read_to_string(guide("values.yaml")).unwrap().lines().map(|line| if line.contains("hash:") { format!("      hash: '{published}'\n") } else { format!("{line}\n") }).collect();
+    let values: String = fs::read_to_string(guide("values.yaml"))
+        .unwrap()
+        .lines()
+        .map(|line| if line.contains("hash:") { format!("      hash: '{published}'\n") } else { format!("{line}\n") })
+        .collect();
     let values = world.write("values.yaml", &values);
     let refused = world.up(&["--values", values.to_str().unwrap()]).fails(1);
     assert!(refused.stderr.contains("values.yaml:") && refused.stderr.contains("ChangeMe!234"), "{}", refused.stderr);
-    let better = refused.stderr.split_whitespace().map(|w| w.trim_matches(['\'', '"', ',', '.'])).find(|w| w.starts_with("$2") && *w != published).unwrap_or_else(|| panic!("no hash in {}", refused.stderr));
+    let better = refused
+        .stderr
+        .split_whitespace()
+        .map(|w| w.trim_matches(['\'', '"', ',', '.']))
+        .find(|w| w.starts_with("$2") && *w != published)
+        .unwrap_or_else(|| panic!("no hash in {}", refused.stderr));
     assert!(bcrypt::verify("ChangeMe!234", better).unwrap());
     world.up(&["--values", values.to_str().unwrap(), "--fix-demo-hash"]).ok();
 }

@@ -56,7 +56,12 @@ impl World {
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         let bin = self.home().join("bin");
-        let path = format!("{}:{}:{}:/usr/local/bin:/usr/bin:/bin", self.dev("bin").display(), bin.display(), peers().display());
+        let path = format!(
+            "{}:{}:{}:/usr/local/bin:/usr/bin:/bin",
+            self.dev("bin").display(),
+            bin.display(),
+            peers().display()
+        );
         command.env_clear().env("HOME", self.home()).env("PATH", path).stdin(Stdio::null());
         command
     }
@@ -92,7 +97,11 @@ impl World {
 
     /// Puts a browser onto the PATH that signs in through the real form: `xdg-open URL`.
     pub(crate) fn install_browser(&self, login: &str, password: &str) {
-        let script = format!("#!/bin/sh\nSIGN_IN_LOGIN='{login}' SIGN_IN_PASSWORD='{password}' exec '{}' \"$1\" >>'{}' 2>&1\n", env!("CARGO_BIN_EXE_sign-in"), self.home().join("browser.log").display());
+        let script = format!(
+            "#!/bin/sh\nSIGN_IN_LOGIN='{login}' SIGN_IN_PASSWORD='{password}' exec '{}' \"$1\" >>'{}' 2>&1\n",
+            env!("CARGO_BIN_EXE_sign-in"),
+            self.home().join("browser.log").display()
+        );
         let path = self.home().join("bin/xdg-open");
         fs::write(&path, script).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -109,7 +118,10 @@ pub(crate) fn bin() -> PathBuf {
 
 /// The real programs.
 pub(crate) fn peers() -> PathBuf {
-    PathBuf::from(std::env::var_os("PORTCULLIS_PEERS").expect("PORTCULLIS_PEERS names the folder of kubectl, kube-apiserver and etcd"))
+    PathBuf::from(
+        std::env::var_os("PORTCULLIS_PEERS")
+            .expect("PORTCULLIS_PEERS names the folder of kubectl, kube-apiserver and etcd"),
+    )
 }
 
 pub(crate) fn guide(file: &str) -> String {
@@ -140,7 +152,11 @@ impl Finished {
 
 pub(crate) fn finish(command: &mut Command) -> Finished {
     let output: Output = Running::start(command).output();
-    Finished { code: output.status.code(), stdout: String::from_utf8(output.stdout).unwrap(), stderr: String::from_utf8(output.stderr).unwrap() }
+    Finished {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
 }
 
 /// A program that runs; ended by its id when dropped.
@@ -153,7 +169,11 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap_or_else(|e| panic!("{:?}: {e}", command.get_program()));
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("{:?}: {e}", command.get_program()));
         let (sender, lines) = mpsc::channel();
         let stderr = child.stderr.take().unwrap();
         std::thread::spawn(move || {
@@ -212,7 +232,9 @@ impl Running {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => self.seen.push(line),
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
-                Err(mpsc::RecvTimeoutError::Timeout) => panic!("still running after {PATIENCE:?}:\n{}", self.seen.join("\n")),
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    panic!("still running after {PATIENCE:?}:\n{}", self.seen.join("\n"))
+                }
             }
         }
         stderr.extend_from_slice(self.seen.join("\n").as_bytes());

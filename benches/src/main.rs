@@ -1,0 +1,67 @@
+//! Portcullis beside its real peers, in one run: the figures of docs/benchmarks.md.
+//!
+//! Compared is CPU and memory rather than rate, because client and server share the machine. Nothing here passes or fails
+//! a build: a missed budget is printed as missed.
+#![expect(clippy::print_stdout, reason = "a program that reports figures")]
+
+mod authenticator;
+mod chain;
+mod plugin;
+mod process;
+mod provider;
+mod report;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use crate::report::Report;
+
+#[derive(Parser)]
+struct Options {
+    /// Where the table goes.
+    #[arg(long)]
+    out: PathBuf,
+    /// The released programs.
+    #[arg(long, env = "PORTCULLIS_BIN")]
+    bin: PathBuf,
+    /// The real kube-apiserver, etcd, kubectl and oracle.
+    #[arg(long, env = "PORTCULLIS_PEERS")]
+    peers: PathBuf,
+    /// A kubelogin binary.
+    #[arg(long)]
+    kubelogin: Option<PathBuf>,
+    /// A Dex binary.
+    #[arg(long)]
+    dex: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let mut report = Report::default();
+    plugin::measure(&mut report, &options)?;
+    authenticator::measure(&mut report, &options)?;
+    provider::measure(&mut report, &options)?;
+    chain::measure(&mut report, &options)?;
+    fs::write(&options.out, report.markdown(&machine()))
+        .with_context(|| format!("cannot write {}", options.out.display()))?;
+    say(&format!("written to {}", options.out.display()));
+    Ok(())
+}
+
+fn machine() -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = cpu
+        .lines()
+        .find_map(|l| l.strip_prefix("model name").and_then(|rest| rest.split_once(": ")))
+        .map_or("an unknown processor", |(_, name)| name)
+        .to_owned();
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    format!("{cores} cores of {name}")
+}
+
+pub(crate) fn say(text: &str) {
+    println!("{text}");
+}

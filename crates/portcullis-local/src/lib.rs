@@ -1,0 +1,18 @@
+//! What joins the roles on one machine: `up` and `down`.
+//!
+//! It reads the guide's files, makes a local authority, starts the provider and the dev API server in this process, writes
+//! a kubeconfig, and signs the demo user in through the real pages. It binds loopback addresses only, keeps everything in
+//! one state folder, and changes nothing outside it unless asked (`--kubeconfig`, `--trust`), which `down` undoes.
+
+pub mod ca;
+pub mod down;
+pub mod form;
+pub mod kubeconfig;
+mod plugin_link;
+pub mod ports;
+pub mod state;
+pub mod steps;
+pub mod system_trust;
+pub mod table;
+mod trust_folder;
+pub mod up;

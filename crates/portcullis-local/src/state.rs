@@ -1,0 +1,366 @@
+//! The state folder of `up`: one folder for each name, locked by the process that runs it.
+//!
+//! ```text
+//! <root>/trust/<sha256 of issuer>.pem      what the sign-in plugin trusts, by issuer
+//! <root>/<name>/state.json                 version, ports, what to undo
+//! <root>/<name>/lock                       held while `up` runs
+//! <root>/<name>/{ca,provider,apiserver,bin,cache}/  and kubeconfig
+//! ```
+//!
+//! Every file is replaced as a whole, so that a process that is killed leaves the old one or the new one. Private files
+//! are 0600, folders 0700. Nothing here follows a name out of the folder.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The layout that this program writes; a higher one in `state.json` comes from a newer Portcullis.
+const VERSION: u32 = 1;
+
+/// The longest name: it becomes part of a context, a node and a host label.
+const MAX_NAME: usize = 40;
+
+/// Why the state folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The name is not a DNS label.
+    #[error(
+        "the name {0:?} is not usable: use 1 to {MAX_NAME} of a-z, 0-9 and '-', with a letter or digit at both ends"
+    )]
+    Name(String),
+    /// A newer Portcullis wrote the folder.
+    #[error("{path} was written by a newer Portcullis (layout {found}, this one knows {VERSION})")]
+    Newer {
+        /// The file that says so.
+        path: PathBuf,
+        /// The layout that it names.
+        found: u64,
+    },
+    /// `state.json` cannot be understood.
+    #[error("{path} is damaged: {reason}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Another process runs this name.
+    #[error("{name:?} is already running{}", .pid.map(|pid| format!(" (process {pid})")).unwrap_or_default())]
+    Running {
+        /// The name.
+        name: String,
+        /// The process that runs it, where the folder names it.
+        pid: Option<u32>,
+    },
+    /// The operating system refused.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl StateError {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Name(_) => Some("choose another with --name".to_owned()),
+            Self::Newer { .. } => Some("use that Portcullis, or another folder with --state".to_owned()),
+            Self::Damaged { path, .. } => Some(format!(
+                "remove {} and run `portcullis up` again: keys and certificates beside it are kept",
+                path.display()
+            )),
+            Self::Running { name, .. } => Some(format!(
+                "stop it with Ctrl-C in its terminal or `portcullis down --name {name}`, or choose another --name"
+            )),
+            Self::Io { source, .. }
+                if matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) =>
+            {
+                Some("choose a folder that you may write to with --state".to_owned())
+            }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Some("free some disk space, or choose another folder with --state".to_owned())
+            }
+            Self::Io { .. } => None,
+        }
+    }
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
+    let path = path.to_owned();
+    move |source| StateError::Io { action, path, source }
+}
+
+/// What `up` leaves behind for the next `up` and for `down`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateFile {
+    /// Layout of the folder.
+    pub version: u32,
+    /// The process that runs this name, while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// The issuer that was served last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// The API server's URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// A kubeconfig outside the folder that got our entries (`--kubeconfig`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubeconfig: Option<PathBuf>,
+    /// That kubeconfig's current-context before `--use` changed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_context: Option<String>,
+    /// The file that `--trust` put into the system's store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system_trust: Option<PathBuf>,
+}
+
+/// One name's folder.
+#[derive(Clone, Debug)]
+pub struct StateDir {
+    root: PathBuf,
+    name: String,
+}
+
+/// Held while a process runs a name; released by the system when the process ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl StateDir {
+    /// Names the folder without touching the disk.
+    ///
+    /// # Errors
+    /// [`StateError::Name`] when the name is no DNS label.
+    pub fn new(root: &Path, name: &str) -> Result<Self, StateError> {
+        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let edge = |c: Option<char>| c.is_some_and(|c| c != '-');
+        // `trust` is the folder that all names share.
+        let usable = name.len() <= MAX_NAME
+            && name.chars().all(inner)
+            && edge(name.chars().next())
+            && edge(name.chars().last())
+            && name != "trust";
+        if !usable {
+            return Err(StateError::Name(name.to_owned()));
+        }
+        Ok(Self { root: root.to_owned(), name: name.to_owned() })
+    }
+
+    /// Makes the folder, takes its lock and reads what the last `up` left. A folder of a killed `up` is taken over.
+    ///
+    /// # Errors
+    /// Already running, from a newer version, damaged, or not writable.
+    pub fn open(&self) -> Result<(Lock, StateFile), StateError> {
+        let dir = self.dir();
+        make_private_dir(&dir)?;
+        let lock = self.lock()?.ok_or_else(|| StateError::Running {
+            name: self.name.clone(),
+            pid: self.read().ok().and_then(|s| s.pid),
+        })?;
+        let state = self.read()?;
+        for sub in ["ca", "provider", "apiserver", "bin", "cache"] {
+            make_private_dir(&dir.join(sub))?;
+        }
+        make_private_dir(&self.trust_dir())?;
+        Ok((lock, state))
+    }
+
+    /// Takes the lock; `None` when another process holds it.
+    ///
+    /// # Errors
+    /// The lock file cannot be made.
+    pub fn lock(&self) -> Result<Option<Lock>, StateError> {
+        let path = self.dir().join("lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(io_error("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock { _file: file })),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(source)) => Err(StateError::Io { action: "lock", path, source }),
+        }
+    }
+
+    /// Reads `state.json`; an absent one is an empty one.
+    ///
+    /// # Errors
+    /// Damaged, newer, or not readable.
+    pub fn read(&self) -> Result<StateFile, StateError> {
+        let path = self.dir().join("state.json");
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(StateFile { version: VERSION, ..StateFile::default() });
+            }
+            Err(error) => return Err(io_error("read", &path)(error)),
+        };
+        let damaged = |reason: String| StateError::Damaged { path: path.clone(), reason };
+        let value: serde_json::Value = serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
+        let version = value
+            .get("version")
+            .and_then(serde_json::Value::as_u64)
+            .ok_or_else(|| damaged("it names no version".to_owned()))?;
+        if version > u64::from(VERSION) {
+            return Err(StateError::Newer { path, found: version });
+        }
+        serde_json::from_value(value).map_err(|e| damaged(e.to_string()))
+    }
+
+    /// Replaces `state.json`.
+    ///
+    /// # Errors
+    /// Not writable, or the disk is full.
+    pub fn write(&self, state: &StateFile) -> Result<(), StateError> {
+        let path = self.dir().join("state.json");
+        let mut text = serde_json::to_vec_pretty(&StateFile { version: VERSION, ..state.clone() })
+            .map_err(|e| StateError::Damaged { path: path.clone(), reason: e.to_string() })?;
+        text.push(b'\n');
+        write_private(&path, &text)
+    }
+
+    /// `<root>/<name>`.
+    #[must_use]
+    pub fn dir(&self) -> PathBuf {
+        self.root.join(&self.name)
+    }
+
+    /// A path below the folder.
+    #[must_use]
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.dir().join(relative)
+    }
+
+    /// The folder with the authorities that the sign-in plugin trusts, shared by all names.
+    #[must_use]
+    pub fn trust_dir(&self) -> PathBuf {
+        self.root.join("trust")
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The folder of all names.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+}
+
+/// Replaces a file as a whole, readable by its owner alone.
+///
+/// # Errors
+/// Not writable, or the disk is full; the old file is untouched then.
+pub fn write_private(path: &Path, content: &[u8]) -> Result<(), StateError> {
+    replace(path, content, 0o600)
+}
+
+/// Replaces a file as a whole, readable by all: certificates, never keys.
+///
+/// # Errors
+/// As [`write_private`].
+pub fn write_public(path: &Path, content: &[u8]) -> Result<(), StateError> {
+    replace(path, content, 0o644)
+}
+
+fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), StateError> {
+    let error = || io_error("write", path);
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut file =
+        tempfile::Builder::new().permissions(fs::Permissions::from_mode(mode)).tempfile_in(dir).map_err(error())?;
+    file.write_all(content).map_err(error())?;
+    file.as_file().sync_all().map_err(error())?;
+    file.persist(path).map_err(|e| error()(e.error))?;
+    File::open(dir).and_then(|d| d.sync_all()).map_err(error())
+}
+
+fn make_private_dir(path: &Path) -> Result<(), StateError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("make", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dir() -> (tempfile::TempDir, StateDir) {
+        let temp = tempfile::tempdir().unwrap();
+        let state = StateDir::new(temp.path(), "dev").unwrap();
+        (temp, state)
+    }
+
+    #[test]
+    fn names_that_would_leave_the_folder_are_refused() {
+        for name in ["", "..", "a/b", "-a", "a-", "A", "trust", "ä", &"a".repeat(MAX_NAME + 1)] {
+            assert!(matches!(StateDir::new(Path::new("/x"), name), Err(StateError::Name(_))), "{name}");
+        }
+        assert!(StateDir::new(Path::new("/x"), "dev-2").is_ok());
+    }
+
+    #[test]
+    fn a_second_process_is_told_who_runs_the_name() {
+        let (_temp, state) = dir();
+        let (_lock, mut file) = state.open().unwrap();
+        file.pid = Some(4711);
+        state.write(&file).unwrap();
+        let error = state.open().unwrap_err();
+        assert!(matches!(error, StateError::Running { pid: Some(4711), .. }));
+        assert!(error.to_string().contains("4711"));
+    }
+
+    #[test]
+    fn the_lock_of_an_ended_process_is_free() {
+        let (_temp, state) = dir();
+        drop(state.open().unwrap());
+        assert!(state.open().is_ok());
+    }
+
+    #[test]
+    fn a_newer_layout_is_refused_and_left_as_it_is() {
+        let (_temp, state) = dir();
+        drop(state.open().unwrap());
+        let path = state.path("state.json");
+        fs::write(&path, r#"{"version":99,"new":true}"#).unwrap();
+        assert!(matches!(state.open(), Err(StateError::Newer { found: 99, .. })));
+        assert_eq!(fs::read_to_string(&path).unwrap(), r#"{"version":99,"new":true}"#);
+    }
+
+    #[test]
+    fn a_truncated_state_file_names_itself_and_the_fix() {
+        let (_temp, state) = dir();
+        drop(state.open().unwrap());
+        fs::write(state.path("state.json"), r#"{"version":1,"#).unwrap();
+        let error = state.open().unwrap_err();
+        assert!(error.to_string().contains("state.json"));
+        assert!(error.hint().is_some());
+    }
+
+    #[test]
+    fn a_failed_write_keeps_the_old_file() {
+        let (_temp, state) = dir();
+        drop(state.open().unwrap());
+        let path = state.path("nowhere/file");
+        assert!(write_private(&path, b"x").is_err());
+        let path = state.path("file");
+        write_private(&path, b"old").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+    }
+}

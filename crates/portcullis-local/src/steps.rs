@@ -1,0 +1,81 @@
+//! What a person sees while `up` works: one line a step with its time, words of warning, and the way on.
+//!
+//! All of it goes to stderr; stdout carries the table alone.
+
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+/// Writes the lines of a run.
+pub struct Steps {
+    out: Mutex<Box<dyn Write + Send>>,
+    start: Instant,
+    last: Mutex<Instant>,
+}
+
+impl Steps {
+    /// Starts the clock; lines go to `out`.
+    #[must_use]
+    pub fn new(out: Box<dyn Write + Send>) -> Self {
+        let start = Instant::now();
+        Self { out: Mutex::new(out), start, last: Mutex::new(start) }
+    }
+
+    /// A step is done: its name, what came of it, and how long it took.
+    pub fn done(&self, name: &str, result: &str) {
+        let now = Instant::now();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let took = now.duration_since(*last);
+        *last = now;
+        drop(last);
+        self.line(&format!("  {name:<14} {result:<64} {:>6} ms", took.as_millis()));
+    }
+
+    /// Something that the user should know: what was changed in what they gave, and why.
+    pub fn word(&self, text: &str) {
+        self.line(&format!("  note           {text}"));
+    }
+
+    /// A line as it is.
+    pub fn line(&self, text: &str) {
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        // A closed terminal must not end the servers.
+        let _closed = writeln!(out, "{text}").and_then(|()| out.flush());
+    }
+
+    /// Time since the start, in seconds.
+    #[must_use]
+    pub fn elapsed(&self) -> f64 {
+        self.start.elapsed().as_secs_f64()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn each_step_is_one_line_with_its_time() {
+        let shared = Shared::default();
+        let steps = Steps::new(Box::new(shared.clone()));
+        steps.done("CA", "kept");
+        steps.word("moved");
+        let text = String::from_utf8(shared.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 2);
+        assert!(text.lines().next().unwrap().ends_with(" ms"));
+    }
+}

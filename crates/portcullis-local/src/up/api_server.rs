@@ -1,0 +1,85 @@
+//! The dev API server of `up`: it trusts the provider through the `oidc-*` flags, like any issuer.
+
+use std::collections::BTreeMap;
+
+use portcullis_apiserver::{ApiServer, ApiServerConfig, Part, Running, TokenAuthenticator};
+use portcullis_authn::{Network, OidcFlags};
+use portcullis_kube::rbac::{ClusterRoleBinding, Subject};
+use portcullis_runtime::http_client::EgressPolicy;
+use portcullis_runtime::tls::TlsIdentity;
+use portcullis_runtime::{Clock, Rng, Shutdown};
+use tokio::net::TcpListener;
+
+use crate::ca::Leaf;
+
+use super::error::UpError;
+
+/// Namespace in which the parts of this process are shown.
+const NAMESPACE: &str = "kube-system";
+/// What runs, for people.
+const IMAGE: &str = concat!("portcullis:", env!("CARGO_PKG_VERSION"));
+
+/// What the API server needs from this run.
+pub(crate) struct Setup<'a> {
+    pub(crate) listener: TcpListener,
+    pub(crate) serving: &'a Leaf,
+    pub(crate) client_ca_pem: &'a str,
+    pub(crate) flags: &'a OidcFlags,
+    /// Name of the one node, `<name>-control-plane` as kind has it.
+    pub(crate) node: String,
+    pub(crate) provider_port: u16,
+    pub(crate) clock: Clock,
+    pub(crate) rng: Rng,
+}
+
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> UpError {
+    UpError::ApiServer(Box::new(error))
+}
+
+/// Starts the server and shows the parts of this process as pods.
+pub(crate) async fn start(setup: Setup<'_>, stop: &Shutdown) -> Result<Running, UpError> {
+    let port = setup.listener.local_addr().map_err(failed)?.port();
+    let identity = TlsIdentity::from_pem(setup.serving.cert_pem.as_bytes(), setup.serving.key_pem.as_bytes())?;
+    // The issuer is this process; nothing else needs to be reached.
+    let network = Network { egress: EgressPolicy::LoopbackOnly, ..Network::default() };
+    let tokens =
+        TokenAuthenticator::from_oidc_flags(setup.flags, setup.clock.clone(), &network, stop).map_err(failed)?;
+    let started = setup.clock.now();
+    let config = ApiServerConfig {
+        tokens,
+        node_name: setup.node.clone(),
+        clock: setup.clock,
+        rng: setup.rng,
+        ..ApiServerConfig::new(setup.listener, identity, setup.client_ca_pem.as_bytes().to_vec())
+    };
+    let running = ApiServer::start(config, stop.clone()).await.map_err(failed)?;
+    for (component, container, port) in
+        [("kube-apiserver", "portcullis-apiserver", port), ("dex", "portcullis-provider", setup.provider_port)]
+    {
+        let part = Part {
+            namespace: NAMESPACE.to_owned(),
+            name: format!("{container}-{}", setup.node),
+            labels: BTreeMap::from([
+                ("app.kubernetes.io/name".to_owned(), component.to_owned()),
+                ("app.kubernetes.io/managed-by".to_owned(), "portcullis".to_owned()),
+            ]),
+            container: container.to_owned(),
+            image: IMAGE.to_owned(),
+            ports: vec![port],
+            started,
+            ready: true,
+            restarts: 0,
+            last_ended: None,
+        };
+        running.seed().part(&part).map_err(failed)?;
+    }
+    Ok(running)
+}
+
+/// Makes a user cluster-admin.
+pub(crate) fn bind_cluster_admin(running: &Running, binding: &str, user: &str) -> Result<(), UpError> {
+    running
+        .seed()
+        .cluster_role_binding(&ClusterRoleBinding::new(binding, "cluster-admin", vec![Subject::user(user)]))
+        .map_err(failed)
+}

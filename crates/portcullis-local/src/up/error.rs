@@ -1,0 +1,76 @@
+//! Everything that can end `up`, with what the user can do about it.
+
+use crate::ca::CaError;
+use crate::kubeconfig::KubeconfigError;
+use crate::state::StateError;
+use crate::system_trust::TrustError;
+
+use super::inputs::InputError;
+use super::pods::PodsError;
+use super::sign_in::SignInError;
+
+/// Why `up` ended.
+#[derive(Debug, thiserror::Error)]
+pub enum UpError {
+    /// The state folder.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// What the user gave.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// Certificates.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    /// The system's trust store.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// A kubeconfig.
+    #[error(transparent)]
+    Kubeconfig(#[from] KubeconfigError),
+    /// The sign-in.
+    #[error(transparent)]
+    SignIn(#[from] SignInError),
+    /// The table.
+    #[error(transparent)]
+    Pods(#[from] PodsError),
+    /// No port.
+    #[error("cannot listen on port {port} of this machine")]
+    Listen {
+        /// The port that was wanted.
+        port: u16,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// TLS.
+    #[error("cannot use the certificate that was just made")]
+    Tls(#[from] portcullis_runtime::tls::TlsError),
+    /// The provider did not start.
+    #[error("cannot start the provider")]
+    Provider(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The API server did not start.
+    #[error("cannot start the API server")]
+    ApiServer(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Unattended, and nobody in the config.
+    #[error("nobody to sign in: the provider's config has no local user")]
+    NobodyToSignIn,
+}
+
+impl UpError {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::State(error) => error.hint(),
+            Self::Input(error) => error.hint(),
+            Self::Ca(error) => error.hint(),
+            Self::Trust(error) => Some(error.hint()),
+            Self::SignIn(error) => error.hint(),
+            Self::Kubeconfig(error) => error.hint(),
+            Self::NobodyToSignIn => {
+                Some("add a user to staticPasswords, or run `up` in a terminal and sign in yourself".to_owned())
+            }
+            Self::Pods(_) | Self::Listen { .. } | Self::Tls(_) | Self::Provider(_) | Self::ApiServer(_) => None,
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The command line: names are fixed by the design, and each command that is not built yet says what to use instead.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Sign in to any Kubernetes cluster with your own identity provider.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start everything on this machine: provider, API server, kubeconfig, sign-in, `get pods -A`
+    Up(Box<Up>),
+    /// Stop what `up` started and remove what it made
+    Down(Down),
+    /// Run the OIDC provider with a Dex config file
+    Serve(Serve),
+    /// The kubectl sign-in plugin: get-token, setup, clean, version
+    #[command(disable_help_flag = true)]
+    Login(PassedOn),
+    #[command(hide = true, disable_help_flag = true)]
+    Apiserver(PassedOn),
+    #[command(hide = true, disable_help_flag = true)]
+    Check(PassedOn),
+    #[command(hide = true, disable_help_flag = true)]
+    Webhook(PassedOn),
+    #[command(hide = true, disable_help_flag = true)]
+    Gateway(PassedOn),
+    #[command(name = "can-i", hide = true, disable_help_flag = true)]
+    CanI(PassedOn),
+    #[command(name = "who-can", hide = true, disable_help_flag = true)]
+    WhoCan(PassedOn),
+    #[command(hide = true, disable_help_flag = true)]
+    Trust(PassedOn),
+    #[command(hide = true, disable_help_flag = true)]
+    Doctor(PassedOn),
+    #[command(hide = true, disable_help_flag = true)]
+    Tunnel(PassedOn),
+    #[command(hide = true, disable_help_flag = true)]
+    Store(PassedOn),
+    #[command(hide = true, disable_help_flag = true)]
+    Keys(PassedOn),
+    #[command(hide = true, disable_help_flag = true)]
+    Import(PassedOn),
+}
+
+/// Arguments that another parser reads.
+#[derive(Debug, Args)]
+pub(crate) struct PassedOn {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<std::ffi::OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StateArgs {
+    /// Name of the cluster; the kubeconfig's context is kind-NAME
+    #[arg(long, default_value = "dev", value_name = "NAME")]
+    pub(crate) name: String,
+    /// Folder for keys, certificates, kubeconfig and the provider's store
+    #[arg(long, env = "PORTCULLIS_STATE", value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
+    /// Also write context and users into this kubeconfig
+    #[arg(long, value_name = "PATH")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Port of the API server on loopback; 0 takes a free one
+    #[arg(long, default_value_t = 6443, value_name = "PORT")]
+    pub(crate) port: u16,
+    /// Port of the provider on loopback; 0 takes a free one
+    #[arg(long, default_value_t = 5554, value_name = "PORT")]
+    pub(crate) issuer_port: u16,
+    /// Chart values whose dex.config becomes the provider's configuration
+    #[arg(long, value_name = "FILE")]
+    pub(crate) values: Option<PathBuf>,
+    /// kind cluster configuration whose kubeadm patches become the API server's flags
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster_config: Option<PathBuf>,
+    /// Refuse an issuer that is not the local one, instead of replacing it
+    #[arg(long)]
+    pub(crate) keep_issuer: bool,
+    /// Use a hash that fits the guide's password where the file has the guide's published one
+    #[arg(long)]
+    pub(crate) fix_demo_hash: bool,
+    /// Add the local authority to the system's trust store (`down` removes it)
+    #[arg(long)]
+    pub(crate) trust: bool,
+    /// Make the new context current in --kubeconfig
+    #[arg(long = "use", requires = "kubeconfig")]
+    pub(crate) use_context: bool,
+    /// Do not bind the demo user to cluster-admin
+    #[arg(long)]
+    pub(crate) no_bind: bool,
+    /// Sign the demo user in without a browser, print the table and end
+    #[arg(long)]
+    pub(crate) unattended: bool,
+    /// Keep running after an unattended sign-in
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Down {
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// A Dex config file, YAML or JSON
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Only read the file and say what is wrong with it
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Address for http, instead of the file's web.http
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) web_http_addr: Option<String>,
+    /// Address for https, instead of the file's web.https
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) web_https_addr: Option<String>,
+    /// Address for metrics and health, instead of the file's telemetry.http
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) telemetry_addr: Option<String>,
+    /// Address for gRPC, instead of the file's grpc.addr
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) grpc_addr: Option<String>,
+}
+
+impl Command {
+    /// For a command that is not built yet: its name, and what to use until it is.
+    pub(crate) const fn not_built(&self) -> Option<(&'static str, &'static str)> {
+        Some(match self {
+            Self::Apiserver(_) => ("apiserver", "`portcullis up` runs the dev API server with everything it needs"),
+            Self::Check(_) => ("check", "run the token against the dev API server: `kubectl --token=… auth whoami`"),
+            Self::Webhook(_) => ("webhook", "configure the API server's --oidc-* flags or --authentication-config"),
+            Self::Gateway(_) => ("gateway", "use kube-oidc-proxy, or an API server that can be configured"),
+            Self::CanI(_) => ("can-i", "`kubectl auth can-i VERB RESOURCE --as=USER`"),
+            Self::WhoCan(_) => ("who-can", "`kubectl get clusterrolebindings,rolebindings -A -o wide`"),
+            Self::Trust(_) => (
+                "trust",
+                "put the five oidc-* flags of the guide's kind-config.yaml into the API server's configuration",
+            ),
+            Self::Doctor(_) => ("doctor", "`kubectl oidc-login setup …` walks discovery, sign-in and claims"),
+            Self::Tunnel(_) => ("tunnel", "none is needed on one machine: `portcullis up`"),
+            Self::Store(_) => ("store", "stop the provider and copy its SQLite file"),
+            Self::Keys(_) => ("keys", "keys rotate by themselves; see signer.config.keysRotationPeriod"),
+            Self::Import(_) => {
+                ("import", "`portcullis serve FILE` reads Dex's config; Dex's stored objects are not read yet")
+            }
+            Self::Up(_) | Self::Down(_) | Self::Serve(_) | Self::Login(_) => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn use_without_a_kubeconfig_is_a_usage_error() {
+        assert!(Cli::try_parse_from(["portcullis", "up", "--use"]).is_err());
+        assert!(Cli::try_parse_from(["portcullis", "up", "--use", "--kubeconfig", "x"]).is_ok());
+    }
+
+    #[test]
+    fn every_command_that_is_not_built_names_a_way() {
+        for name in [
+            "apiserver",
+            "check",
+            "webhook",
+            "gateway",
+            "can-i",
+            "who-can",
+            "trust",
+            "doctor",
+            "tunnel",
+            "store",
+            "keys",
+            "import",
+        ] {
+            let cli = Cli::try_parse_from(["portcullis", name, "--any", "x"]).unwrap();
+            let (said, instead) = cli.command.not_built().unwrap();
+            assert_eq!(said, name);
+            assert!(!instead.is_empty());
+        }
+    }
+}

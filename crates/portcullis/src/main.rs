@@ -1,0 +1,59 @@
+//! The big binary: parse, wire, run. Every role lives in a crate of its own.
+//!
+//! It answers to other names too: `kubectl-oidc_login` and `kubelogin` are the sign-in plugin, `dex` is the provider.
+
+mod cli;
+mod output;
+mod serve;
+mod up;
+
+use std::ffi::OsString;
+use std::io::BufReader;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use portcullis_login::{Env, Io};
+
+use crate::cli::{Cli, Command};
+
+/// Exit code for a wrong use of the command line.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let program =
+        arguments.first().map(Path::new).and_then(Path::file_stem).and_then(|stem| stem.to_str()).unwrap_or_default();
+    match program {
+        "kubectl-oidc_login" | "kubectl-oidc-login" | "kubelogin" => login(arguments.into_iter().skip(1).collect()),
+        "dex" => serve::as_dex(arguments.into_iter().skip(1).collect()),
+        _ => portcullis(arguments),
+    }
+}
+
+fn portcullis(arguments: Vec<OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return output::usage(&error),
+    };
+    if let Some((name, instead)) = cli.command.not_built() {
+        output::error(&format!("`portcullis {name}` is not built yet"), Some(&format!("until then: {instead}")));
+        return ExitCode::from(USAGE);
+    }
+    match cli.command {
+        Command::Up(up) => up::up(*up),
+        Command::Down(down) => up::down(&down),
+        Command::Serve(serve) => serve::serve_file(&serve),
+        Command::Login(passed) => login(passed.arguments),
+        // `not_built` has answered for all others.
+        _ => ExitCode::from(USAGE),
+    }
+}
+
+/// The plugin speaks for itself: kubelogin's streams, texts and exit codes.
+fn login(arguments: Vec<OsString>) -> ExitCode {
+    let env = Env::of_process(std::env::vars_os(), env!("CARGO_PKG_VERSION"));
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let io = Io { stdout: &mut out, stderr: &mut err, stdin: Box::new(BufReader::new(std::io::stdin())) };
+    portcullis_login::run(arguments, &env, io).into()
+}

@@ -1,0 +1,113 @@
+//! Wires `up` and `down`: what the terminal, the environment and the command line say becomes plain values.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use portcullis_local::steps::Steps;
+use portcullis_local::{down as local_down, up as local_up};
+use portcullis_runtime::{Secret, Shutdown};
+
+use crate::{cli, output};
+
+pub(crate) fn up(arguments: cli::Up) -> ExitCode {
+    let root = match state_root(arguments.state.state) {
+        Ok(root) => root,
+        Err(code) => return code,
+    };
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => {
+            output::error(&format!("cannot find this program's own file: {error}"), None);
+            return ExitCode::FAILURE;
+        }
+    };
+    let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    let options = local_up::Options {
+        root,
+        name: arguments.state.name,
+        kubeconfig: arguments.kubeconfig,
+        port: arguments.port,
+        issuer_port: arguments.issuer_port,
+        values: arguments.values,
+        cluster_config: arguments.cluster_config,
+        keep_issuer: arguments.keep_issuer,
+        fix_demo_hash: arguments.fix_demo_hash,
+        trust: arguments.trust,
+        use_context: arguments.use_context,
+        no_bind: arguments.no_bind,
+        unattended: arguments.unattended || !terminal,
+        keep: arguments.keep,
+        desktop: cfg!(any(target_os = "macos", windows))
+            || env("DISPLAY").is_some()
+            || env("WAYLAND_DISPLAY").is_some(),
+        demo_password: env("PORTCULLIS_DEMO_PASSWORD").map(Secret::new),
+        program,
+        environment: env,
+    };
+    let Some(runtime) = runtime() else { return ExitCode::FAILURE };
+    let steps = Steps::new(Box::new(std::io::stderr()));
+    let outcome = runtime.block_on(async {
+        let shutdown = Shutdown::new();
+        let stop = shutdown.clone();
+        tokio::spawn(async move { portcullis_runtime::shutdown::on_signals(&stop).await });
+        local_up::run(options, &steps, &output::data, &shutdown).await
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::error(&output::chain(&error), error.hint().as_deref());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+pub(crate) fn down(arguments: &cli::Down) -> ExitCode {
+    let root = match state_root(arguments.state.state.clone()) {
+        Ok(root) => root,
+        Err(code) => return code,
+    };
+    let steps = Steps::new(Box::new(std::io::stderr()));
+    match local_down::run(&root, &arguments.state.name, &steps) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::error(&output::chain(&error), error.hint().as_deref());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `--state`, else `$XDG_STATE_HOME/portcullis`, else `~/.local/state/portcullis`.
+fn state_root(given: Option<PathBuf>) -> Result<PathBuf, ExitCode> {
+    if let Some(given) = given {
+        return std::path::absolute(&given).map_err(|error| {
+            output::error(&format!("--state {}: {error}", given.display()), None);
+            ExitCode::FAILURE
+        });
+    }
+    if let Some(state) = env("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()) {
+        return Ok(state.join("portcullis"));
+    }
+    env("HOME")
+        .filter(|home| !home.is_empty())
+        .map(|home| PathBuf::from(home).join(".local/state/portcullis"))
+        .ok_or_else(|| {
+            output::error("neither HOME nor XDG_STATE_HOME is set", Some("name a folder with --state"));
+            ExitCode::FAILURE
+        })
+}
+
+pub(crate) fn runtime() -> Option<tokio::runtime::Runtime> {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => Some(runtime),
+        Err(error) => {
+            output::error(&format!("cannot start threads: {error}"), None);
+            None
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "binaries read the environment, and hand it down")]
+pub(crate) fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
