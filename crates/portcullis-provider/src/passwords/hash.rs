@@ -21,7 +21,10 @@ const USED_BYTES: usize = 72;
 
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &BCRYPT,
-    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true).with_decode_padding_mode(DecodePaddingMode::RequireNone),
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone),
 );
 
 /// Why a text is no usable bcrypt hash. No variant holds any of it.
@@ -76,6 +79,12 @@ impl BcryptHash {
         }
         let (salt, digest) = rest.split_at(22);
         Ok(Self { cost, salt: decode(salt)?, digest: decode(digest)? })
+    }
+
+    /// The hash as text, in the version that every library reads.
+    #[must_use]
+    pub(crate) fn to_text(&self) -> String {
+        format!("$2a${:02}${}{}", self.cost, LENIENT.encode(self.salt), LENIENT.encode(self.digest))
     }
 
     /// A hash that no password has, of the given cost: for equal work when there is no such user.
@@ -135,6 +144,7 @@ mod tests {
     fn known_hashes_verify_and_others_do_not() {
         let hash = BcryptHash::parse(PASSWORD).unwrap();
         assert!(hash.verify("password"));
+        assert_eq!(hash.to_text(), PASSWORD);
         for wrong in ["", "Password", "password ", "passwor", "password\0"] {
             assert!(!hash.verify(wrong), "{wrong:?}");
         }

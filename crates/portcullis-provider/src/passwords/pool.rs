@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use portcullis_runtime::Secret;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::hash::BcryptHash;
 
@@ -34,22 +34,30 @@ impl HashPool {
         Self { workers: Arc::new(Semaphore::new(workers)), waiting: Arc::default(), queue }
     }
 
+    /// Waits for a worker. A caller that holds one does nothing slow but the check.
+    pub(crate) async fn worker(&self) -> Result<Worker, PoolFull> {
+        if let Ok(permit) = self.workers.clone().try_acquire_owned() {
+            return Ok(Worker(permit));
+        }
+        let _seat = Seat::take(&self.waiting, self.queue)?;
+        // The semaphore is never closed.
+        self.workers.clone().acquire_owned().await.map(Worker).map_err(|_| PoolFull)
+    }
+}
+
+/// The right to compute one hash.
+pub(crate) struct Worker(OwnedSemaphorePermit);
+
+impl Worker {
     /// Whether the password belongs to the hash.
-    pub(crate) async fn verify(&self, hash: BcryptHash, password: Secret) -> Result<bool, PoolFull> {
-        let permit = match self.workers.clone().try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => {
-                let _seat = Seat::take(&self.waiting, self.queue)?;
-                // The semaphore is never closed.
-                self.workers.clone().acquire_owned().await.map_err(|_| PoolFull)?
-            }
-        };
+    pub(crate) async fn verify(self, hash: BcryptHash, password: Secret) -> bool {
         let check = tokio::task::spawn_blocking(move || {
             let right = hash.verify(password.expose());
-            drop(permit);
+            drop(self.0);
             right
         });
-        check.await.map_err(|_| PoolFull)
+        // A panic in there, which nothing can cause, is a wrong password.
+        check.await.unwrap_or(false)
     }
 }
 
@@ -80,11 +88,11 @@ mod tests {
         let pool = HashPool::new(1, 2);
         let busy = pool.workers.clone().try_acquire_owned().unwrap();
         let hash = BcryptHash::dummy(10);
-        let waiting: Vec<_> = (0..2).map(|_| tokio::spawn({ let (p, h) = (pool.clone(), hash.clone()); async move { p.verify(h, "x".into()).await } })).collect();
+        let waiting: Vec<_> = (0..2).map(|_| tokio::spawn({ let (p, h) = (pool.clone(), hash.clone()); async move { Ok::<bool, PoolFull>(p.worker().await?.verify(h, "x".into()).await) } })).collect();
         while pool.waiting.load(Ordering::Relaxed) < 2 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(pool.verify(hash.clone(), "x".into()).await, Err(PoolFull));
+        assert_eq!(pool.worker().await.err(), Some(PoolFull));
         waiting[0].abort();
         while pool.waiting.load(Ordering::Relaxed) > 1 {
             tokio::task::yield_now().await;
@@ -102,7 +110,7 @@ mod tests {
     async fn right_and_wrong_passwords_are_told_apart() {
         let pool = HashPool::new(0, 1);
         let hash = BcryptHash::parse("$2a$10$2b2cU8CPhOTaGrs1HRQuAueS7JTT5ZHsHSzYiFPm1leZck7Mc8T4W").unwrap();
-        assert_eq!(pool.verify(hash.clone(), "password".into()).await, Ok(true));
-        assert_eq!(pool.verify(hash, "Password".into()).await, Ok(false));
+        assert!(pool.worker().await.unwrap().verify(hash.clone(), "password".into()).await);
+        assert!(!pool.worker().await.unwrap().verify(hash, "Password".into()).await);
     }
 }

@@ -1,0 +1,48 @@
+//! The end of the flow: a code, and the redirect to the client.
+//!
+//! The login record decides who issues: of two parallel submits one gets a code, the other "User session error.", as in
+//! Dex. The answer carries `iss` (RFC 9207). The cookie goes with it.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use portcullis_storage::{CodeRequest, LoginError, Pkce};
+
+use super::flow::Flow;
+use super::login_error;
+use super::redirect::{OUT_OF_BAND, with_query};
+use crate::app::App;
+use crate::http::{Inbound, Reply, redirect};
+
+/// Compat: Dex's codes live for 30 minutes.
+const CODE_LIFETIME: Duration = Duration::from_secs(30 * 60);
+
+/// Issues the code and sends the browser to the client.
+pub(crate) async fn finalize(app: &App, inbound: &Inbound, flow: &Flow) -> Reply {
+    let request = &flow.request;
+    let code = app.store.codes().new_code();
+    let remembered = CodeRequest {
+        redirect_uri: request.redirect_uri.clone(),
+        scopes: request.scopes.clone(),
+        nonce: request.nonce.clone(),
+        pkce: request.challenge.as_ref().map(|c| Pkce { challenge: c.value.clone(), method: c.method.clone() }),
+    };
+    match app.store.logins().issue_code(&flow.id, &code, remembered, CODE_LIFETIME).await {
+        Ok(issued) if !issued.again => {}
+        Ok(_) => return login_error(app, LoginError::Spent),
+        Err(error) => return login_error(app, error),
+    }
+    let reply = if request.redirect_uri == OUT_OF_BAND {
+        app.pages.oob(code.expose())
+    } else {
+        let mut pairs = vec![("code", code.expose())];
+        if !request.state.is_empty() {
+            pairs.push(("state", request.state.as_str()));
+        }
+        pairs.push(("iss", app.config.issuer.as_str()));
+        redirect(&with_query(&request.redirect_uri, &pairs))
+            .unwrap_or_else(|| app.pages.error(StatusCode::BAD_REQUEST, "Invalid redirect URI.", super::START_AGAIN))
+    };
+    app.flows.release(inbound, &flow.id).await;
+    app.flows.forget(inbound, &flow.id, reply)
+}

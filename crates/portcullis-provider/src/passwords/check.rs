@@ -1,0 +1,117 @@
+//! The connector `local`: a name and a password become an identity.
+//!
+//! Order: the address's attempts → the account's delay → the hash, on the pool. A name that does not exist costs a hash
+//! of the same cost, and is delayed as one that does, so that nobody learns which names exist (by answer or by time).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_runtime::Secret;
+use portcullis_storage::{Identity, Password, Store, StoreError, lower_case_email};
+
+use super::hash::{BcryptHash, HashError};
+use super::pool::{HashPool, PoolFull};
+use super::throttle::Throttle;
+
+/// Longest name that is looked up, in bytes.
+const MAX_NAME: usize = 320;
+/// Cost of the hash for names that do not exist, when no user says better.
+const DEFAULT_COST: u32 = 10;
+
+/// What came out of an attempt.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It is this person.
+    Identity(Box<Identity>),
+    /// Name or password is wrong.
+    Wrong,
+    /// Too many attempts: wait.
+    Wait(Duration),
+    /// Too many password checks are waiting.
+    Busy,
+}
+
+/// The attempt could not be judged: ours to mend.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PasswordError {
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[from] StoreError),
+    /// The stored hash cannot be used.
+    #[error("the stored password hash cannot be used: {0}")]
+    Hash(#[from] HashError),
+}
+
+/// Checks local passwords.
+pub(crate) struct LocalPasswords {
+    store: Store,
+    pool: HashPool,
+    throttle: Throttle,
+    dummy: BcryptHash,
+}
+
+impl LocalPasswords {
+    /// `costs` are the costs of known hashes: the most frequent one is that of names that do not exist.
+    pub(crate) fn new(store: Store, pool: HashPool, throttle: Throttle, costs: &[u32]) -> Self {
+        let count = |cost: u32| costs.iter().filter(|c| **c == cost).count();
+        let cost = costs.iter().copied().max_by_key(|c| (count(*c), *c)).unwrap_or(DEFAULT_COST);
+        Self { store, pool, throttle, dummy: BcryptHash::dummy(cost) }
+    }
+
+    /// Judges an attempt.
+    pub(crate) async fn check(&self, login: &str, password: Secret, client: Option<IpAddr>) -> Result<Outcome, PasswordError> {
+        if let Err(refused) = self.throttle.address(client) {
+            return Ok(Outcome::Wait(refused.wait));
+        }
+        let name = lower_case_email(login.get(..MAX_NAME).unwrap_or(login));
+        let user = if login.is_empty() || login.len() > MAX_NAME { None } else { self.store.passwords().get(&name).await? };
+        if let Err(refused) = self.throttle.account(&name, user.is_some()).await? {
+            return Ok(Outcome::Wait(refused.wait));
+        }
+        let hash = match &user {
+            Some(user) => {
+                let hash = BcryptHash::parse(user.hash.expose())?;
+                hash.check_cost()?;
+                hash
+            }
+            None => self.dummy.clone(),
+        };
+        let worker = match self.pool.worker().await {
+            Ok(worker) => worker,
+            Err(PoolFull) => return Ok(Outcome::Busy),
+        };
+        // Again: while this one waited, others may have failed. So a burst gets no further than there are workers.
+        if let Err(refused) = self.throttle.account(&name, user.is_some()).await? {
+            return Ok(Outcome::Wait(refused.wait));
+        }
+        let right = worker.verify(hash, password).await;
+        match user {
+            Some(user) if right => {
+                self.throttle.succeeded(&name).await?;
+                Ok(Outcome::Identity(Box::new(identity(&user))))
+            }
+            user => {
+                self.throttle.failed(&name, user.is_some()).await?;
+                Ok(Outcome::Wrong)
+            }
+        }
+    }
+
+    /// The identity as it is now, for a refresh: `None` when the user is gone, or another one has the address.
+    pub(crate) async fn refresh(&self, old: &Identity) -> Result<Option<Identity>, StoreError> {
+        let user: Option<Arc<Password>> = self.store.passwords().get(&old.email).await?;
+        Ok(user.filter(|u| u.user_id == old.user_id).map(|u| identity(&u)))
+    }
+}
+
+fn identity(user: &Password) -> Identity {
+    Identity {
+        user_id: user.user_id.clone(),
+        username: if user.name.is_empty() { user.username.clone() } else { user.name.clone() },
+        preferred_username: user.preferred_username.clone(),
+        email: user.email.clone(),
+        email_verified: user.email_verified.unwrap_or(true),
+        groups: user.groups.clone(),
+    }
+}

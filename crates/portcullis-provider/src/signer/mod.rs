@@ -1,0 +1,162 @@
+//! Signing keys: the record in the store, rotation, and the ring that requests use.
+//!
+//! Flow: [`Signer::open`] loads the keys or makes the first one → requests take the [`Ring`] of the moment → every 30 s
+//! [`Signer::check`] loads the record again, carries out the rotation's [`rotation::plan`], and swaps the ring. Keys are
+//! made on a blocking thread; a request never waits for one.
+
+mod ring;
+mod rotation;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use portcullis_jose::{JoseError, SigningKey};
+use portcullis_runtime::{Clock, Rng, Timestamp};
+use portcullis_storage::{SigningKeyRecord, SigningKeySet, Store, StoreError};
+
+pub(crate) use ring::{Ring, RingError, etag};
+pub(crate) use rotation::{CHECK_EVERY, MAX_AGE, Policy};
+
+use rotation::{Plan, plan, with_key};
+
+/// How often a lost race for the record is tried again.
+const RACES: usize = 8;
+
+/// Keys cannot be loaded or made.
+#[derive(Debug, thiserror::Error)]
+pub enum SignerError {
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[from] StoreError),
+    /// A key could not be made.
+    #[error("a signing key could not be made: {0}")]
+    Generate(JoseError),
+    /// What is stored cannot be used.
+    #[error("{0}")]
+    Stored(String),
+    /// Other replicas kept changing the record.
+    #[error("other replicas keep changing the signing keys")]
+    Contended,
+}
+
+impl From<RingError> for SignerError {
+    fn from(error: RingError) -> Self {
+        Self::Stored(error.to_string())
+    }
+}
+
+/// The local signer. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Signer(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    clock: Clock,
+    rng: Rng,
+    policy: Policy,
+    state: ArcSwap<State>,
+}
+
+struct State {
+    set: SigningKeySet,
+    ring: Arc<Ring>,
+}
+
+impl Signer {
+    /// Loads the keys; makes one when there is none. The second one is made by [`Signer::check`], after start.
+    pub(crate) async fn open(store: Store, clock: Clock, rng: Rng, policy: Policy) -> Result<Self, SignerError> {
+        for _ in 0..RACES {
+            let now = clock.now();
+            let set = match store.signing_keys().load().await? {
+                Some(loaded) if rotation::signing_at(&loaded.value, now).is_some() => loaded.value,
+                Some(loaded) => {
+                    let Plan::Generate(rest, from) = plan(&loaded.value, now, &policy) else { return Err(SignerError::Contended) };
+                    let set = with_key(rest, generate(&rng, policy, now, from).await?);
+                    if !store.signing_keys().replace(&loaded, &set).await? {
+                        continue;
+                    }
+                    set
+                }
+                None => {
+                    let set = with_key(SigningKeySet::default(), generate(&rng, policy, now, now).await?);
+                    if !store.signing_keys().create(&set).await? {
+                        continue;
+                    }
+                    tracing::info!("made the first signing key");
+                    set
+                }
+            };
+            let ring = Arc::new(Ring::new(&set, now)?);
+            let state = ArcSwap::from_pointee(State { set, ring });
+            return Ok(Self(Arc::new(Inner { store, clock, rng, policy, state })));
+        }
+        Err(SignerError::Contended)
+    }
+
+    /// The keys of this moment.
+    pub(crate) fn ring(&self) -> Arc<Ring> {
+        let state = self.0.state.load();
+        let now = self.0.clock.now();
+        if now < state.ring.stale_from {
+            return state.ring.clone();
+        }
+        match Ring::new(&state.set, now) {
+            Ok(ring) => {
+                let ring = Arc::new(ring);
+                // Unless a check has brought newer keys in the meantime.
+                self.0.state.compare_and_swap(&*state, Arc::new(State { set: state.set.clone(), ring: ring.clone() }));
+                ring
+            }
+            Err(error) => {
+                tracing::error!(%error, "the next signing key cannot be used; the old one goes on");
+                state.ring.clone()
+            }
+        }
+    }
+
+    /// Loads the record, does what the rotation asks for, and uses the result.
+    pub(crate) async fn check(&self) -> Result<(), SignerError> {
+        let Inner { store, clock, rng, policy, .. } = &*self.0;
+        for _ in 0..RACES {
+            let now = clock.now();
+            let loaded = store.signing_keys().load().await?.ok_or(SignerError::Stored("the signing keys are gone from the store".to_owned()))?;
+            let set = match plan(&loaded.value, now, policy) {
+                Plan::Keep => loaded.value,
+                Plan::Write(set) => match store.signing_keys().replace(&loaded, &set).await? {
+                    true => set,
+                    false => continue,
+                },
+                Plan::Generate(rest, from) => {
+                    let set = with_key(rest, generate(rng, *policy, now, from).await?);
+                    if !store.signing_keys().replace(&loaded, &set).await? {
+                        tracing::info!("keys already rotated by another server instance");
+                        continue;
+                    }
+                    tracing::info!(next_signs_from = from.rfc3339(), "keys rotated");
+                    set
+                }
+            };
+            self.adopt(set, now)?;
+            return Ok(());
+        }
+        Err(SignerError::Contended)
+    }
+
+    fn adopt(&self, set: SigningKeySet, now: Timestamp) -> Result<(), SignerError> {
+        if self.0.state.load().set != set {
+            let ring = Arc::new(Ring::new(&set, now)?);
+            self.0.state.store(Arc::new(State { set, ring }));
+        }
+        Ok(())
+    }
+}
+
+/// Makes a key on a blocking thread: RSA takes tens of milliseconds.
+async fn generate(rng: &Rng, policy: Policy, now: Timestamp, from: Timestamp) -> Result<SigningKeyRecord, SignerError> {
+    let kid: String = rng.bytes::<20>().iter().map(|b| format!("{b:02x}")).collect();
+    let made = tokio::task::spawn_blocking(move || {
+        let key = SigningKey::generate(policy.kind, kid)?;
+        SigningKeyRecord::of(&key, now, from)
+    });
+    made.await.unwrap_or(Err(JoseError::Crypto)).map_err(SignerError::Generate)
+}

@@ -1,0 +1,98 @@
+//! Over a real socket: what the handler makes of requests, and `serve`.
+
+use portcullis_runtime::Shutdown;
+use portcullis_runtime::server::{ServerLimits, Transport, bind, serve};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::*;
+
+async fn listen(world: &World) -> (std::net::SocketAddr, Shutdown) {
+    let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let shutdown = Shutdown::new();
+    tokio::spawn(serve(listener, Transport::Plain, world.provider.handler(), ServerLimits::default(), shutdown.clone()));
+    (addr, shutdown)
+}
+
+async fn ask(addr: std::net::SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn requests_come_through_a_real_listener() {
+    let world = World::new("").await;
+    let (addr, shutdown) = listen(&world).await;
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let answer = ask(addr, &get("/dex/.well-known/openid-configuration")).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("\"issuer\": \"https://dex.example/dex\""), "{answer}");
+    for path in ["/.well-known/openid-configuration", "/dexter/keys", "/", "/dex/../dex/keys"] {
+        assert!(ask(addr, &get(path)).await.starts_with("HTTP/1.1 404"), "{path}");
+    }
+    let post = |length: usize, body: &str| format!("POST /dex/token HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n{body}");
+    assert!(ask(addr, &post(12, "grant_type=x")).await.contains("unsupported_grant_type"));
+    assert!(ask(addr, &post(65 * 1024, "")).await.starts_with("HTTP/1.1 413"));
+    let metrics = world_metrics(&world).await;
+    assert!(metrics.contains("http_requests_total{code=\"400\",handler=\"/token\",method=\"POST\"}") || metrics.contains("handler=\"/token\""), "{metrics}");
+    shutdown.trigger();
+}
+
+async fn world_metrics(world: &World) -> String {
+    let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, Transport::Plain, world.provider.telemetry_handler(), ServerLimits::default(), Shutdown::new()));
+    ask(addr, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await
+}
+
+#[tokio::test]
+async fn with_a_base_for_browsers_plain_http_is_for_names_of_this_machine() {
+    let text = BASE.replace("https://dex.example/dex", "https://localhost:5554");
+    let config = RawConfig::read(&Document::parse(&text, "c").unwrap().root()).0.validate(&|_| None).unwrap();
+    let options = ProviderOptions { browser_base: Some("http://localhost:5554".parse().unwrap()) };
+    let world = World::with(config, Arc::new(MemoryKernel::new()), options).await;
+    let (addr, _shutdown) = listen(&world).await;
+    for (host, status) in [("localhost:5554", 200), ("localhost", 200), ("127.0.0.1:5554", 200), ("[::1]:5554", 200), ("evil.example", 421), ("evil.example:5554", 421), ("localhost.evil.example", 421), ("", 421)] {
+        let answer = ask(addr, &format!("GET /keys HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{host:?}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn serve_runs_the_configured_listeners_and_keeps_its_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dex.db");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let text = BASE
+        .replace("{type: memory}", &format!("{{type: sqlite3, config: {{file: {}}}}}", file.display()))
+        .replace("127.0.0.1:5556", &format!("127.0.0.1:{port}"));
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let config = RawConfig::read(&Document::parse(&text, "c").unwrap().root()).0.validate(&|_| None).unwrap();
+        let shutdown = Shutdown::new();
+        let running = tokio::spawn(crate::serve(config, Clock::system(), Rng::system(), shutdown.clone()));
+        let addr = format!("127.0.0.1:{port}").parse().unwrap();
+        while TcpStream::connect(addr).await.is_err() {
+            assert!(!running.is_finished(), "{:?}", running.await);
+            tokio::task::yield_now().await;
+        }
+        let answer = ask(addr, "GET /dex/keys HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+        seen.push(answer.split("\"kid\": \"").nth(1).unwrap().split('"').next().unwrap().to_owned());
+        shutdown.trigger();
+        running.await.unwrap().unwrap();
+    }
+    assert_eq!(seen[0], seen[1], "the keys survive");
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let text = BASE.replace("127.0.0.1:5556", &addr);
+    let config = RawConfig::read(&Document::parse(&text, "c").unwrap().root()).0.validate(&|_| None).unwrap();
+    let error = crate::serve(config, Clock::system(), Rng::system(), Shutdown::new()).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("listen (http) on {addr}"));
+}
