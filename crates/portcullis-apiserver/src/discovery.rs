@@ -125,12 +125,12 @@ fn aggregated_reply(call: &Call, bytes: &Bytes, etag: &str, encoding: Encoding) 
 fn resource_list(group: &str) -> Value {
     let mut list = json!({"kind": "APIResourceList"});
     if !group.is_empty() {
-        list["apiVersion"] = json!("v1");
+        json::set(&mut list, "apiVersion", json!("v1"));
     }
-    list["groupVersion"] = json!(api_version(group, "v1"));
+    json::set(&mut list, "groupVersion", json!(api_version(group, "v1")));
     let stored = ALL.iter().filter(|resource| resource.group == group).map(legacy_resource);
     let reviews = REVIEWS.iter().filter(|review| review.group == group).map(legacy_review);
-    list["resources"] = Value::Array(stored.chain(reviews).collect());
+    json::set(&mut list, "resources", Value::Array(stored.chain(reviews).collect()));
     list
 }
 
@@ -138,7 +138,7 @@ fn legacy_resource(resource: &Resource) -> Value {
     let mut out = json!({"name": resource.plural, "singularName": resource.singular, "namespaced": resource.namespaced,
         "kind": resource.kind, "verbs": resource.verbs});
     names(&mut out, resource);
-    out["storageVersionHash"] = json!(resource.storage_version_hash);
+    json::set(&mut out, "storageVersionHash", json!(resource.storage_version_hash));
     out
 }
 
@@ -149,10 +149,10 @@ fn legacy_review(review: &Review) -> Value {
 
 fn names(out: &mut Value, resource: &Resource) {
     if !resource.short_names.is_empty() {
-        out["shortNames"] = json!(resource.short_names);
+        json::set(out, "shortNames", json!(resource.short_names));
     }
     if !resource.categories.is_empty() {
-        out["categories"] = json!(resource.categories);
+        json::set(out, "categories", json!(resource.categories));
     }
 }
 

@@ -91,7 +91,7 @@ impl Engine {
         let accept = call.header(http::header::ACCEPT);
         let accepted = negotiate(accept, pretty(call), true);
         if let Some(review) = resources::find_review(&info.api_group, &info.api_version, &info.resource) {
-            let accepted = accepted.ok_or_else(not_acceptable)?;
+            let accepted = accepted.ok_or_else(|| not_acceptable(accept, false))?;
             return reviews::review(self, call, info, user, review, accepted).await;
         }
         let resource = resources::find(&info.api_group, &info.api_version, &info.resource).ok_or_else(no_such_resource)?;
@@ -102,7 +102,7 @@ impl Engine {
         if !resource.verbs.contains(&info.verb.as_str()) || call.method == Method::HEAD {
             return Err(no_such_method());
         }
-        let accepted = accepted.ok_or_else(not_acceptable)?;
+        let accepted = accepted.ok_or_else(|| not_acceptable(accept, matches!(info.verb.as_str(), "list" | "watch")))?;
         let asked = Asked { call, user, resource, namespace, name, accepted };
         match (info.verb.as_str(), name.is_empty()) {
             ("list", true) => read::list(self, &asked),

@@ -181,6 +181,13 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 }
 
+/// Sets a member of a value that is an object; other values stay as they are.
+pub(crate) fn set(value: &mut Value, name: &str, member: Value) {
+    if let Value::Object(members) = value {
+        members.insert(name.to_owned(), member);
+    }
+}
+
 /// `value` as Go's encoder writes it, without a final newline.
 pub(crate) fn to_vec<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     portcullis_kube::go::to_json(value).unwrap_or_else(|error| not_json(&error))

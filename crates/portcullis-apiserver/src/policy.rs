@@ -8,12 +8,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use portcullis_kube::rbac::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef};
-use portcullis_kube::status::GroupResource;
+use portcullis_kube::rbac::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding};
 use portcullis_kube::user_info::MASTERS_GROUP;
 use portcullis_kube::{Status, UserInfo};
 use portcullis_rbac::escalation::confirm_no_escalation;
-use portcullis_rbac::{Attributes, Policy, PolicySource, ResourceTarget, authorize, rules_for};
+use portcullis_rbac::{Attributes, Policy, ResourceTarget, authorize, referenced_rules, rules_for};
 use serde_json::{Map, Value};
 
 use crate::http::Outcome;
@@ -112,10 +111,10 @@ pub(crate) fn check_escalation(
             return Ok(());
         }
         if role.aggregation_rule.is_some() {
-            covered(policy, user, "", &everything())
+            covered(policy, user, "", &everything(), resource)
                 .map_err(|_| refuse("must have cluster-admin privileges to use the aggregationRule"))?;
         }
-        return covered(policy, user, &namespace, &role.rules).map_err(|why| refuse(&why));
+        return covered(policy, user, &namespace, &role.rules, resource).map_err(|why| refuse(&why));
     }
     let Some(binding) = rbac::read::<RoleBinding>(new) else { return Ok(()) };
     let before = old.and_then(rbac::read::<RoleBinding>);
@@ -126,9 +125,10 @@ pub(crate) fn check_escalation(
     if may(policy, user, "bind", roles, &namespace, &binding.role_ref.name) {
         return Ok(());
     }
-    let rules = role_rules(policy, &binding.role_ref, &namespace)
-        .ok_or_else(|| Box::new(Status::not_found(GroupResource::new(GROUP, roles), &binding.role_ref.name)))?;
-    covered(policy, user, &namespace, rules).map_err(|why| refuse(&why))
+    // Compat: a role that is not there is reported under the resource that was to be written.
+    let rules = referenced_rules(policy, &binding.role_ref, &namespace)
+        .map_err(|_| Box::new(Status::not_found(resource.group_resource(), &binding.role_ref.name)))?;
+    covered(policy, user, &namespace, rules, resource).map_err(|why| refuse(&why))
 }
 
 fn may(policy: &Policy, user: &UserInfo, verb: &str, resource: &str, namespace: &str, name: &str) -> bool {
@@ -136,16 +136,8 @@ fn may(policy: &Policy, user: &UserInfo, verb: &str, resource: &str, namespace: 
     authorize(policy, &Attributes::resource(user, verb, target)).allowed
 }
 
-fn covered(policy: &Policy, user: &UserInfo, namespace: &str, wanted: &[PolicyRule]) -> Result<(), String> {
-    let owned = rules_for(policy, user, namespace);
-    confirm_no_escalation(user, &owned.rules, &owned.errors, wanted)
-}
-
-fn role_rules<'p>(policy: &'p Policy, role: &RoleRef, namespace: &str) -> Option<&'p [PolicyRule]> {
-    match role.kind.as_str() {
-        "Role" => policy.role(namespace, &role.name).map(|role| role.rules.as_slice()),
-        _ => policy.cluster_role(&role.name).map(|role| role.rules.as_slice()),
-    }
+fn covered(policy: &Policy, user: &UserInfo, namespace: &str, wanted: &[PolicyRule], resource: &Resource) -> Result<(), String> {
+    confirm_no_escalation(user, &rules_for(policy, user, namespace), wanted, resource.plural)
 }
 
 fn everything() -> [PolicyRule; 2] {

@@ -205,7 +205,8 @@ fn pod_of(part: &Part, node: &str) -> Map<String, Value> {
     let mut container = json!({"name": part.container, "image": part.image, "imageID": "", "ready": part.ready,
         "restartCount": part.restarts, "started": true, "state": {"running": {"startedAt": started}}});
     if let Some(ended) = part.last_ended {
-        container["lastState"] = json!({"terminated": {"exitCode": 1, "reason": "Error", "finishedAt": ended.rfc3339()}});
+        let last = json!({"terminated": {"exitCode": 1, "reason": "Error", "finishedAt": ended.rfc3339()}});
+        crate::json::set(&mut container, "lastState", last);
     }
     let annotations = json!({PART_ANNOTATION: "in-process", "kubernetes.io/config.source": "portcullis",
         "kubernetes.io/config.mirror": part.name});

@@ -37,6 +37,10 @@ use crate::store::{Store, StoreLimits};
 pub const GIT_VERSION: &str = "v1.37.2+portcullis";
 /// Request bodies that are read or worked on at a time.
 const BODIES: usize = 64;
+/// Bytes of a refused request's body that are taken in, as Go's server does.
+const REFUSED_BYTES: usize = 256 * 1024;
+/// For those to arrive.
+const REFUSED_TIMEOUT: Duration = Duration::from_secs(2);
 /// For a body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -200,7 +204,11 @@ impl Edge {
         let mut call = call_of(&parts.method, &parts.uri, parts.headers, parts.extensions.get::<ConnInfo>());
         let admitted = match self.engine.admit(&call).await {
             Ok(admitted) => admitted,
-            Err(reply) => return reply,
+            Err(reply) => {
+                // A client that is still sending would see a broken connection instead of the refusal.
+                let _ = read_body(body, REFUSED_BYTES, REFUSED_TIMEOUT).await;
+                return reply;
+            }
         };
         if matches!(call.method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE) {
             let Ok(_permit) = self.bodies.acquire().await else {

@@ -1,1 +1,340 @@
 //! Requests through the whole server without a listener.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use portcullis_kube::UserInfo;
+use portcullis_kube::rbac::{ClusterRoleBinding, Subject};
+use portcullis_runtime::{Clock, MockClock, Rng};
+use serde_json::{Value, json};
+
+use crate::authenticate::TokenAuthenticator;
+use crate::discovery::Discovery;
+use crate::engine::Engine;
+use crate::handlers::health::version_info;
+use crate::http::Call;
+use crate::http::reply::{Payload, Reply};
+use crate::policy::LivePolicy;
+use crate::seed::{Part, Seed};
+use crate::server::GIT_VERSION;
+use crate::store::{Store, StoreLimits};
+
+const NS: &str = "/api/v1/namespaces";
+const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+const POD: &str = r#"{"metadata":{"name":"web","labels":{"app":"web"}},"spec":{"containers":[{"name":"c","image":"i"}]}}"#;
+
+struct World {
+    engine: Arc<Engine>,
+    hand: MockClock,
+}
+
+fn world_with(limits: StoreLimits) -> World {
+    let (clock, hand) = Clock::mock(1_700_000_000);
+    let user = |name: &str, groups: &[&str]| (name.to_owned(), UserInfo::new(name, groups.iter().copied()));
+    let tokens = BTreeMap::from([user("admin", &["system:masters"]), user("jane", &["devs"])]);
+    let engine = Engine {
+        store: Arc::new(Store::new(limits)),
+        policy: LivePolicy::default(),
+        tokens: TokenAuthenticator::Fixed(tokens),
+        discovery: Discovery::new("127.0.0.1:6443"),
+        version: version_info(GIT_VERSION, "amd64"),
+        clock,
+        rng: Rng::seeded(1),
+        parts: std::sync::Mutex::default(),
+    };
+    engine.bootstrap("node", GIT_VERSION).unwrap();
+    World { engine: Arc::new(engine), hand }
+}
+
+fn world() -> World {
+    world_with(StoreLimits::default())
+}
+
+impl World {
+    async fn send(&self, call: Call) -> Reply {
+        match self.engine.admit(&call).await {
+            Ok(admitted) => self.engine.serve(&call, &admitted).await,
+            Err(reply) => reply,
+        }
+    }
+
+    async fn call(&self, user: &str, line: &str, body: &str) -> (u16, Value) {
+        let mut call = Call::test(line, body.to_owned());
+        if !user.is_empty() {
+            call = call.with("authorization", &format!("Bearer {user}"));
+        }
+        let reply = self.send(call).await;
+        (reply.status.as_u16(), serde_json::from_slice(reply.bytes()).unwrap_or(Value::Null))
+    }
+
+    /// As the administrator; it must succeed.
+    async fn admin(&self, line: &str, body: &str) -> Value {
+        let (code, value) = self.call("admin", line, body).await;
+        assert!((200..300).contains(&code), "{line}: {code} {value}");
+        value
+    }
+
+    async fn code(&self, user: &str, line: &str, body: &str) -> u16 {
+        self.call(user, line, body).await.0
+    }
+
+    fn seed(&self) -> Seed {
+        Seed { engine: Arc::clone(&self.engine), node: "node".into() }
+    }
+}
+
+fn names(list: &Value) -> Vec<&str> {
+    list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn who_is_unknown_gets_401_and_who_is_nobody_gets_only_what_everyone_gets() {
+    let world = world();
+    let (code, body) = world.call("stranger", "GET /version", "").await;
+    let want = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "Unauthorized",
+        "reason": "Unauthorized", "code": 401});
+    assert_eq!((code, body), (401, want));
+    for (line, want) in [("GET /version", 200), ("GET /livez", 200), ("GET /api", 403), ("GET /", 403), ("GET /nope", 403)] {
+        assert_eq!(world.code("", line, "").await, want, "{line}");
+    }
+    for (line, want) in [("GET /api", 200), ("GET /nope", 403), ("GET /api/v1/pods", 403)] {
+        assert_eq!(world.code("jane", line, "").await, want, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_binding_opens_and_its_removal_closes_at_once() {
+    let world = world();
+    let binding = r#"{"metadata":{"name":"b"},"roleRef":{"kind":"ClusterRole","name":"view"},"subjects":[{"kind":"Group","name":"devs"}]}"#;
+    assert_eq!(world.code("jane", "GET /api/v1/pods", "").await, 403);
+    world.admin(&format!("POST {RBAC}/clusterrolebindings"), binding).await;
+    assert_eq!(world.code("jane", "GET /api/v1/pods", "").await, 200);
+    assert_eq!(world.code("jane", "GET /api/v1/nodes", "").await, 403, "view does not show nodes");
+    world.admin(&format!("DELETE {RBAC}/clusterrolebindings/b"), "").await;
+    assert_eq!(world.code("jane", "GET /api/v1/pods", "").await, 403);
+}
+
+#[tokio::test]
+async fn a_namespace_takes_its_bindings_with_it_and_a_new_one_of_that_name_has_none() {
+    let world = world();
+    world.admin(&format!("POST {NS}"), r#"{"metadata":{"name":"n"}}"#).await;
+    let binding = r#"{"metadata":{"name":"b"},"roleRef":{"kind":"ClusterRole","name":"edit"},"subjects":[{"kind":"User","name":"jane"}]}"#;
+    world.admin(&format!("POST {RBAC}/namespaces/n/rolebindings"), binding).await;
+    assert_eq!(world.code("jane", &format!("POST {NS}/n/pods"), POD).await, 201);
+    let gone = world.admin(&format!("DELETE {NS}/n"), "").await;
+    assert_eq!((&gone["status"]["phase"], gone["metadata"]["deletionTimestamp"].is_string()), (&json!("Terminating"), true));
+    assert_eq!(world.code("admin", &format!("GET {NS}/n"), "").await, 404);
+    world.admin(&format!("POST {NS}"), r#"{"metadata":{"name":"n"}}"#).await;
+    assert_eq!(world.code("jane", &format!("GET {NS}/n/pods"), "").await, 403);
+    assert!(names(&world.admin(&format!("GET {NS}/n/pods"), "").await).is_empty());
+}
+
+#[tokio::test]
+async fn a_terminating_namespace_takes_nothing_new_and_waits_for_finalizers() {
+    let world = world();
+    world.admin(&format!("POST {NS}"), r#"{"metadata":{"name":"n"}}"#).await;
+    let held = r#"{"metadata":{"name":"h","finalizers":["example.com/hold"]},"rules":[]}"#;
+    world.admin(&format!("POST {RBAC}/namespaces/n/roles"), held).await;
+    world.admin(&format!("DELETE {NS}/n"), "").await;
+    let (code, body) = world.call("admin", &format!("POST {NS}/n/pods"), POD).await;
+    assert_eq!((code, body["details"]["causes"][0]["reason"].as_str()), (403, Some("NamespaceTerminating")));
+    let role = world.admin(&format!("GET {RBAC}/namespaces/n/roles/h"), "").await;
+    assert!(role["metadata"]["deletionTimestamp"].is_string());
+    let mut free = role;
+    free["metadata"]["finalizers"] = json!([]);
+    world.admin(&format!("PUT {RBAC}/namespaces/n/roles/h"), &free.to_string()).await;
+    assert_eq!(world.code("admin", &format!("GET {NS}/n"), "").await, 404);
+}
+
+#[tokio::test]
+async fn nobody_binds_or_writes_more_than_they_hold() {
+    let world = world();
+    let writer = r#"{"metadata":{"name":"writer"},"rules":[{"apiGroups":["rbac.authorization.k8s.io"],"resources":["*"],"verbs":["*"]},{"apiGroups":[""],"resources":["pods"],"verbs":["get"]}]}"#;
+    let writer = writer.replace("\"verbs\":[\"*\"]", "\"verbs\":[\"create\",\"get\",\"update\"]");
+    world.admin(&format!("POST {RBAC}/clusterroles"), &writer).await;
+    let bind = ClusterRoleBinding::new("w", "writer", vec![Subject::user("jane")]);
+    world.seed().cluster_role_binding(&bind).unwrap();
+    let role = |name: &str, resource: &str| {
+        format!(r#"{{"metadata":{{"name":"{name}"}},"rules":[{{"apiGroups":[""],"resources":["{resource}"],"verbs":["get"]}}]}}"#)
+    };
+    assert_eq!(world.code("jane", &format!("POST {RBAC}/clusterroles"), &role("a", "pods")).await, 201);
+    assert_eq!(world.code("jane", &format!("POST {RBAC}/clusterroles"), &role("b", "secrets")).await, 403);
+    assert_eq!(world.code("jane", &format!("PUT {RBAC}/clusterroles/a"), &role("a", "secrets")).await, 403);
+    let grab = r#"{"metadata":{"name":"grab"},"roleRef":{"kind":"ClusterRole","name":"cluster-admin"},"subjects":[{"kind":"User","name":"jane"}]}"#;
+    let (code, body) = world.call("jane", &format!("POST {RBAC}/clusterrolebindings"), grab).await;
+    assert_eq!(code, 403);
+    assert!(body["message"].as_str().unwrap().contains("attempting to grant RBAC permissions not currently held"), "{body}");
+    assert_eq!(world.code("jane", &format!("GET {RBAC}/clusterrolebindings/grab"), "").await, 404);
+}
+
+#[tokio::test]
+async fn pages_show_one_moment_even_when_the_world_moves_on() {
+    let world = world();
+    for name in ["a", "b", "c", "d"] {
+        world.admin(&format!("POST {NS}/default/serviceaccounts"), &format!(r#"{{"metadata":{{"name":"{name}"}}}}"#)).await;
+    }
+    let first = world.admin(&format!("GET {NS}/default/serviceaccounts?limit=2"), "").await;
+    assert_eq!((names(&first), &first["metadata"]["remainingItemCount"]), (vec!["a", "b"], &json!(2)));
+    world.admin(&format!("DELETE {NS}/default/serviceaccounts/c"), "").await;
+    world.admin(&format!("POST {NS}/default/serviceaccounts"), r#"{"metadata":{"name":"cc"}}"#).await;
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let second = world.admin(&format!("GET {NS}/default/serviceaccounts?limit=2&continue={token}"), "").await;
+    assert_eq!(names(&second), ["c", "d"]);
+    assert_eq!(second["metadata"].get("continue"), None);
+    assert_eq!(second["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+}
+
+#[tokio::test]
+async fn a_page_whose_moment_is_forgotten_is_410() {
+    let world = world_with(StoreLimits { log_events: 5, ..StoreLimits::default() });
+    let list = world.admin(&format!("GET {RBAC}/clusterroles?limit=1"), "").await;
+    for number in 0..10 {
+        world.admin(&format!("POST {RBAC}/clusterroles"), &format!(r#"{{"metadata":{{"name":"r{number}"}},"rules":[]}}"#)).await;
+    }
+    let token = list["metadata"]["continue"].as_str().unwrap();
+    let (code, body) = world.call("admin", &format!("GET {RBAC}/clusterroles?limit=1&continue={token}"), "").await;
+    assert_eq!((code, &body["reason"]), (410, &json!("Expired")));
+    let old = list["metadata"]["resourceVersion"].as_str().unwrap();
+    let line = format!("GET {RBAC}/clusterroles?resourceVersion={old}&resourceVersionMatch=Exact");
+    assert_eq!(world.code("admin", &line, "").await, 410);
+}
+
+#[tokio::test]
+async fn writes_on_an_old_version_conflict_and_writes_of_nothing_change_nothing() {
+    let world = world();
+    let made = world.admin(&format!("POST {NS}"), r#"{"metadata":{"name":"n"}}"#).await;
+    let same = world.admin(&format!("PUT {NS}/n"), &made.to_string()).await;
+    assert_eq!(same["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"]);
+    let mut changed = made.clone();
+    changed["metadata"]["labels"]["a"] = json!("b");
+    let new = world.admin(&format!("PUT {NS}/n"), &changed.to_string()).await;
+    assert_ne!(new["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"]);
+    let (code, body) = world.call("admin", &format!("PUT {NS}/n"), &changed.to_string()).await;
+    assert_eq!((code, &body["reason"]), (409, &json!("Conflict")));
+    let uid = r#"{"metadata":{"name":"n","uid":"another"}}"#;
+    assert_eq!(world.code("admin", &format!("PUT {NS}/n"), uid).await, 409);
+    assert_eq!(world.code("admin", &format!("DELETE {NS}/n"), r#"{"preconditions":{"uid":"another"}}"#).await, 409);
+}
+
+#[tokio::test]
+async fn a_dry_run_stores_nothing() {
+    let world = world();
+    let before = world.engine.store.version();
+    assert_eq!(world.code("admin", &format!("POST {NS}?dryRun=All"), r#"{"metadata":{"name":"n"}}"#).await, 201);
+    assert_eq!(world.code("admin", &format!("POST {NS}/default/pods?dryRun=All"), POD).await, 201);
+    assert_eq!(world.code("admin", &format!("POST {NS}/nowhere/pods?dryRun=All"), POD).await, 404);
+    assert_eq!(world.code("admin", &format!("DELETE {RBAC}/clusterroles/view?dryRun=All"), "").await, 200);
+    assert_eq!(world.code("admin", &format!("DELETE {NS}/kube-node-lease"), r#"{"dryRun":["All"]}"#).await, 200);
+    assert_eq!(world.engine.store.version(), before);
+}
+
+#[tokio::test]
+async fn a_users_pod_waits_and_says_why() {
+    let world = world();
+    world.admin(&format!("POST {NS}/default/pods"), POD).await;
+    let pod = world.admin(&format!("GET {NS}/default/pods/web"), "").await;
+    assert_eq!((&pod["status"]["phase"], &pod["status"]["conditions"][0]["reason"]), (&json!("Pending"), &json!("Unschedulable")));
+    let uid = pod["metadata"]["uid"].as_str().unwrap();
+    let events = world.admin(&format!("GET {NS}/default/events?fieldSelector=involvedObject.uid={uid},type=Warning"), "").await;
+    assert_eq!(events["items"][0]["reason"], "FailedScheduling");
+    let gone = world.admin(&format!("DELETE {NS}/default/pods/web"), "").await;
+    assert_eq!((&gone["kind"], &gone["metadata"]["deletionGracePeriodSeconds"]), (&json!("Pod"), &json!(0)));
+}
+
+#[tokio::test]
+async fn a_part_comes_back_under_a_new_identity_until_it_is_taken_off() {
+    let world = world();
+    let mut part = Part {
+        namespace: "mural-system".to_owned(),
+        name: "dex-0".to_owned(),
+        labels: BTreeMap::new(),
+        container: "dex".to_owned(),
+        image: "portcullis".to_owned(),
+        ports: vec![5554],
+        started: world.engine.clock.now(),
+        ready: true,
+        restarts: 0,
+        last_ended: None,
+    };
+    world.seed().part(&part).unwrap();
+    let path = format!("{NS}/mural-system/pods/dex-0");
+    let before = world.admin(&format!("GET {path}"), "").await;
+    part.restarts = 1;
+    part.ready = false;
+    world.seed().part(&part).unwrap();
+    let restarted = world.admin(&format!("GET {path}"), "").await;
+    assert_eq!(restarted["status"]["containerStatuses"][0]["restartCount"], 1);
+    assert_eq!(restarted["metadata"]["uid"], before["metadata"]["uid"]);
+    world.admin(&format!("DELETE {path}"), "").await;
+    let again = world.admin(&format!("GET {path}"), "").await;
+    assert_ne!(again["metadata"]["uid"], before["metadata"]["uid"]);
+    assert!(world.seed().remove_part("mural-system", "dex-0"));
+    assert_eq!(world.code("admin", &format!("GET {path}"), "").await, 404);
+    assert!(!world.seed().remove_part("mural-system", "dex-0"));
+}
+
+#[tokio::test]
+async fn a_watch_over_http_shows_what_happens() {
+    let world = world();
+    let version = world.engine.store.version();
+    let line = format!("GET {NS}?watch=true&resourceVersion={version}&timeoutSeconds=5");
+    let reply = world.send(Call::test(&line, "").with("authorization", "Bearer admin")).await;
+    let Payload::Pieces(pieces) = reply.payload else { panic!("a watch is a stream") };
+    world.admin(&format!("POST {NS}"), r#"{"metadata":{"name":"n"}}"#).await;
+    world.admin(&format!("DELETE {NS}/n"), "").await;
+    world.hand.advance(std::time::Duration::from_secs(6));
+    let bytes: Vec<u8> = pieces.map(|piece| piece.unwrap().to_vec()).concat().await;
+    let kinds: Vec<String> = String::from_utf8(bytes)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["type"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(kinds, ["ADDED", "MODIFIED", "DELETED"]);
+}
+
+#[tokio::test]
+async fn merge_patches_change_what_they_name() {
+    let world = world();
+    world.admin(&format!("POST {NS}/default/serviceaccounts"), r#"{"metadata":{"name":"s","labels":{"a":"1","b":"2"}}}"#).await;
+    let patch = |body: &'static str| {
+        let call = Call::test(&format!("PATCH {NS}/default/serviceaccounts/s"), body).with("content-type", "application/merge-patch+json");
+        world.send(call.with("authorization", "Bearer admin"))
+    };
+    let patched = patch(r#"{"metadata":{"labels":{"a":null,"c":"3"}}}"#).await;
+    let patched: Value = serde_json::from_slice(patched.bytes()).unwrap();
+    assert_eq!(patched["metadata"]["labels"], json!({"b": "2", "c": "3"}));
+    for (body, code) in [
+        (r#"{"metadata":{"resourceVersion":"1"}}"#, 409),
+        (r#"{"metadata":{"labels":{"a b":"c"}}}"#, 422),
+        (r#"{"metadata":{"labels":5}}"#, 400),
+        ("[]", 400),
+        ("{", 400),
+    ] {
+        assert_eq!(patch(body).await.status.as_u16(), code, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn unknown_fields_are_warned_about_unless_asked_otherwise() {
+    let world = world();
+    let send = |query: &str| {
+        let body = r#"{"metadata":{"generateName":"g-"},"foo":1}"#;
+        world.send(Call::test(&format!("POST {NS}{query}"), body).with("authorization", "Bearer admin"))
+    };
+    assert_eq!(send("").await.headers[http::header::WARNING], "299 - \"unknown field \\\"foo\\\"\"");
+    assert!(!send("?fieldValidation=Ignore").await.headers.contains_key(http::header::WARNING));
+    assert_eq!(send("?fieldValidation=Strict").await.status.as_u16(), 400);
+}
+
+#[tokio::test]
+async fn tokens_are_reviewed() {
+    let world = world();
+    let review = |token: &str| format!(r#"{{"spec":{{"token":"{token}"}}}}"#);
+    let path = "POST /apis/authentication.k8s.io/v1/tokenreviews";
+    let good = world.admin(path, &review("jane")).await;
+    assert_eq!(good["status"]["user"], json!({"username": "jane", "groups": ["devs", "system:authenticated"]}));
+    assert_eq!(world.admin(path, &review("bad")).await["status"], json!({"user": {}, "error": "invalid bearer token"}));
+    assert_eq!(world.code("admin", path, "{}").await, 400);
+    assert_eq!(world.code("jane", path, &review("jane")).await, 403);
+}

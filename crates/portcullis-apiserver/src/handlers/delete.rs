@@ -18,7 +18,7 @@ use crate::http::Outcome;
 use crate::http::body::{self, Expected};
 use crate::http::params::{FieldValidation, check_dry_run, dry_run, invalid};
 use crate::http::reply::Reply;
-use crate::resources::{self, namespaces, pods::object, strategy};
+use crate::resources::{self, Resource, namespaces, pods::object, strategy};
 use crate::schema::SCHEMA;
 use crate::store::object::Object;
 use crate::store::StoreError;
@@ -36,7 +36,7 @@ struct DeleteOptions {
 /// DELETE of one object.
 pub(crate) fn delete(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
     let options = options(asked)?;
-    if std::ptr::eq(asked.resource, resources::namespaces()) && namespaces::IMMORTAL.contains(&asked.name) {
+    if std::ptr::eq(asked.resource, namespaces()) && namespaces::IMMORTAL.contains(&asked.name) {
         let what = asked.resource.group_resource();
         return Err(Box::new(Status::forbidden(what, asked.name, "this namespace may not be deleted")));
     }
@@ -82,7 +82,7 @@ enum Deleted {
 
 fn delete_once(engine: &Engine, resource: &'static Resource, old: &Arc<Object>, dry: bool) -> Result<Deleted, StoreError> {
     let now = engine.clock.now();
-    let is_namespace = std::ptr::eq(resource, resources::namespaces());
+    let is_namespace = std::ptr::eq(resource, namespaces());
     let members = old.members();
     let finalizers = resources::at(&members, &["metadata", "finalizers"]).and_then(Value::as_array);
     if is_namespace || finalizers.is_some_and(|finalizers| !finalizers.is_empty()) {

@@ -12,7 +12,7 @@ use portcullis_kube::{Status, UserInfo};
 use portcullis_rbac::RequestInfo;
 
 use crate::http::Call;
-use crate::http::negotiate::Accepted;
+use crate::http::negotiate::{Accepted, clauses};
 use crate::resources::{self, Resource};
 use crate::store::StoreError;
 
@@ -45,8 +45,20 @@ fn generic(code: u16, reason: &str, message: &str) -> Box<Status> {
 }
 
 /// The 406 for an `Accept` that nothing served fits.
-pub(crate) fn not_acceptable() -> Box<Status> {
-    Box::new(Status::not_acceptable(&["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"]))
+///
+/// Compat: a media type that the path does not know at all is refused by the router, in other words than one that is known
+/// but cannot be had in the wanted form; of lists the router names the streams too.
+pub(crate) fn not_acceptable(accept: &str, list: bool) -> Box<Status> {
+    const TYPES: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+    let known = |media_type: &str| TYPES.contains(&media_type) || matches!(media_type, "*/*" | "application/*");
+    if clauses(accept).iter().any(|clause| known(clause.media_type)) {
+        return Box::new(Status::not_acceptable(&TYPES));
+    }
+    let mut types = TYPES.join(", ");
+    if list {
+        types.push_str(", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch");
+    }
+    generic(406, "NotAcceptable", &format!("406: Not Acceptable\n\nAvailable representations: {types}"))
 }
 
 /// The 409 for an object's name, or what else the store said.

@@ -31,7 +31,7 @@ pub(crate) async fn review(
         return Err(no_such_method());
     }
     if accepted.form != Form::Object {
-        return Err(super::not_acceptable());
+        return Err(super::not_acceptable("application/json", false));
     }
     let options = WriteOptions::parse(&call.params, "CreateOptions")?;
     let decoded = body::decode(call, Expected::of_review(review)?, options.field_validation)?;
@@ -137,7 +137,8 @@ fn rules_review(policy: &Policy, members: &mut Map<String, Value>, user: &UserIn
     let found = rules_for(policy, user, namespace);
     let mut status = SubjectRulesReviewStatus { incomplete: !found.errors.is_empty(), ..SubjectRulesReviewStatus::default() };
     if !found.errors.is_empty() {
-        status.evaluation_error = portcullis_kube::field::aggregate(&found.errors);
+        let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+        status.evaluation_error = portcullis_kube::field::aggregate(&errors);
     }
     for rule in found.rules {
         if !rule.resources.is_empty() {

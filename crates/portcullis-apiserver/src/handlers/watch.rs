@@ -30,7 +30,10 @@ pub(crate) fn watch(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
         return Err(Box::new(Status::not_acceptable(&accepted)));
     }
     let params = &asked.call.params;
-    let selection = selection(asked)?;
+    let mut selection = selection(asked)?;
+    if !asked.name.is_empty() {
+        selection.fields.require_name(asked.name);
+    }
     let seconds = params.number("timeoutSeconds")?;
     params.number("limit")?;
     let initial_events = initial_events(params)?;

@@ -221,10 +221,10 @@ impl Engine {
         let now = self.clock.now();
         let mut members = pod.members();
         pods::mark_unschedulable(&mut members, &now.rfc3339());
-        let members = strategy::shape(crate::resources::pods(), members);
+        let members = strategy::shape(pods(), members);
         // Lost to a parallel change: the event still says it.
-        let _ = self.store.replace(crate::resources::pods(), pod, members);
-        self.record(crate::resources::pods(), pod, "Warning", "FailedScheduling", pods::NOTHING_RUNS);
+        let _ = self.store.replace(pods(), pod, members);
+        self.record(pods(), pod, "Warning", "FailedScheduling", pods::NOTHING_RUNS);
     }
 }
 

@@ -57,7 +57,10 @@ fn shape(parsed: Parsed, expected: Expected, validation: FieldValidation) -> Out
     let shaped = normalise(expected.schema, value).map_err(|why| unusable(expected, &why))?;
     let mut warnings = Vec::new();
     if validation != FieldValidation::Ignore {
-        warnings.extend(duplicates.iter().map(|path| format!("duplicate field {}", quote(path))));
+        // Compat: what stands in an unknown field is not looked at.
+        let inside_unknown = |path: &str| shaped.unknown.iter().any(|unknown| path.starts_with(unknown.as_str()));
+        let known = duplicates.iter().filter(|path| !inside_unknown(path));
+        warnings.extend(known.map(|path| format!("duplicate field {}", quote(path))));
         warnings.extend(shaped.unknown.iter().map(|path| format!("unknown field {}", quote(path))));
     }
     if validation == FieldValidation::Strict && !warnings.is_empty() {

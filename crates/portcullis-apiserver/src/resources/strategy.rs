@@ -184,10 +184,10 @@ mod tests {
 
     #[test]
     fn an_update_keeps_identity_and_status() {
-        let old = create(resources::namespaces(), json!({"metadata": {"name": "n"}}));
+        let old = create(namespaces(), json!({"metadata": {"name": "n"}}));
         let sent = json!({"metadata": {"name": "other", "uid": "x", "labels": {"kubernetes.io/metadata.name": "lie", "a": "b"}},
             "spec": {"finalizers": []}, "status": {"phase": "Terminating"}});
-        let new = for_update(resources::namespaces(), sent.as_object().unwrap().clone(), &old);
+        let new = for_update(namespaces(), sent.as_object().unwrap().clone(), &old);
         assert_eq!(new["metadata"]["uid"], old["metadata"]["uid"]);
         assert_eq!(new["metadata"]["labels"], json!({"a": "b", "kubernetes.io/metadata.name": "n"}));
         assert_eq!((&new["spec"], &new["status"]), (&old["spec"], &old["status"]));
@@ -199,9 +199,9 @@ mod tests {
             let made = create(resource, json!({"metadata": {"name": name}, "rules": [], "spec": {"containers": [{"name": "c", "image": "i"}]}}));
             validate_create(resource, &made).len()
         };
-        assert_eq!(problems(resources::namespaces(), "a.b"), 1);
-        assert_eq!(problems(resources::pods(), "a.b"), 0);
-        assert_eq!(problems(resources::pods(), "a:b"), 1);
+        assert_eq!(problems(namespaces(), "a.b"), 1);
+        assert_eq!(problems(pods(), "a.b"), 0);
+        assert_eq!(problems(pods(), "a:b"), 1);
         assert_eq!(problems(resources::cluster_roles(), "a:b"), 0);
         assert_eq!(problems(resources::cluster_roles(), "a/b"), 1);
     }

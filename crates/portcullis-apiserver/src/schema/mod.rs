@@ -66,8 +66,8 @@ pub(crate) enum Kind {
     Fields,
     /// A list of strings that protobuf wraps into a message.
     ExtraValue,
-    List(Box<Kind>),
-    Map(Box<Kind>),
+    List(Box<Self>),
+    Map(Box<Self>),
     Message(TypeId),
 }
 

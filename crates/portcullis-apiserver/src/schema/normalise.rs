@@ -119,19 +119,19 @@ impl Walk {
 
     fn value(&mut self, kind: &Kind, value: Value, owner: TypeId) -> Result<Value, String> {
         match (kind, value) {
-            (Kind::Raw, value) => Ok(value),
-            (Kind::Fields, Value::Object(members)) => Ok(Value::Object(members)),
-            (Kind::String, Value::String(text)) => Ok(Value::String(text)),
-            (Kind::Bool, Value::Bool(flag)) => Ok(Value::Bool(flag)),
+            (Kind::Raw, value)
+            | (Kind::Fields, value @ Value::Object(_))
+            | (Kind::String, value @ Value::String(_))
+            | (Kind::Bool, value @ Value::Bool(_))
+            | (Kind::IntOrString, value @ (Value::String(_) | Value::Number(_))) => Ok(value),
             (Kind::Int32, Value::Number(number)) => match number.as_i64().and_then(|wide| i32::try_from(wide).ok()) {
                 Some(_) => Ok(Value::Number(number)),
                 None => Err(self.mismatch(kind, &format!("number {number}"), owner)),
             },
-            (Kind::Int64, Value::Number(number)) => match number.as_i64() {
-                Some(_) => Ok(Value::Number(number)),
-                None => Err(self.mismatch(kind, &format!("number {number}"), owner)),
-            },
-            (Kind::Float, Value::Number(number)) => Ok(Value::Number(number)),
+            (Kind::Int64, Value::Number(number)) if number.as_i64().is_none() => {
+                Err(self.mismatch(kind, &format!("number {number}"), owner))
+            }
+            (Kind::Int64 | Kind::Float, Value::Number(number)) => Ok(Value::Number(number)),
             (Kind::Bytes, Value::String(text)) => {
                 STANDARD.decode(&text).map_err(|_| "illegal base64 data at input byte 0".to_owned())?;
                 Ok(Value::String(text))
@@ -140,7 +140,6 @@ impl Walk {
             (Kind::MicroTime, Value::String(text)) => time(&text, Timestamp::rfc3339_micros),
             (Kind::Quantity, Value::Number(number)) => Ok(Value::String(number.to_string())),
             (Kind::Quantity, Value::String(text)) => quantity(text),
-            (Kind::IntOrString, value @ (Value::String(_) | Value::Number(_))) => Ok(value),
             (Kind::ExtraValue, Value::Array(items)) => self.list(&Kind::String, items, owner),
             (Kind::List(inner), Value::Array(items)) => self.list(inner, items, owner),
             (Kind::Map(inner), Value::Object(members)) => self.map(inner, members, owner),

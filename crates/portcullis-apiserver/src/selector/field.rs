@@ -44,6 +44,11 @@ impl FieldSelector {
         Ok(Self(terms))
     }
 
+    /// Adds the name that stands in the path of `/watch/…/name`.
+    pub(crate) fn require_name(&mut self, name: &str) {
+        self.0.push(Term { name: "metadata.name".to_owned(), equal: true, value: name.to_owned() });
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -143,7 +143,7 @@ impl Parser {
                         other => return Err(format!("found '{}', expected: ',' or 'end of string'", other.text())),
                     }
                 }
-                other => return Err(format!("found '{}', expected: !, identifier, or 'end of string'", other.text())),
+                other @ Token::Symbol(_) => return Err(format!("found '{}', expected: !, identifier, or 'end of string'", other.text())),
             }
         }
     }
@@ -166,8 +166,8 @@ impl Parser {
             Token::End | Token::Symbol(",") => {
                 return Ok(existence(if negated { Operator::DoesNotExist } else { Operator::Exists }));
             }
-            _ if negated => return Ok(existence(Operator::DoesNotExist)),
-            _ => {}
+            Token::Word(_) | Token::Symbol(_) if negated => return Ok(existence(Operator::DoesNotExist)),
+            Token::Word(_) | Token::Symbol(_) => {}
         }
         let (operator, values) = match self.take() {
             Token::Symbol("=" | "==") => (Operator::In, vec![self.exact_value()]),
@@ -197,13 +197,9 @@ impl Parser {
 
     /// The value after `=`; nothing there means the empty value.
     fn exact_value(&mut self) -> String {
-        match self.peek() {
-            Token::Word(_) => match self.take() {
-                Token::Word(word) => word,
-                _ => String::new(),
-            },
-            _ => String::new(),
-        }
+        let Token::Word(word) = self.peek().clone() else { return String::new() };
+        self.at += 1;
+        word
     }
 
     fn set(&mut self) -> Result<Vec<String>, String> {

@@ -125,6 +125,11 @@ pub(crate) fn key(namespace: &str, name: &str) -> String {
 
 /// Sets `resourceVersion` at the place where Go writes it: before what follows it in `ObjectMeta`.
 fn set_version(metadata: &mut Map<String, Value>, version: u64) {
+    if version == 0 {
+        // Not stored: a dry run.
+        metadata.shift_remove("resourceVersion");
+        return;
+    }
     let version = Value::String(version.to_string());
     if let Some(there) = metadata.get_mut("resourceVersion") {
         *there = version;

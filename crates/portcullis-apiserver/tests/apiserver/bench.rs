@@ -1,0 +1,74 @@
+//! A dev API server for one test, with an administrator's certificate.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use portcullis_apiserver::{ApiServer, ApiServerConfig, Running};
+use portcullis_runtime::http_client::{HttpClient, HttpClientConfig};
+use portcullis_runtime::{Shutdown, server};
+use portcullis_testkit::{Leaf, Peer, TempDir, TestCa, peer, temp_dir};
+
+pub(crate) struct Bench {
+    pub(crate) running: Running,
+    pub(crate) ca: TestCa,
+    pub(crate) folder: TempDir,
+    shutdown: Shutdown,
+}
+
+impl Bench {
+    pub(crate) async fn start() -> Self {
+        let ca = TestCa::new("test-ca");
+        let listener = server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let config = ApiServerConfig::new(listener, ca.server().identity(), ca.pem().as_bytes().to_vec());
+        let shutdown = Shutdown::new();
+        let running = ApiServer::start(config, shutdown.clone()).await.unwrap();
+        Self { running, ca, folder: temp_dir(), shutdown }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.running.addr())
+    }
+
+    pub(crate) fn client(&self, user: Option<(&str, &[&str])>) -> HttpClient {
+        let identity = user.map(|(name, groups)| self.ca.client(name, groups).client_identity());
+        HttpClient::new(HttpClientConfig { identity, max_body: 16 << 20, ..self.ca.http_client_config() }).unwrap()
+    }
+
+    pub(crate) fn kubeconfig(&self, user: &str, groups: &[&str]) -> PathBuf {
+        let folder = self.folder.path();
+        let ca = folder.join("ca.pem");
+        std::fs::write(&ca, self.ca.pem()).unwrap();
+        let leaf = self.ca.client(user, groups);
+        let (certificate, key) = write_leaf(folder, user, &leaf);
+        let path = folder.join(format!("{user}.kubeconfig"));
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: test\nclusters:\n- name: test\n  cluster:\n    server: {}\n    certificate-authority: {}\nusers:\n- name: user\n  user:\n    client-certificate: {}\n    client-key: {}\ncontexts:\n- name: test\n  context:\n    cluster: test\n    user: user\n",
+            self.url(""),
+            ca.display(),
+            certificate.display(),
+            key.display()
+        );
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Runs real kubectl with a kubeconfig. It fails the test when kubectl is not there.
+    pub(crate) async fn kubectl(&self, kubeconfig: &Path, args: &[&str]) -> Output {
+        let mut command = Command::new(peer(Peer::Kubectl));
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.folder.path()).env("KUBECONFIG", kubeconfig);
+        command.args(args).current_dir(self.folder.path());
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    }
+
+    pub(crate) async fn stop(self) {
+        self.shutdown.trigger();
+        self.running.stopped().await;
+    }
+}
+
+fn write_leaf(folder: &Path, name: &str, leaf: &Leaf) -> (PathBuf, PathBuf) {
+    let (certificate, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
+    std::fs::write(&certificate, &leaf.certificate_pem).unwrap();
+    std::fs::write(&key, &leaf.key_pem).unwrap();
+    (certificate, key)
+}

@@ -1,0 +1,9 @@
+//! The dev API server on a real listener: real kubectl against it, its answers beside those of a real kube-apiserver, and
+//! hostile input.
+
+#![expect(clippy::unwrap_used, reason = "a test whose setting-up fails has failed")]
+
+mod bench;
+mod differential;
+mod hostile;
+mod kubectl;
