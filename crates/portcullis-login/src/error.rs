@@ -27,6 +27,9 @@ pub(crate) enum LoginError {
     /// The provider is down, or does not describe itself as that issuer.
     #[error("oidc error: oidc discovery error: {0}")]
     Discovery(String),
+    /// The provider's certificate is not trusted.
+    #[error("oidc error: oidc discovery error: {0}")]
+    Untrusted(String),
     /// The browser grant.
     #[error("authcode-browser error: authentication error: authorization code flow error: {0}")]
     Browser(#[source] BrowserError),
@@ -138,6 +141,9 @@ impl LoginError {
         match self {
             Self::Browser(BrowserError::Ports(_)) => {
                 Some("stop what holds the port, or give another with --listen-address and register http://localhost:PORT at the provider".to_owned())
+            }
+            Self::Untrusted(_) => {
+                Some("if the provider has a private CA, give its file with --certificate-authority".to_owned())
             }
             Self::Browser(BrowserError::BackingOff { .. }) => {
                 Some("wait, or run the same get-token command in a terminal to sign in at once".to_owned())

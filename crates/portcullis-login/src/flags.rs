@@ -22,6 +22,14 @@ const PROVIDER: &[Flag] = &[
 
 const FORCE_REFRESH: Flag = flag("force-refresh", Kind::Bool, "", "Refresh the token even when it is still valid");
 
+/// Ours, not kubelogin's (its issue #798).
+const REFRESH_WITH_SCOPE: Flag = flag(
+    "oidc-refresh-with-scope",
+    Kind::Bool,
+    "",
+    "Send the scopes with a refresh too, for providers that drop claims without (Portcullis only)",
+);
+
 const CACHE_DIR: Flag = flag("token-cache-dir", Kind::Text, "", "Folder of the token cache");
 
 const CACHE_STORAGE: Flag =
@@ -132,7 +140,7 @@ pub(crate) fn of_command(command: &str) -> Vec<Flag> {
     match command {
         "get-token" => {
             flags.extend_from_slice(PROVIDER);
-            flags.extend([FORCE_REFRESH, CACHE_DIR, CACHE_STORAGE]);
+            flags.extend([FORCE_REFRESH, REFRESH_WITH_SCOPE, CACHE_DIR, CACHE_STORAGE]);
             flags.extend_from_slice(TLS);
             flags.extend_from_slice(PKCE);
             flags.extend_from_slice(AUTHENTICATION);

@@ -96,6 +96,8 @@ pub(crate) struct LoginOptions {
     pub(crate) extra_scopes: Vec<String>,
     /// `--oidc-use-access-token`.
     pub(crate) use_access_token: bool,
+    /// `--oidc-refresh-with-scope`.
+    pub(crate) refresh_with_scope: bool,
     /// `--oidc-request-header`.
     pub(crate) request_headers: Option<BTreeMap<String, String>>,
     /// TLS towards the provider.
@@ -171,6 +173,7 @@ impl LoginOptions {
             redirect_url: flags.text("oidc-redirect-url"),
             extra_scopes: flags.list("oidc-extra-scope").unwrap_or_default(),
             use_access_token: flags.bool("oidc-use-access-token"),
+            refresh_with_scope: flags.bool("oidc-refresh-with-scope"),
             request_headers: flags.map("oidc-request-header"),
             tls: TlsOptions {
                 ca_files: expand_all(flags.list("certificate-authority"), home),

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use portcullis_oidc::DiscoveryDocument;
 use portcullis_oidc::client::{
-    AuthorizationRequest as UrlParts, Checks, DiscoveryOptions, IdTokenVerifier, JwksCache, JwksOptions, TokenClient,
-    authorization_url, discover,
+    AuthorizationRequest as UrlParts, Checks, DiscoveryError, DiscoveryOptions, IdTokenVerifier, JwksCache,
+    JwksOptions, TokenClient, authorization_url, discover,
 };
 use portcullis_oidc::vocabulary::{TokenResponse, pkce};
-use portcullis_runtime::http_client::{HttpClient, HttpClientConfig, ProxyFromEnv};
+use portcullis_runtime::http_client::{HttpClient, HttpClientConfig, HttpClientError, ProxyFromEnv};
 use portcullis_runtime::{Clock, Rng, Secret};
 use thiserror::Error;
 
@@ -119,9 +119,14 @@ impl<'a> Session<'a> {
         let http = HttpClient::new(config).map_err(|error| LoginError::Client(error.to_string()))?;
         let discovery = DiscoveryOptions::default();
         let document = env.shutdown.unless(discover(&http, &options.issuer_url, &discovery)).await;
-        let document = document
-            .ok_or_else(|| LoginError::Discovery(CANCELED.to_owned()))?
-            .map_err(|error| LoginError::Discovery(error.to_string()))?;
+        let document = document.ok_or_else(|| LoginError::Discovery(CANCELED.to_owned()))?.map_err(|error| {
+            let untrusted =
+                |error: &HttpClientError| matches!(error, HttpClientError::Tls { unknown_issuer: true, .. });
+            match &error {
+                DiscoveryError::Http(inner) if untrusted(inner) => LoginError::Untrusted(error.to_string()),
+                _ => LoginError::Discovery(error.to_string()),
+            }
+        })?;
         Self::of(options, &document, http, &env.clock)
     }
 
@@ -184,9 +189,19 @@ impl<'a> Session<'a> {
         self.verified(response, Some(&request.nonce)).await
     }
 
-    /// Redeems a refresh token and verifies what comes.
+    /// Redeems a refresh token and verifies what comes. Compat: no scope is sent unless `--oidc-refresh-with-scope`.
     pub(crate) async fn refresh(&self, refresh_token: &str) -> Result<Tokens, ExchangeError> {
-        let response = self.tokens.refresh(&Secret::new(refresh_token)).await;
+        let response = if self.options.refresh_with_scope {
+            let scope = self.options.scopes().join(" ");
+            let form =
+                vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token), ("scope", scope.as_str())];
+            self.tokens.request(form, &[refresh_token]).await.map(|mut response| {
+                response.refresh_token.get_or_insert_with(|| Secret::new(refresh_token));
+                response
+            })
+        } else {
+            self.tokens.refresh(&Secret::new(refresh_token)).await
+        };
         self.verified(response.map_err(|error| ExchangeError::Token(error.to_string()))?, None).await
     }
 

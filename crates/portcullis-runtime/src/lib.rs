@@ -4,8 +4,8 @@
 //! Time, randomness and the network are inputs: everything above this crate takes a [`Clock`], an [`Rng`] and an
 //! `http_client::HttpClient` as values, so that an eight-hour session is tested in milliseconds.
 //!
-//! Features (none by default): `client` (HTTP client), `server` (listeners, TLS, client address), `telemetry` (logs,
-//! metrics, health).
+//! Features (none by default): `client` (HTTP client), `server` (listeners, TLS, client address), `http1-server` (the
+//! same without HTTP/2), `telemetry` (logs, metrics, health).
 //!
 //! This crate never knows OIDC or Kubernetes, never reads the environment, and never holds a lock across an await.
 
@@ -13,17 +13,17 @@ mod clock;
 #[cfg(feature = "client")]
 pub mod http_client;
 pub mod net;
-#[cfg(feature = "server")]
+#[cfg(feature = "http1-server")]
 pub mod real_ip;
 mod rng;
 mod secret;
-#[cfg(feature = "server")]
+#[cfg(feature = "http1-server")]
 pub mod server;
 pub mod shutdown;
 #[cfg(feature = "telemetry")]
 pub mod telemetry;
 mod timestamp;
-#[cfg(any(feature = "server", feature = "client"))]
+#[cfg(any(feature = "http1-server", feature = "client"))]
 pub mod tls;
 
 pub use clock::{Clock, MockClock};

@@ -111,8 +111,14 @@ impl CacheDir {
 
     /// Tries to take the lock of the login `name`, without waiting.
     pub(crate) fn try_lock(&self, name: &str) -> io::Result<LockAttempt> {
-        self.create()?;
-        CacheLock::try_acquire(&self.file(&format!("{name}.lock")))
+        let path = self.file(&format!("{name}.lock"));
+        match CacheLock::try_acquire(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.create()?;
+                CacheLock::try_acquire(&path)
+            }
+            other => other,
+        }
     }
 
     /// Reads the login `name`.

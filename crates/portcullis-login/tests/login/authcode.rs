@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use portcullis_login::trust_file;
+use portcullis_login::{Io, Outcome, run, trust_file};
 
 use crate::issuer::Issuer;
 use crate::world::{Behaviour, World, get};
@@ -80,6 +80,8 @@ fn a_private_ca_is_trusted_when_given_by_file_data_or_trust_folder_and_not_other
 
     let refused = world.get_token(&issuer, &[uncached]).fails();
     assert!(refused.error().starts_with("error: get-token: authentication error: oidc error: oidc discovery error: "));
+
+    assert!(refused.stderr.contains("\nhint: if the provider has a private CA"), "{}", refused.stderr);
 
     let state = world.root.path().join("state");
     world.vars.insert("PORTCULLIS_STATE".into(), state.clone().into());
@@ -270,6 +272,10 @@ fn the_code_can_be_typed_in() {
     )));
     assert!(eof.stderr.contains("Enter code: error: get-token: authentication error: authcode-keyboard error: could not read an authorization code: read error: EOF"));
 
+    let bare = world.arguments(&issuer, &["--grant-type=authcode-keyboard"]);
+    let bare = world.run(&bare.iter().map(String::as_str).collect::<Vec<_>>()).fails();
+    assert!(!bare.stderr.contains("redirect_uri"), "without a flag the registered one is meant: {}", bare.stderr);
+
     let wrong = world.run_typing(&arguments, "WRONG\n").fails();
     assert!(
         wrong.error().contains(
@@ -277,6 +283,96 @@ fn the_code_can_be_typed_in() {
         ),
         "{}",
         wrong.stderr
+    );
+}
+
+/// Standard input of somebody who types what comes over a channel.
+struct Typed(std::sync::mpsc::Receiver<String>);
+
+impl std::io::Read for Typed {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let Ok(line) = self.0.recv() else { return Ok(0) };
+        into[..line.len()].copy_from_slice(line.as_bytes());
+        Ok(line.len())
+    }
+}
+
+/// Standard error that can be read while the plugin runs.
+#[derive(Clone, Default)]
+struct Shared(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+/// Runs the keyboard grant; `answer` gets what the plugin said up to its prompt, and may type a line.
+fn keyboard(world: &World, issuer: &Issuer, answer: impl FnOnce(&str) -> Option<String>) -> (Outcome, String, String) {
+    let flags = ["--grant-type=authcode-keyboard", "--oidc-redirect-url=urn:ietf:wg:oauth:2.0:oob"];
+    let (env, arguments) = (world.env(), world.arguments(issuer, &flags));
+    let (type_line, typed) = std::sync::mpsc::channel();
+    let shared = Shared::default();
+    std::thread::scope(|scope| {
+        let mut stderr = shared.clone();
+        let running = scope.spawn(move || {
+            let mut stdout = Vec::new();
+            let stdin = Box::new(std::io::BufReader::new(Typed(typed)));
+            let io = Io { stdout: &mut stdout, stderr: &mut stderr, stdin };
+            let outcome = run(arguments.iter().map(Into::into).collect(), &env, io);
+            (outcome, String::from_utf8(stdout).unwrap())
+        });
+        let said = wait_for(|| Some(shared.text()).filter(|text| text.ends_with("Enter code: ")));
+        if let Some(line) = answer(&said) {
+            type_line.send(line).unwrap();
+        }
+        let (outcome, stdout) = running.join().unwrap();
+        (outcome, stdout, shared.text())
+    })
+}
+
+#[test]
+fn a_typed_code_or_a_pasted_redirect_signs_in_and_ctrl_c_ends_the_prompt() {
+    let world = World::new();
+    let issuer = Issuer::plain(&world.clock);
+    let redirect = |said: &str| {
+        let url = said.split_whitespace().find(|word| word.starts_with(&issuer.url)).expect("a URL");
+        get(url, &[], 0).headers["location"].to_str().unwrap().to_owned()
+    };
+    let (outcome, stdout, _) = keyboard(&world, &issuer, |said| {
+        let location = redirect(said);
+        let code = location.split(['=', '&']).nth(1).expect("a code");
+        Some(format!("{code}\n"))
+    });
+    assert_eq!(outcome, Outcome::Success);
+    assert!(stdout.contains(&issuer.last_id_token()));
+
+    world.run(&["clean", &format!("--token-cache-dir={}", world.cache_dir().display())]).ok();
+    let (outcome, ..) = keyboard(&world, &issuer, |said| {
+        Some(format!("{}\n", redirect(said).replace("urn:ietf:wg:oauth:2.0:oob", "http://localhost:1/")))
+    });
+    assert_eq!(outcome, Outcome::Success);
+
+    world.run(&["clean", &format!("--token-cache-dir={}", world.cache_dir().display())]).ok();
+    let (outcome, stdout, stderr) = keyboard(&world, &issuer, |_| {
+        world.shutdown.trigger();
+        None
+    });
+    assert_eq!((outcome, stdout.as_str()), (Outcome::Failure, ""));
+    assert!(
+        stderr.ends_with("authcode-keyboard error: could not read an authorization code: context canceled\n"),
+        "{stderr}"
     );
 }
 

@@ -59,6 +59,20 @@ fn a_forced_refresh_makes_three_requests_and_opens_no_browser() {
 }
 
 #[test]
+fn a_refresh_carries_the_scopes_when_asked_to() {
+    let world = World::new();
+    let issuer = Issuer::plain(&world.clock);
+    let flags = ["--oidc-extra-scope=groups", "--oidc-refresh-with-scope", "--force-refresh"];
+    world.get_token(&issuer, &flags).ok();
+    issuer.forget();
+    issuer.behave(|behaviour| behaviour.refresh_tokens.clear());
+    world.get_token(&issuer, &flags).ok();
+    let form = &issuer.requests("/token")[0].form;
+    assert_eq!((form["refresh_token"].as_str(), form["scope"].as_str()), ("REFRESH_TOKEN_1", "groups openid"));
+    assert_eq!(world.cached()["refresh_token"], "REFRESH_TOKEN_1");
+}
+
+#[test]
 fn a_refused_refresh_is_told_in_one_line_and_leads_to_a_sign_in() {
     let world = World::new();
     let issuer = Issuer::plain(&world.clock);
@@ -219,6 +233,24 @@ fn a_cache_folder_that_cannot_be_used_costs_a_line_and_not_the_token() {
     let finished = world.get_token(&issuer, &[]).ok();
     assert_eq!(finished.token(), issuer.last_id_token());
     assert!(finished.stderr.starts_with("could not write the token cache: ") && finished.stderr.lines().count() == 1);
+}
+
+#[test]
+fn a_login_that_can_be_neither_read_nor_written_costs_two_lines_and_not_the_token() {
+    let world = World::new();
+    let issuer = Issuer::plain(&world.clock);
+    world.get_token(&issuer, &[]).ok();
+    let path = world.cache_dir().join(world.cache_files().remove(0));
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let finished = world.get_token(&issuer, &[]).ok();
+    assert_eq!(finished.token(), issuer.last_id_token());
+    let lines: Vec<_> = finished.stderr.lines().collect();
+    assert!(
+        lines[0].starts_with("could not read the token cache ") && lines[1].starts_with("could not write"),
+        "{lines:?}"
+    );
+    assert!(!world.cache_files().iter().any(|name| name.ends_with(".tmp")));
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub struct AuthorizationRequest<'a> {
     pub endpoint: &'a str,
     /// The client.
     pub client_id: &'a str,
-    /// Where the browser comes back to.
+    /// Where the browser comes back to; not sent when empty (the provider then takes the registered one).
     pub redirect_uri: &'a str,
     /// Scopes in the order to be sent.
     pub scopes: &'a [String],
@@ -47,11 +47,13 @@ pub fn authorization_url(request: &AuthorizationRequest<'_>) -> Result<String, I
         ("access_type", "offline"),
         ("client_id", request.client_id),
         ("nonce", request.nonce),
-        ("redirect_uri", request.redirect_uri),
         ("response_type", "code"),
         ("scope", scope.as_str()),
         ("state", request.state),
     ]);
+    if !request.redirect_uri.is_empty() {
+        parameters.insert("redirect_uri", request.redirect_uri);
+    }
     if let Some(challenge) = request.code_challenge {
         parameters.extend([("code_challenge", challenge), ("code_challenge_method", "S256")]);
     }

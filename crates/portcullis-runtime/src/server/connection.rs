@@ -7,8 +7,11 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use http::{StatusCode, Version};
+#[cfg(not(feature = "server"))]
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+#[cfg(feature = "server")]
 use hyper_util::server::conn::auto;
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -127,7 +130,11 @@ impl Context {
         let io = TokioIo::new(GuardedIo::new(stream, activity.clone(), self.limits.clone()));
         let service = service_fn(|request| answer(self.handler.clone(), request, &info, &activity));
         let builder = self.builder(http);
-        let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(io, service));
+        #[cfg(feature = "server")]
+        let connection = builder.serve_connection_with_upgrades(io, service);
+        #[cfg(not(feature = "server"))]
+        let connection = builder.serve_connection(io, service).with_upgrades();
+        let mut connection = std::pin::pin!(connection);
         let mut stopping = false;
         let result = loop {
             tokio::select! {
@@ -145,6 +152,19 @@ impl Context {
         }
     }
 
+    /// HTTP/1.1 alone, for programs that leave HTTP/2 out.
+    #[cfg(not(feature = "server"))]
+    fn builder(&self, _http: Http) -> http1::Builder {
+        let limits = &self.limits;
+        let mut http1 = http1::Builder::new();
+        http1.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(limits.header_bytes.max(8 * 1024));
+        if limits.header_count != 100 {
+            http1.max_headers(limits.header_count);
+        }
+        http1
+    }
+
+    #[cfg(feature = "server")]
     fn builder(&self, http: Http) -> auto::Builder<Tracked> {
         let limits = &self.limits;
         let mut builder = auto::Builder::new(Tracked { tasks: self.tasks.clone(), kill: self.kill.clone() });
@@ -219,12 +239,14 @@ fn answer(
 }
 
 /// Runs hyper's HTTP/2 tasks where the drain sees them.
+#[cfg(feature = "server")]
 #[derive(Clone)]
 struct Tracked {
     tasks: TaskTracker,
     kill: CancellationToken,
 }
 
+#[cfg(feature = "server")]
 impl<F> hyper::rt::Executor<F> for Tracked
 where
     F: Future + Send + 'static,

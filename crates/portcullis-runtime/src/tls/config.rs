@@ -130,7 +130,8 @@ pub fn server_config(
         ClientAuth::Required { roots_pem } => (builder.with_client_cert_verifier(client_verifier(&roots_pem)?), None),
     };
     let mut config = builder.with_cert_resolver(Arc::new(Resolver(identity)));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = if cfg!(feature = "server") { vec![b"h2".to_vec()] } else { Vec::new() };
+    config.alpn_protocols.push(b"http/1.1".to_vec());
     config.max_early_data_size = 0;
     Ok(ServerTls { config: Arc::new(config), deferred })
 }

@@ -6,16 +6,16 @@
 //! A reload that fails must never take the certificate in use away (Compat: Dex 2.45 stores nothing then, and the next
 //! handshake fails).
 
-#[cfg(feature = "server")]
+#[cfg(feature = "http1-server")]
 pub(crate) mod client_auth;
-#[cfg(feature = "server")]
+#[cfg(feature = "http1-server")]
 mod config;
-#[cfg(feature = "server")]
+#[cfg(feature = "http1-server")]
 mod identity;
 
-#[cfg(feature = "server")]
+#[cfg(feature = "http1-server")]
 pub use config::{ClientAuth, ServerTls, TlsVersion, TlsVersions, server_config};
-#[cfg(feature = "server")]
+#[cfg(feature = "http1-server")]
 pub use identity::{TlsError, TlsIdentity};
 
 /// Makes aws-lc-rs the process's cryptography for TLS. Every constructor here calls it; calling it again changes
