@@ -63,8 +63,7 @@ async fn walk(kernel: &TestKernel, kind: Kind, limit: usize) -> Result<Vec<Strin
 
 pub(super) async fn what_was_inserted_is_read_back(kernel: TestKernel) -> Outcome {
     let key = |name: &str| Some(IndexKey::of(&[name]));
-    let written =
-        Write { index: [key("a"), key("b")], expires_at: Some(at(1_000_000)), data: b"some data".to_vec() };
+    let written = Write { index: [key("a"), key("b")], expires_at: Some(at(1_000_000)), data: b"some data".to_vec() };
     let version = insert(&kernel, Kind::Login, "id", written.clone()).await?;
     let found = get(&kernel, Kind::Login, "id").await?;
     let Write { index, expires_at, data } = written;
@@ -138,9 +137,53 @@ pub(super) async fn ids_are_compared_as_bytes(kernel: TestKernel) -> Outcome {
     let longest = "x".repeat(MAX_ID_BYTES);
     let longest_wide = "é".repeat(MAX_ID_BYTES / 2);
     let different = [
-        "a", "A", "a ", " a", "a\0", "a\0b", "ä", "a\u{308}", "Ä", "ß", "ss", "SS", "İ", "i", "ı", "I", "ﬀ", "ff", "%",
-        "_", "a%", "a_", "'", "\"", "\\", "a/b", "../a", ".", "..", "a.b", "\u{feff}a", "a\u{200b}", "1", "01", "1.0",
-        "\u{10ffff}", "\u{e000}", "😀", "\n", "\t", "null", "NULL", "true", "Ω", "\u{2126}", &longest, &longest_wide,
+        "a",
+        "A",
+        "a ",
+        " a",
+        "a\0",
+        "a\0b",
+        "ä",
+        "a\u{308}",
+        "Ä",
+        "ß",
+        "ss",
+        "SS",
+        "İ",
+        "i",
+        "ı",
+        "I",
+        "ﬀ",
+        "ff",
+        "%",
+        "_",
+        "a%",
+        "a_",
+        "'",
+        "\"",
+        "\\",
+        "a/b",
+        "../a",
+        ".",
+        "..",
+        "a.b",
+        "\u{feff}a",
+        "a\u{200b}",
+        "1",
+        "01",
+        "1.0",
+        "\u{10ffff}",
+        "\u{e000}",
+        "😀",
+        "\n",
+        "\t",
+        "null",
+        "NULL",
+        "true",
+        "Ω",
+        "\u{2126}",
+        &longest,
+        &longest_wide,
         &longest[1..],
     ];
     for id in different {
@@ -269,11 +312,7 @@ pub(super) async fn indices_follow_updates_and_deletes(kernel: TestKernel) -> Ou
     let with = |first, second| Write { index: [first, second], ..Write::default() };
     let version = insert(&kernel, Kind::FamilyList, "a", with(Some(x), Some(y))).await?;
     let version = kernel.update(Kind::FamilyList, "a", version, with(Some(y), None)).await.map_err(text)?;
-    for (slot, key, expected) in [
-        (Slot::First, x, vec![]),
-        (Slot::First, y, vec!["a"]),
-        (Slot::Second, y, vec![]),
-    ] {
+    for (slot, key, expected) in [(Slot::First, x, vec![]), (Slot::First, y, vec!["a"]), (Slot::Second, y, vec![])] {
         let found = indexed(&kernel, slot, key).await?;
         ensure!(found == expected, "after an update {slot:?} finds {found:?} instead of {expected:?}");
     }

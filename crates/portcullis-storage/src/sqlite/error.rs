@@ -28,9 +28,10 @@ pub(super) fn classify(error: &rusqlite::Error) -> Class {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => {
             Class::Trouble(Trouble::Locked)
         }
-        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::TypeMismatch | ErrorCode::ConstraintViolation => {
-            Class::Corrupt(error.to_string())
-        }
+        ErrorCode::DatabaseCorrupt
+        | ErrorCode::NotADatabase
+        | ErrorCode::TypeMismatch
+        | ErrorCode::ConstraintViolation => Class::Corrupt(error.to_string()),
         _ => Class::Trouble(Trouble::Other(format!("SQLite: {error}"))),
     }
 }

@@ -194,8 +194,8 @@ fn make_private(path: &Path) -> io::Result<fs::File> {
     options.open(path)
 }
 
-/// Refuses what SQLite would take for an empty or a whole database and is neither: a file cut within its first bytes, and
-/// one that ends within a page although no log beside it could complete that page.
+/// Refuses what SQLite would take for an empty or a whole database and is neither: a file cut within its first bytes, or
+/// within a page. With a log beside it, a crash may have left it so, and SQLite mends it.
 fn check_size(path: &Path, mut file: fs::File) -> Result<(), OpenError> {
     let io = |error: io::Error| OpenError::io(path, &error);
     let length = file.metadata().map_err(io)?.len();
@@ -206,10 +206,12 @@ fn check_size(path: &Path, mut file: fs::File) -> Result<(), OpenError> {
         Some(&[high, low]) => u64::from(u16::from_be_bytes([high, low])),
         _ => 0,
     };
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    let log = fs::metadata(log).map_or(0, |log| log.len());
-    if length > 0 && (page < SMALLEST_PAGE || length < page || (log == 0 && length % page != 0)) {
+    let has_log = ["-wal", "-journal"].into_iter().any(|suffix| {
+        let mut log = path.as_os_str().to_owned();
+        log.push(suffix);
+        fs::metadata(log).is_ok_and(|log| log.len() > 0)
+    });
+    if length > 0 && !has_log && (page < SMALLEST_PAGE || length % page != 0) {
         let reason = format!("it has {length} bytes, which is no whole database");
         return Err(OpenError::Damaged { path: path.to_owned(), reason });
     }

@@ -80,7 +80,9 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     let version: i64 = row.get(1)?;
     Ok(Record {
         id: row.get(0)?,
-        version: Version::new(u64::try_from(version).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(1, version))?),
+        version: Version::new(
+            u64::try_from(version).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(1, version))?,
+        ),
         index: [index_key(row, 2)?, index_key(row, 3)?],
         expires_at: row.get::<_, Option<i64>>(4)?.map(Timestamp::from_unix_nanos),
         data: row.get(5)?,
@@ -90,6 +92,10 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
 fn index_key(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<IndexKey>> {
     let Some(bytes) = row.get_ref(column)?.as_blob_or_null()? else { return Ok(None) };
     IndexKey::from_bytes(bytes).map(Some).ok_or_else(|| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, "an index key has 32 bytes".into())
+        rusqlite::Error::FromSqlConversionFailure(
+            column,
+            rusqlite::types::Type::Blob,
+            "an index key has 32 bytes".into(),
+        )
     })
 }

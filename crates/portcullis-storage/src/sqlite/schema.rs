@@ -130,8 +130,9 @@ mod tests {
         let mut connection = Connection::open_in_memory().unwrap();
         connection.execute_batch("CREATE TABLE version_block (x)").unwrap();
         assert!(matches!(migrate(&mut connection, now()), Err(MigrationError::Sqlite(_))));
-        let tables: i64 =
-            connection.query_row("SELECT count(*) FROM sqlite_schema WHERE name IN ('record', 'migrations')", [], |r| r.get(0)).unwrap();
+        let tables: i64 = connection
+            .query_row("SELECT count(*) FROM sqlite_schema WHERE name IN ('record', 'migrations')", [], |r| r.get(0))
+            .unwrap();
         assert_eq!(tables, 0);
     }
 
@@ -165,7 +166,10 @@ mod tests {
             let parameters = vec![rusqlite::types::Value::Null; statement.parameter_count()];
             let rows = statement.query_map(rusqlite::params_from_iter(parameters), |row| row.get::<_, String>(3));
             let plan = rows.unwrap().collect::<Result<Vec<_>, _>>().unwrap().join("; ");
-            assert!(plan.contains(index) && !plan.contains("TEMP B-TREE") && !plan.contains("SCAN record"), "{sql}: {plan}");
+            assert!(
+                plan.contains(index) && !plan.contains("TEMP B-TREE") && !plan.contains("SCAN record"),
+                "{sql}: {plan}"
+            );
         }
     }
 }

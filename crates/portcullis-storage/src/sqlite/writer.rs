@@ -221,9 +221,119 @@ fn out_of_versions() -> KernelError {
 /// other failure (of `fsync`, say) it may be found whole after a crash.
 fn commit_error(error: &rusqlite::Error) -> KernelError {
     match kernel_error(error, Applied::Unknown) {
-        KernelError::Unavailable { trouble: trouble @ (Trouble::DiskFull | Trouble::Locked | Trouble::ReadOnly), .. } => {
-            KernelError::not_applied(trouble)
-        }
+        KernelError::Unavailable {
+            trouble: trouble @ (Trouble::DiskFull | Trouble::Locked | Trouble::ReadOnly),
+            ..
+        } => KernelError::not_applied(trouble),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::schema::migrate;
+
+    fn writer(mut connection: Connection) -> Writer {
+        assert!(migrate(&mut connection, Timestamp::UNIX_EPOCH).is_ok());
+        let versions = reserve_versions(&mut connection).unwrap();
+        Writer { connection, versions }
+    }
+
+    type Reply = oneshot::Receiver<Result<Answer, KernelError>>;
+
+    fn insert(id: &str, bytes: usize) -> (Job, Reply) {
+        let (reply, answer) = oneshot::channel();
+        let write = Write { data: vec![b'x'; bytes], ..Write::default() };
+        (Job { work: Work::Insert { kind: Kind::Client, id: id.to_owned(), write }, reply }, answer)
+    }
+
+    fn outcome(reply: &mut Reply) -> Result<(), KernelError> {
+        reply.try_recv().unwrap().map(|_| ())
+    }
+
+    fn stored(writer: &Writer) -> Vec<String> {
+        let mut statement = writer.connection.prepare("SELECT id FROM record ORDER BY id").unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn what_does_not_fit_on_the_disk_fails_alone() {
+        let mut writer = writer(Connection::open_in_memory().unwrap());
+        writer.connection.pragma_update(None, "max_page_count", 30).unwrap();
+        let (jobs, mut replies): (Vec<_>, Vec<_>) =
+            [insert("a", 10), insert("b", 200_000), insert("c", 10), insert("a", 10)].into_iter().unzip();
+        writer.answer(&mut { jobs });
+        let outcomes: Vec<_> = replies.iter_mut().map(outcome).collect();
+        let full = Err(KernelError::not_applied(Trouble::DiskFull));
+        assert_eq!(outcomes, [Ok(()), full, Ok(()), Err(KernelError::AlreadyExists)]);
+        assert_eq!(stored(&writer), ["a", "c"]);
+        assert!(writer.connection.is_autocommit(), "no transaction is left open");
+    }
+
+    #[test]
+    fn a_store_that_cannot_be_written_says_so_and_goes_on_when_it_can() {
+        let mut writer = writer(Connection::open_in_memory().unwrap());
+        writer.connection.pragma_update(None, "query_only", true).unwrap();
+        let (job, mut reply) = insert("a", 10);
+        writer.answer(&mut vec![job]);
+        assert_eq!(outcome(&mut reply), Err(KernelError::not_applied(Trouble::ReadOnly)));
+        writer.connection.pragma_update(None, "query_only", false).unwrap();
+        let (job, mut reply) = insert("a", 10);
+        writer.answer(&mut vec![job]);
+        assert_eq!(outcome(&mut reply), Ok(()));
+    }
+
+    #[test]
+    fn version_blocks_are_renewed_between_transactions() {
+        let mut writer = writer(Connection::open_in_memory().unwrap());
+        while writer.versions.has(2) {
+            writer.versions.next();
+        }
+        for id in ["a", "b", "c"] {
+            let (job, mut reply) = insert(id, 1);
+            let (other, mut other_reply) = insert(&format!("{id}{id}"), 1);
+            writer.answer(&mut vec![job, other]);
+            assert_eq!((outcome(&mut reply), outcome(&mut other_reply)), (Ok(()), Ok(())));
+        }
+        let mut statement = writer.connection.prepare("SELECT count(DISTINCT version) FROM record").unwrap();
+        assert_eq!(statement.query_row([], |row| row.get::<_, i64>(0)).unwrap(), 6);
+    }
+
+    /// Frames in the write-ahead log after 200 inserts that were queued before the writer began, or came one by one.
+    fn frames(together: bool) -> i64 {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = Connection::open(folder.path().join("store.db")).unwrap();
+        connection.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
+        let _: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).unwrap();
+        let Writer { connection, versions } = writer(connection);
+        let other = Connection::open(folder.path().join("store.db")).unwrap();
+        let _: (i64, i64) =
+            other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        let jobs = (0..200).map(|number| insert(&number.to_string(), 10));
+        if together {
+            let (sender, queue) = mpsc::channel(200);
+            for (job, _) in jobs {
+                assert!(sender.try_send(job).is_ok());
+            }
+            drop(sender);
+            run(connection, versions, queue);
+        } else {
+            let mut writer = Writer { connection, versions };
+            for (job, _) in jobs {
+                writer.answer(&mut vec![job]);
+            }
+        }
+        let count: i64 = other.query_row("SELECT count(*) FROM record", [], |row| row.get(0)).unwrap();
+        assert_eq!(count, 200);
+        let bytes = std::fs::metadata(folder.path().join("store.db-wal")).map_or(0, |log| log.len());
+        i64::try_from(bytes / 4096).unwrap()
+    }
+
+    #[test]
+    fn what_has_queued_up_shares_one_transaction() {
+        assert!(frames(false) >= 400);
+        let shared = frames(true);
+        assert!(shared < 40, "{shared} frames");
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portcullis_runtime::Secret;
 use portcullis_storage::{
-    CodeError, CreateError, RefreshError, StoreError, Trouble, KernelError, Applied,
+    Applied, CodeError, CreateError, KernelError, RefreshError, StoreError, Trouble,
     conformance::{Counts, Fault},
     kernel::Kind,
 };

@@ -51,7 +51,8 @@ async fn parallel_refreshes_of_one_token_give_one_live_branch(kit: Kit) {
         let (store, token) = (stores[number % 2].clone(), first.clone());
         tasks.spawn(async move { refresh(&store, &token, &policy()).await });
     }
-    let given: HashSet<String> = tasks.join_all().await.into_iter().map(|result| result.unwrap().secret.expose().to_owned()).collect();
+    let given: HashSet<String> =
+        tasks.join_all().await.into_iter().map(|result| result.unwrap().secret.expose().to_owned()).collect();
     assert_eq!(given.len(), 1, "every caller holds the same successor");
     let second = RefreshToken { family: first.family.clone(), secret: Secret::new(given.into_iter().next().unwrap()) };
     let third = kit.refresh(&second).await.unwrap();
@@ -257,10 +258,8 @@ async fn what_the_connector_said_at_a_refresh_is_kept(kit: Kit) {
     let data = kit.store.families().connector_data(&open).unwrap().unwrap();
     assert_eq!(data.expose(), b"upstream secret");
     let promoted = Identity { groups: vec!["admins".to_owned()], ..identity() };
-    let refreshed = Refreshed {
-        identity: Some(promoted.clone()),
-        connector_data: Some(SecretBytes::from(&b"newer"[..])),
-    };
+    let refreshed =
+        Refreshed { identity: Some(promoted.clone()), connector_data: Some(SecretBytes::from(&b"newer"[..])) };
     let token = kit.store.families().advance(open, &policy(), refreshed).await.unwrap();
     let open = kit.store.families().open(&token, "app", &policy()).await.unwrap();
     assert_eq!(open.family().identity, promoted);
@@ -276,7 +275,8 @@ async fn the_33rd_family_ends_the_longest_idle(kit: Kit) {
     // The oldest is used, so the second oldest is idle the longest.
     tokens[0] = kit.refresh(&tokens[0]).await.unwrap();
     kit.hand.advance(SECOND);
-    let other_client = kit.store.families().create(&kit.store.families().new_id(), new_family("other"), &policy()).await;
+    let other_client =
+        kit.store.families().create(&kit.store.families().new_id(), new_family("other"), &policy()).await;
     let newest = kit.family().await;
     for (number, token) in tokens.iter().chain([&newest]).enumerate() {
         let refreshed = kit.refresh(token).await;
@@ -366,7 +366,8 @@ async fn revoking_by_user_and_by_client_ends_those_and_no_others(kit: Kit) {
         new.connector_id = connector.to_owned();
         kit.store.families().create(&kit.store.families().new_id(), new, &policy()).await.unwrap()
     };
-    let live = async |token: &RefreshToken, client: &str| kit.store.families().open(token, client, &policy()).await.is_ok();
+    let live =
+        async |token: &RefreshToken, client: &str| kit.store.families().open(token, client, &policy()).await.is_ok();
     let a_app = create("a", "local", "app").await;
     let a_cli = create("a", "local", "cli").await;
     let a_ldap = create("a", "ldap", "app").await;

@@ -32,9 +32,7 @@ mod mutants {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use portcullis_runtime::Timestamp;
-    use portcullis_storage::kernel::{
-        IndexKey, KernelFuture, Kind, Listing, Page, Record, Slot, Version, Write,
-    };
+    use portcullis_storage::kernel::{IndexKey, KernelFuture, Kind, Listing, Page, Record, Slot, Version, Write};
 
     use super::*;
 
@@ -97,7 +95,13 @@ mod mutants {
             })
         }
 
-        fn update<'a>(&'a self, kind: Kind, id: &'a str, version: Version, mut write: Write) -> KernelFuture<'a, Version> {
+        fn update<'a>(
+            &'a self,
+            kind: Kind,
+            id: &'a str,
+            version: Version,
+            mut write: Write,
+        ) -> KernelFuture<'a, Version> {
             Box::pin(async move {
                 let id = self.id(id);
                 let old = self.inner.get(kind, &id).await?.ok_or(KernelError::NotFound)?;

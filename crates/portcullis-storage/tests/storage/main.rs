@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod codes;
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod families;
 #[cfg(test)]
 mod kernels;
@@ -11,6 +13,8 @@ mod kernels;
 mod kit;
 #[cfg(test)]
 mod logins;
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod objects;
 #[cfg(test)]

@@ -88,7 +88,11 @@ async fn private_keys_are_sealed_when_there_is_a_key_for_it() {
     let keys = signing_keys(0);
     kit.store.signing_keys().create(&keys).await.unwrap();
     kit.store.sealing_keys().load(SealingPolicy::default()).await.unwrap();
-    kit.store.clients().create(&Client { id: "c".into(), secret: Secret::new("hunter2"), ..Client::default() }).await.unwrap();
+    kit.store
+        .clients()
+        .create(&Client { id: "c".into(), secret: Secret::new("hunter2"), ..Client::default() })
+        .await
+        .unwrap();
     let dump = kit.dump().await;
     assert_eq!(dump.matches("\"s.kek.").count(), 3, "{dump}");
     assert!(!dump.contains("\"p.") && !dump.contains("aHVudGVyMg"), "{dump}");
@@ -196,7 +200,8 @@ async fn static_clients_shadow_stored_ones_and_cannot_be_changed(kit: Kit) {
     assert_eq!(clients.get("app").await.unwrap().unwrap().name, "static");
     assert_eq!(clients.get("twice").await.unwrap().unwrap().name, "last");
     assert_eq!(kit.faults.take_counts(), Counts::default(), "a static client costs no read");
-    let names: Vec<_> = clients.list().await.unwrap().iter().map(|client| format!("{} {}", client.id, client.name)).collect();
+    let names: Vec<_> =
+        clients.list().await.unwrap().iter().map(|client| format!("{} {}", client.id, client.name)).collect();
     assert_eq!(names, ["stored An app", "twice last", "app static"]);
     for (error, verb) in [
         (clients.create(&client("app")).await.unwrap_err(), "create"),
@@ -239,7 +244,10 @@ async fn users_are_found_in_any_case_of_letters(kit: Kit) {
     passwords.create(&user).await.unwrap();
     for email in ["admin@example.com", "ADMIN@EXAMPLE.COM", "Admin@Example.com"] {
         assert_eq!(*passwords.get(email).await.unwrap().unwrap(), user, "{email}");
-        assert_eq!(passwords.create(&Password { email: email.to_owned(), ..user.clone() }).await.unwrap_err(), WriteError::Exists);
+        assert_eq!(
+            passwords.create(&Password { email: email.to_owned(), ..user.clone() }).await.unwrap_err(),
+            WriteError::Exists
+        );
     }
     assert!(passwords.get("admin@example.org").await.unwrap().is_none());
     assert!(passwords.get("").await.unwrap().is_none());
@@ -368,7 +376,16 @@ async fn stored_requests_are_found_until_they_end(kit: Kit) {
     let handle = requests.keep(&sealed, 15 * MINUTE).await.unwrap();
     assert_eq!(requests.get(&handle).await.unwrap(), Some(sealed.clone()));
     let (slot, secret) = handle.split_once('.').unwrap();
-    for wrong in ["", ".", "x", slot, &format!("{slot}."), &format!("{slot}.{}", &secret[1..]), &format!("9999.{secret}"), &"x".repeat(5_000)] {
+    for wrong in [
+        "",
+        ".",
+        "x",
+        slot,
+        &format!("{slot}."),
+        &format!("{slot}.{}", &secret[1..]),
+        &format!("9999.{secret}"),
+        &"x".repeat(5_000),
+    ] {
         assert_eq!(requests.get(wrong).await.unwrap(), None, "{wrong}");
         requests.forget(wrong).await.unwrap();
     }

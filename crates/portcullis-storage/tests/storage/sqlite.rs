@@ -113,7 +113,9 @@ fn a_newer_schema_is_refused_and_left_alone() {
 fn files_of_others_are_refused_and_left_alone() {
     let file = File::new();
     let connection = Connection::open(&file.path).unwrap();
-    connection.execute_batch("CREATE TABLE migrations (num integer, at timestamptz); CREATE TABLE auth_request (id text)").unwrap();
+    connection
+        .execute_batch("CREATE TABLE migrations (num integer, at timestamptz); CREATE TABLE auth_request (id text)")
+        .unwrap();
     drop(connection);
     let before = fs::read(&file.path).unwrap();
     let error = file.open().unwrap_err();
@@ -266,9 +268,7 @@ async fn waiting_for_the_disk_never_holds_up_the_runtime() {
 fn many_processes_may_open_a_new_file_at_once() {
     let file = File::new();
     std::thread::scope(|scope| {
-        let open = || {
-            SqliteKernel::open(&file.path, &Clock::system(), &SqliteOptions::default()).map(drop)
-        };
+        let open = || SqliteKernel::open(&file.path, &Clock::system(), &SqliteOptions::default()).map(drop);
         let opening: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
         for opened in opening {
             opened.join().unwrap().unwrap();
