@@ -38,16 +38,15 @@ impl App {
         format!("{}{route}", self.config.issuer.path())
     }
 
-    /// What people call a connector.
-    pub(crate) fn connector_name<'a>(&self, id: &'a str) -> &'a str {
-        // Compat: Dex names the password database so.
-        if id == LOCAL_CONNECTOR { "Email" } else { id }
-    }
-
     /// A page that says to come back later.
     pub(crate) fn unavailable(&self, message: &str, seconds: u64) -> Reply {
         let mut reply = self.pages.error(StatusCode::SERVICE_UNAVAILABLE, message, "");
         reply.headers_mut().insert(http::header::RETRY_AFTER, http::HeaderValue::from(seconds));
         reply
     }
+}
+
+/// What people call a connector. Compat: Dex names the password database so.
+pub(crate) fn connector_name(id: &str) -> &str {
+    if id == LOCAL_CONNECTOR { "Email" } else { id }
 }

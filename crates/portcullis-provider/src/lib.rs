@@ -12,8 +12,10 @@
 
 mod app;
 mod authflow;
+mod background;
 pub mod config;
 mod endpoints;
+mod front;
 mod grants;
 mod http;
 mod pages;

@@ -160,7 +160,9 @@ mod tests {
 
     #[test]
     fn segments_are_decoded_once() {
-        for (segment, want) in [("local", "local"), ("a%2Fb", "a/b"), ("a+b", "a+b"), ("a%252F", "a%2F"), ("a%", "a%"), ("a&b;c", "a&b;c")] {
+        for (segment, want) in
+            [("local", "local"), ("a%2Fb", "a/b"), ("a+b", "a+b"), ("a%252F", "a%2F"), ("a%", "a%"), ("a&b;c", "a&b;c")]
+        {
             assert_eq!(decoded(segment), want);
         }
     }

@@ -87,11 +87,23 @@ pub async fn serve(config: Config, clock: Clock, rng: Rng, shutdown: Shutdown) -
     let mut tasks = JoinSet::new();
     if let Some(addr) = &telemetry {
         let listener = listen("telemetry", addr).await?;
-        tasks.spawn(server::serve(listener, Transport::Plain, provider.telemetry_handler(), ServerLimits::default(), shutdown.clone()));
+        tasks.spawn(server::serve(
+            listener,
+            Transport::Plain,
+            provider.telemetry_handler(),
+            ServerLimits::default(),
+            shutdown.clone(),
+        ));
     }
     if let Some(addr) = &web.http {
         let listener = listen("http", addr).await?;
-        tasks.spawn(server::serve(listener, Transport::Plain, provider.handler(), ServerLimits::default(), shutdown.clone()));
+        tasks.spawn(server::serve(
+            listener,
+            Transport::Plain,
+            provider.handler(),
+            ServerLimits::default(),
+            shutdown.clone(),
+        ));
     }
     if let Some(https) = &web.https {
         let identity = TlsIdentity::from_files(&https.cert, &https.key)?;
@@ -99,7 +111,13 @@ pub async fn serve(config: Config, clock: Clock, rng: Rng, shutdown: Shutdown) -
         let tls = server_config(identity.clone(), versions, ClientAuth::None)?;
         let listener = listen("https", &https.addr).await?;
         tasks.spawn(identity.watch(shutdown.clone()));
-        tasks.spawn(server::serve(listener, Transport::Tls(tls), provider.handler(), ServerLimits::default(), shutdown.clone()));
+        tasks.spawn(server::serve(
+            listener,
+            Transport::Tls(tls),
+            provider.handler(),
+            ServerLimits::default(),
+            shutdown.clone(),
+        ));
     }
     // After the listeners: the second key is made off the way to readiness.
     let background = provider.start(&shutdown);
@@ -135,7 +153,9 @@ async fn listen(what: &'static str, addr: &str) -> Result<TcpListener, ServeErro
 async fn resolve(addr: &str) -> io::Result<Vec<SocketAddr>> {
     match addr.strip_prefix(':') {
         // Both families where there are both, or IPv4 alone.
-        Some(port) => Ok([format!("[::]:{port}"), format!("0.0.0.0:{port}")].iter().filter_map(|a| a.parse().ok()).collect()),
+        Some(port) => {
+            Ok([format!("[::]:{port}"), format!("0.0.0.0:{port}")].iter().filter_map(|a| a.parse().ok()).collect())
+        }
         None => Ok(tokio::net::lookup_host(addr).await?.collect()),
     }
 }

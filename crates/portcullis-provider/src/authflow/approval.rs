@@ -71,7 +71,11 @@ async fn answer(app: &App, inbound: &Inbound, flow: &Flow) -> Reply {
             return login_error(app, error);
         }
         app.flows.release(inbound, &flow.id).await;
-        let reply = app.pages.error(StatusCode::INTERNAL_SERVER_ERROR, "Approval rejected.", "You did not grant access. You can close this page.");
+        let reply = app.pages.error(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "Approval rejected.",
+            "You did not grant access. You can close this page.",
+        );
         return app.flows.forget(inbound, &flow.id, reply);
     }
     match app.store.logins().approve(&flow.id).await {

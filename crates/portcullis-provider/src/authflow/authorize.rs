@@ -13,7 +13,7 @@ use super::flow::{Flow, FlowError};
 use super::redirect::is_registered;
 use super::request::{AuthRequest, Checks, Refusal, allows_connector};
 use super::{database_error, dispatch};
-use crate::app::App;
+use crate::app::{App, connector_name};
 use crate::http::{Inbound, Params, Reply, encode, encode_pairs, redirect_found};
 use crate::pages::ConnectorChoice;
 
@@ -44,7 +44,8 @@ fn choose(app: &App, client: &Arc<Client>, params: &Params) -> Reply {
     let query = params.encode_without("connector_id");
     let go_to = |connector: &str| {
         let location = format!("{}?{query}", app.browser_path(&format!("/auth/{}", encode(connector))));
-        redirect_found(&location).unwrap_or_else(|| app.pages.error(StatusCode::BAD_REQUEST, "Invalid request. Please try again.", ADVICE))
+        redirect_found(&location)
+            .unwrap_or_else(|| app.pages.error(StatusCode::BAD_REQUEST, "Invalid request. Please try again.", ADVICE))
     };
     let wanted = params.get("connector_id");
     if !wanted.is_empty() {
@@ -65,8 +66,12 @@ fn choose(app: &App, client: &Arc<Client>, params: &Params) -> Reply {
                 .iter()
                 .map(|id| ConnectorChoice {
                     id: (*id).clone(),
-                    name: app.connector_name(id).to_owned(),
-                    url: format!("{}?{query}&back={}", app.browser_path(&format!("/auth/{}", encode(id))), encode(&back)),
+                    name: connector_name(id).to_owned(),
+                    url: format!(
+                        "{}?{query}&back={}",
+                        app.browser_path(&format!("/auth/{}", encode(id))),
+                        encode(&back)
+                    ),
                     kind: "local",
                 })
                 .collect();
@@ -84,7 +89,13 @@ pub(crate) async fn authorize_connector(app: &App, inbound: &Inbound, connector_
         Ok(params) => params,
         Err(error) => return app.pages.error(StatusCode::BAD_REQUEST, &error.to_string(), ADVICE),
     };
-    let checks = Checks { store: &app.store, oauth2: &app.config.oauth2, tokens: &app.tokens, issuer: app.config.issuer.as_str(), connectors: &app.connectors };
+    let checks = Checks {
+        store: &app.store,
+        oauth2: &app.config.oauth2,
+        tokens: &app.tokens,
+        issuer: app.config.issuer.as_str(),
+        connectors: &app.connectors,
+    };
     let (request, client) = match checks.check(&params, connector_id).await {
         Ok(checked) => checked,
         Err(refusal) => return refused(app, refusal),
@@ -115,7 +126,11 @@ async fn begin(app: &App, inbound: &Inbound, request: AuthRequest, back: &str) -
         }
         Err(error) => {
             tracing::error!(%error, "an authorization request could not be sealed");
-            app.pages.error(StatusCode::INTERNAL_SERVER_ERROR, "Login error. Please contact your administrator or try again later.", "")
+            app.pages.error(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Login error. Please contact your administrator or try again later.",
+                "",
+            )
         }
     }
 }

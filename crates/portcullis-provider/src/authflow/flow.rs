@@ -151,7 +151,15 @@ impl Flows {
         let hash = digest::digest(&digest::SHA256, issuer.as_bytes());
         let hash = base64url_encode(hash.as_ref().get(..6).unwrap_or_default());
         let path = if path.is_empty() { "/".to_owned() } else { path.to_owned() };
-        Self { store, clock, rng, issuer: issuer.to_owned(), prefix: format!("portcullis-{hash}-"), path, keys: ArcSwapOption::empty() }
+        Self {
+            store,
+            clock,
+            rng,
+            issuer: issuer.to_owned(),
+            prefix: format!("portcullis-{hash}-"),
+            path,
+            keys: ArcSwapOption::empty(),
+        }
     }
 
     /// Puts a flow into the answer's cookies, and drops the oldest of this browser's flows beyond the limits.
@@ -257,7 +265,8 @@ impl Flows {
         let mut sealed = serde_json::to_vec(content).map_err(|_| FlowError::Unknown)?;
         let aad = self.aad(&head, id);
         let aead = aead_key(key.expose()).ok_or(FlowError::Unknown)?;
-        aead.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(aad), &mut sealed).map_err(|_| FlowError::Unknown)?;
+        aead.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(aad), &mut sealed)
+            .map_err(|_| FlowError::Unknown)?;
         head.extend_from_slice(&nonce);
         head.extend_from_slice(&sealed);
         Ok(base64url_encode(&head))
@@ -265,7 +274,7 @@ impl Flows {
 
     async fn unseal(&self, id: &str, value: &str) -> Result<Sealed, FlowError> {
         let bytes = base64url_decode(value).map_err(|_| FlowError::Unknown)?;
-        let (head, key_id, nonce, sealed) = split(&bytes).ok_or(FlowError::Unknown)?;
+        let Parts { head, key_id, nonce, sealed } = split(&bytes).ok_or(FlowError::Unknown)?;
         let mut ring = self.ring(false).await?;
         if ring.0.find(key_id).is_none() {
             // Another replica may have made a key since.
@@ -275,7 +284,9 @@ impl Flows {
         let aead = aead_key(key.expose()).ok_or(FlowError::Unknown)?;
         let mut buffer = sealed.to_vec();
         let aad = self.aad(head, id);
-        let plain = aead.open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(aad), &mut buffer).map_err(|_| FlowError::Unknown)?;
+        let plain = aead
+            .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(aad), &mut buffer)
+            .map_err(|_| FlowError::Unknown)?;
         serde_json::from_slice(plain).map_err(|_| FlowError::Unknown)
     }
 
@@ -292,7 +303,9 @@ impl Flows {
     async fn ring(&self, unknown_key: bool) -> Result<Arc<(SealingRing, Timestamp)>, StoreError> {
         let now = self.clock.now();
         let fresh_for = if unknown_key { Duration::from_secs(1) } else { RELOAD_AFTER };
-        if let Some(known) = self.keys.load_full().filter(|known| now.saturating_since(known.1) < fresh_for && now >= known.1) {
+        if let Some(known) =
+            self.keys.load_full().filter(|known| now.saturating_since(known.1) < fresh_for && now >= known.1)
+        {
             return Ok(known);
         }
         let ring = self.store.sealing_keys().load(SealingPolicy::default()).await?;
@@ -306,8 +319,16 @@ fn aead_key(key: &[u8; 32]) -> Option<LessSafeKey> {
     UnboundKey::new(&AES_256_GCM_SIV, key).ok().map(LessSafeKey::new)
 }
 
-/// Head (with version, time and key id), key id, nonce, ciphertext.
-fn split(bytes: &[u8]) -> Option<(&[u8], &str, [u8; NONCE], &[u8])> {
+/// The parts of a sealed value.
+struct Parts<'a> {
+    /// Version, time and key id.
+    head: &'a [u8],
+    key_id: &'a str,
+    nonce: [u8; NONCE],
+    sealed: &'a [u8],
+}
+
+fn split(bytes: &[u8]) -> Option<Parts<'_>> {
     let length = usize::from(*bytes.get(5)?);
     if *bytes.first()? != VERSION {
         return None;
@@ -315,7 +336,7 @@ fn split(bytes: &[u8]) -> Option<(&[u8], &str, [u8; NONCE], &[u8])> {
     let (head, rest) = bytes.split_at_checked(6 + length)?;
     let key_id = std::str::from_utf8(head.get(6..)?).ok()?;
     let (nonce, sealed) = rest.split_at_checked(NONCE)?;
-    Some((head, key_id, nonce.try_into().ok()?, sealed))
+    Some(Parts { head, key_id, nonce: nonce.try_into().ok()?, sealed })
 }
 
 /// When a cookie says it was sealed; 0 for what is none of ours. Good for choosing which to drop, and for nothing else.
@@ -341,7 +362,13 @@ impl std::fmt::Debug for Flow {
 /// Whether the answer sets any cookie (for tests and logs).
 #[cfg(test)]
 pub(crate) fn cookies_of(reply: &Reply) -> Vec<String> {
-    reply.headers().get_all(header::SET_COOKIE).iter().filter_map(|v: &http::HeaderValue| v.to_str().ok()).map(str::to_owned).collect()
+    reply
+        .headers()
+        .get_all(header::SET_COOKIE)
+        .iter()
+        .filter_map(|v: &http::HeaderValue| v.to_str().ok())
+        .map(str::to_owned)
+        .collect()
 }
 
 #[cfg(test)]

@@ -44,7 +44,15 @@ fn inbound(secure: bool, cookies: &[(String, String)]) -> Inbound {
         let text = cookies.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join("; ");
         headers.insert(header::COOKIE, text.parse().unwrap());
     }
-    Inbound { method: Method::GET, path: String::new(), query: String::new(), headers, body: Bytes::new(), secure, client: None }
+    Inbound {
+        method: Method::GET,
+        path: String::new(),
+        query: String::new(),
+        headers,
+        body: Bytes::new(),
+        secure,
+        client: None,
+    }
 }
 
 impl World {
@@ -83,7 +91,10 @@ async fn what_was_sealed_is_opened_and_its_cookie_has_the_right_attributes() {
         let jar = [(name.to_owned(), value.to_owned())];
         let opened = w.flows.get(&inbound(secure, &jar), &flow.id).await.unwrap();
         assert!(opened.request == flow.request && opened.secret == flow.secret && opened.id == flow.id);
-        assert!(matches!(w.flows.get(&inbound(!secure, &jar), &flow.id).await, Err(FlowError::Unknown)), "the other scheme has other cookies");
+        assert!(
+            matches!(w.flows.get(&inbound(!secure, &jar), &flow.id).await, Err(FlowError::Unknown)),
+            "the other scheme has other cookies"
+        );
     }
 }
 
@@ -163,7 +174,10 @@ async fn a_large_request_is_stored_and_found_and_freed() {
     assert!(matches!(w.flows.get(&from, &flow.id).await, Err(FlowError::Unknown)));
     // Beyond what is stored at all.
     let flow = w.flow(&"x".repeat(60_000));
-    assert!(matches!(w.flows.put(&inbound(true, &[]), &flow, Reply::new(Bytes::new())).await, Err(FlowError::Refused(_))));
+    assert!(matches!(
+        w.flows.put(&inbound(true, &[]), &flow, Reply::new(Bytes::new())).await,
+        Err(FlowError::Refused(_))
+    ));
 }
 
 #[tokio::test]
@@ -180,7 +194,10 @@ async fn stored_requests_are_capped() {
     }
     assert!((900..=1024).contains(&kept), "{kept}");
     w.hand.advance(Duration::from_secs(901));
-    assert!(w.flows.put(&inbound(true, &[]), &w.flow(&"x".repeat(4000)), Reply::new(Bytes::new())).await.is_ok(), "slots come back");
+    assert!(
+        w.flows.put(&inbound(true, &[]), &w.flow(&"x".repeat(4000)), Reply::new(Bytes::new())).await.is_ok(),
+        "slots come back"
+    );
 }
 
 #[tokio::test]

@@ -103,7 +103,11 @@ impl Form<'_> {
             Err(PasswordError::Store(error)) => database_error(app, &error),
             Err(error @ PasswordError::Hash(_)) => {
                 tracing::error!(user = %name, %error, "failed to log in user");
-                app.pages.error(StatusCode::INTERNAL_SERVER_ERROR, "Login error. Please contact your administrator or try again later.", "")
+                app.pages.error(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "Login error. Please contact your administrator or try again later.",
+                    "",
+                )
             }
         }
     }
@@ -165,7 +169,11 @@ fn go_on(app: &App, flow: &Flow) -> Option<Reply> {
 }
 
 fn cannot_redirect(app: &App) -> Reply {
-    app.pages.error(StatusCode::INTERNAL_SERVER_ERROR, "Login error. Please contact your administrator or try again later.", "")
+    app.pages.error(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "Login error. Please contact your administrator or try again later.",
+        "",
+    )
 }
 
 /// How long to wait when the pool is full: long enough for the queue to have moved.
@@ -196,7 +204,18 @@ mod tests {
     #[test]
     fn only_a_rooted_path_is_kept_as_back_link() {
         assert_eq!(safe_back("/dex/auth?client_id=x&y=%2F"), "/dex/auth?client_id=x&y=%2F");
-        for bad in ["", "https://evil/", "//evil", "/\\evil", "\\/evil", "auth", "javascript:x", "/a\r\nX:", "/a b", "/x/\\evil"] {
+        for bad in [
+            "",
+            "https://evil/",
+            "//evil",
+            "/\\evil",
+            "\\/evil",
+            "auth",
+            "javascript:x",
+            "/a\r\nX:",
+            "/a b",
+            "/x/\\evil",
+        ] {
             assert_eq!(safe_back(bad), "", "{bad:?}");
         }
     }

@@ -16,9 +16,9 @@ mod request;
 
 pub(crate) use approval::approval;
 pub(crate) use authorize::{authorize, authorize_connector};
+pub(crate) use flow::Flows;
 #[cfg(test)]
 pub(crate) use flow::cookies_of;
-pub(crate) use flow::Flows;
 pub(crate) use login::{BUSY_SECONDS, login, wait_seconds};
 pub(crate) use request::{allows_connector, connector_ids};
 
@@ -37,7 +37,11 @@ async fn flow_of(app: &App, inbound: &Inbound, id: &str) -> Result<Flow, Reply> 
     app.flows.get(inbound, id).await.map_err(|error| match error {
         FlowError::Unknown => app.pages.error(StatusCode::BAD_REQUEST, "User session error.", COOKIES),
         FlowError::Expired => app.pages.error(StatusCode::BAD_REQUEST, "User session has expired.", START_AGAIN),
-        FlowError::Refused(_) => app.pages.error(StatusCode::SERVICE_UNAVAILABLE, "Login error. Please contact your administrator or try again later.", ""),
+        FlowError::Refused(_) => app.pages.error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Login error. Please contact your administrator or try again later.",
+            "",
+        ),
         FlowError::Store(error) => database_error(app, &error),
     })
 }

@@ -109,16 +109,49 @@ mod tests {
     fn a_public_client_without_uris_may_use_this_machine() {
         let client = client(true, &[]);
         for good in [
-            "urn:ietf:wg:oauth:2.0:oob", "http://localhost", "http://localhost/", "http://localhost:8000", "http://localhost:8000/a/b?c=d",
-            "http://127.0.0.1", "http://127.0.0.1:9/x", "http://127.9.9.9/", "http://[::1]", "http://[::1]:8000/x", "http://localhost:/x",
+            "urn:ietf:wg:oauth:2.0:oob",
+            "http://localhost",
+            "http://localhost/",
+            "http://localhost:8000",
+            "http://localhost:8000/a/b?c=d",
+            "http://127.0.0.1",
+            "http://127.0.0.1:9/x",
+            "http://127.9.9.9/",
+            "http://[::1]",
+            "http://[::1]:8000/x",
+            "http://localhost:/x",
         ] {
             assert!(is_registered(&client, good), "{good}");
         }
         for bad in [
-            "", "http://foo.com/bar", "http://localhost.localhost:8080/", "https://localhost/", "http://localhost@evil.example/", "http://localhost:80@evil.example/",
-            "http://localhost\\@evil.example/", "http://evil.example#localhost", "http://localhost#x", "http://127.1/", "http://2130706433/", "http://0x7f.1/",
-            "http://localhost:99999/", "http://localhost:8a/", "http://[::1", "http://[::1]x/", "http://[::2]/", "http:///x", "http://", "HTTP://localhost/", "http://LOCALHOST/",
-            "http://localhost /", "http://localhost/\r\nX: y", "javascript:alert(1)", "/device/callback", "http://192.168.0.1/", "http://localhost.evil/", "http://\u{ff4c}ocalhost/",
+            "",
+            "http://foo.com/bar",
+            "http://localhost.localhost:8080/",
+            "https://localhost/",
+            "http://localhost@evil.example/",
+            "http://localhost:80@evil.example/",
+            "http://localhost\\@evil.example/",
+            "http://evil.example#localhost",
+            "http://localhost#x",
+            "http://127.1/",
+            "http://2130706433/",
+            "http://0x7f.1/",
+            "http://localhost:99999/",
+            "http://localhost:8a/",
+            "http://[::1",
+            "http://[::1]x/",
+            "http://[::2]/",
+            "http:///x",
+            "http://",
+            "HTTP://localhost/",
+            "http://LOCALHOST/",
+            "http://localhost /",
+            "http://localhost/\r\nX: y",
+            "javascript:alert(1)",
+            "/device/callback",
+            "http://192.168.0.1/",
+            "http://localhost.evil/",
+            "http://\u{ff4c}ocalhost/",
         ] {
             assert!(!is_registered(&client, bad), "{bad:?}");
         }
@@ -130,7 +163,15 @@ mod tests {
         for public in [true, false] {
             let client = client(public, &[listed]);
             assert!(is_registered(&client, listed));
-            for bad in ["https://app.example/cb/", "https://app.example/cb?x", "https://APP.example/cb", "https://app.example/c%62", "http://localhost/", OUT_OF_BAND, ""] {
+            for bad in [
+                "https://app.example/cb/",
+                "https://app.example/cb?x",
+                "https://APP.example/cb",
+                "https://app.example/c%62",
+                "http://localhost/",
+                OUT_OF_BAND,
+                "",
+            ] {
                 assert!(!is_registered(&client, bad), "{bad}");
             }
         }
@@ -152,9 +193,18 @@ mod tests {
 
     #[test]
     fn an_error_that_cannot_be_a_redirect_is_none() {
-        let error = |uri: &str| ErrorRedirect { redirect_uri: uri.to_owned(), state: "s".to_owned(), issuer: "i".to_owned(), code: ErrorCode::InvalidScope, description: String::new() };
+        let error = |uri: &str| ErrorRedirect {
+            redirect_uri: uri.to_owned(),
+            state: "s".to_owned(),
+            issuer: "i".to_owned(),
+            code: ErrorCode::InvalidScope,
+            description: String::new(),
+        };
         assert!(error(OUT_OF_BAND).reply().is_none());
         assert!(error("https://a/\r\n").reply().is_none());
-        assert_eq!(error("https://a/").reply().unwrap().headers()["location"], "https://a/?state=s&error=invalid_scope&iss=i");
+        assert_eq!(
+            error("https://a/").reply().unwrap().headers()["location"],
+            "https://a/?state=s&error=invalid_scope&iss=i"
+        );
     }
 }

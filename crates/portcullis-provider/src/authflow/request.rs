@@ -4,8 +4,8 @@
 //! together, an error is a page; afterwards it is a redirect. Nothing is ever sent to a URI that is not registered.
 
 use http::StatusCode;
-use portcullis_oidc::vocabulary::{ErrorCode, PkceMethod, Prompt};
 use portcullis_oidc::go_quote;
+use portcullis_oidc::vocabulary::{ErrorCode, PkceMethod, Prompt};
 use portcullis_storage::{Client, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +71,11 @@ pub(crate) struct Checks<'a> {
 
 impl Checks<'_> {
     /// Checks a request that has come to the connector `connector_id`.
-    pub(crate) async fn check(&self, params: &Params, connector_id: &str) -> Result<(AuthRequest, std::sync::Arc<Client>), Refusal> {
+    pub(crate) async fn check(
+        &self,
+        params: &Params,
+        connector_id: &str,
+    ) -> Result<(AuthRequest, std::sync::Arc<Client>), Refusal> {
         for name in ["state", "nonce", "redirect_uri", "scope", "code_challenge"] {
             if params.get(name).len() > MAX_VALUE {
                 return Err(Refusal::Page(StatusCode::BAD_REQUEST, "Invalid request. Please try again."));
@@ -117,7 +121,8 @@ impl Checks<'_> {
             ScopeError::Store(error) => Refusal::Store(error),
         })?;
         response_type(params.get("response_type")).map_err(|(code, d)| refuse(code, d))?;
-        let prompt = Prompt::parse(params.get("prompt")).map_err(|e| invalid(&format!("Invalid prompt parameter: {e}")))?;
+        let prompt =
+            Prompt::parse(params.get("prompt")).map_err(|e| invalid(&format!("Invalid prompt parameter: {e}")))?;
         let max_age = params.get("max_age");
         if !max_age.is_empty() && max_age.parse::<u32>().is_err() {
             return Err(invalid(&format!("Invalid max_age value {}", go_quote(max_age))));

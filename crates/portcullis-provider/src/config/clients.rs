@@ -9,7 +9,8 @@ use super::settings::Client;
 use super::validate::{Findings, last_wins, text};
 
 pub(super) fn validate(raw: &[RawClient], f: &mut Findings<'_>) -> Vec<Client> {
-    let entries = raw.iter().filter_map(|client| one(client, f).map(|c| (c.id.clone(), client.place.clone(), c))).collect();
+    let entries =
+        raw.iter().filter_map(|client| one(client, f).map(|c| (c.id.clone(), client.place.clone(), c))).collect();
     last_wins(entries, "client", f)
 }
 
@@ -17,7 +18,11 @@ fn one(raw: &RawClient, f: &mut Findings<'_>) -> Option<Client> {
     let before = f.problems.len();
     let name = text(raw.name.as_ref());
     if name.is_empty() {
-        f.value(&raw.place, "invalid config: Name field is required for a client", "add `name`, which people see when they are asked for consent");
+        f.value(
+            &raw.place,
+            "invalid config: Name field is required for a client",
+            "add `name`, which people see when they are asked for consent",
+        );
     }
     let id = client_id(raw, f);
     let public = raw.public.as_ref().is_some_and(|b| b.value);
@@ -27,7 +32,9 @@ fn one(raw: &RawClient, f: &mut Findings<'_>) -> Option<Client> {
             "" | "standalone" => {}
             "session" => f.notice(&field.place, "sessions are not served yet, so the key has no effect", ""),
             other => {
-                let message = format!("staticClients: client {id:?}: invalid refresh token lifetime {other:?}: want \"standalone\" or \"session\"");
+                let message = format!(
+                    "staticClients: client {id:?}: invalid refresh token lifetime {other:?}: want \"standalone\" or \"session\""
+                );
                 f.value(&field.place, message, "");
             }
         }
@@ -35,7 +42,11 @@ fn one(raw: &RawClient, f: &mut Findings<'_>) -> Option<Client> {
     if let Some(chain) = raw.mfa_chain.as_ref()
         && let Some(first) = chain.value.first()
     {
-        f.value(&chain.place, format!("staticClients: client {id:?} references unknown MFA authenticator {first:?}"), "second factors are not served yet: remove `mfaChain`");
+        f.value(
+            &chain.place,
+            format!("staticClients: client {id:?} references unknown MFA authenticator {first:?}"),
+            "second factors are not served yet: remove `mfaChain`",
+        );
     }
     for place in &raw.inert {
         f.notice(place, "this needs a feature that is not served yet, so the key has no effect", "");
@@ -43,7 +54,8 @@ fn one(raw: &RawClient, f: &mut Findings<'_>) -> Option<Client> {
     if f.problems.len() > before {
         return None;
     }
-    let list = |field: &Option<super::reader::Field<Vec<String>>>| field.as_ref().map(|x| x.value.clone()).unwrap_or_default();
+    let list =
+        |field: &Option<super::reader::Field<Vec<String>>>| field.as_ref().map(|x| x.value.clone()).unwrap_or_default();
     Some(Client {
         id,
         secret,
@@ -65,7 +77,11 @@ fn client_id(raw: &RawClient, f: &mut Findings<'_>) -> String {
         return id.to_owned();
     };
     if !id.is_empty() {
-        f.value(&env.place, format!("invalid config: ID and IDEnv fields are exclusive for client {id:?}"), "remove one of the two");
+        f.value(
+            &env.place,
+            format!("invalid config: ID and IDEnv fields are exclusive for client {id:?}"),
+            "remove one of the two",
+        );
         return id.to_owned();
     }
     let id = (f.env)(&env.value).unwrap_or_default();
@@ -79,17 +95,29 @@ fn client_secret(raw: &RawClient, id: &str, public: bool, f: &mut Findings<'_>) 
     let secret = raw.secret.as_ref().map(|s| s.value.clone()).unwrap_or_default();
     let Some(env) = raw.secret_env.as_ref().filter(|e| !e.value.is_empty()) else {
         if secret.is_empty() && !public {
-            f.value(&raw.place, format!("invalid config: Secret or SecretEnv field is required for client {id:?}"), "add `secret`, or `public: true` for a client that cannot keep one");
+            f.value(
+                &raw.place,
+                format!("invalid config: Secret or SecretEnv field is required for client {id:?}"),
+                "add `secret`, or `public: true` for a client that cannot keep one",
+            );
         }
         return secret;
     };
     if !secret.is_empty() {
-        f.value(&env.place, format!("invalid config: Secret and SecretEnv fields are exclusive for client {id:?}"), "remove one of the two");
+        f.value(
+            &env.place,
+            format!("invalid config: Secret and SecretEnv fields are exclusive for client {id:?}"),
+            "remove one of the two",
+        );
         return secret;
     }
     let secret = Secret::from((f.env)(&env.value).unwrap_or_default());
     if secret.is_empty() && !public {
-        f.value(&env.place, format!("the environment variable {:?} is empty, so anybody could act as this client", env.value), "set it to the client's secret");
+        f.value(
+            &env.place,
+            format!("the environment variable {:?} is empty, so anybody could act as this client", env.value),
+            "set it to the client's secret",
+        );
     }
     secret
 }

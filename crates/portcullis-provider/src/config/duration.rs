@@ -122,7 +122,10 @@ mod tests {
             (".s", "time: invalid duration \".s\""),
             ("1h ", "time: unknown unit \"h \" in duration \"1h \""),
             ("9999999h", "time: invalid duration \"9999999h\""),
-            ("99999999999999999999999999999999999999999h", "time: invalid duration \"99999999999999999999999999999999999999999h\""),
+            (
+                "99999999999999999999999999999999999999999h",
+                "time: invalid duration \"99999999999999999999999999999999999999999h\"",
+            ),
             ("-1s", "the duration \"-1s\" is negative"),
         ] {
             assert_eq!(parse_duration(text).unwrap_err().to_string(), want);

@@ -6,16 +6,21 @@
 //!
 //! No message ever contains a value that can be a secret.
 
+mod appearance;
 mod clients;
 mod document;
 mod duration;
 mod expand;
+mod lifetimes;
 mod oauth2;
 mod problem;
 mod raw;
+mod read;
 mod reader;
 mod scalar;
 mod settings;
+mod storage;
+mod tree;
 mod users;
 mod validate;
 mod web;
@@ -24,13 +29,13 @@ pub use document::{Document, MAX_DEPTH, MAX_FILE_BYTES, MAX_NODES, Section};
 pub use duration::{DurationError, parse_duration};
 pub use problem::{ConfigErrors, Place, Problem, ProblemKind, Warning};
 pub use raw::{
-    RawClient, RawConfig, RawConnector, RawExpiry, RawFrontend, RawGrpc, RawLogger, RawOAuth2, RawOwn, RawPassword, RawSigner, RawStorage,
-    RawTelemetry, RawWeb,
+    RawClient, RawConfig, RawConnector, RawExpiry, RawFrontend, RawGrpc, RawLogger, RawOAuth2, RawOwn, RawPassword,
+    RawSigner, RawStorage, RawTelemetry, RawWeb,
 };
 pub use reader::Field;
 pub use settings::{
-    Attempts, Client, ClientRemoteIp, Config, Expiry, Frontend, Grant, Https, Issuer, LocalUser, Logger, OAuth2, RefreshPolicy, Signer, Storage,
-    Theme, TlsVersion, Web,
+    Attempts, Client, ClientRemoteIp, Config, Expiry, Frontend, Grant, Https, Issuer, LocalUser, Logger, OAuth2,
+    RefreshPolicy, Signer, Storage, Theme, TlsVersion, Web,
 };
 pub use users::{GUIDE_BAD_HASH, GUIDE_GOOD_HASH};
 pub use validate::Env;

@@ -33,7 +33,11 @@ fn response_types(raw: &RawOAuth2, f: &mut Findings<'_>) {
             f.value(&field.place, format!("unsupported response_type {response_type:?}"), "use `code`");
         } else if response_type != "code" {
             let hint = "use `responseTypes: [code]`: RFC 9700 forbids tokens in the browser's address";
-            f.unsupported(&field.place, format!("response type {response_type:?} (implicit and hybrid flows) is not served yet"), hint);
+            f.unsupported(
+                &field.place,
+                format!("response type {response_type:?} (implicit and hybrid flows) is not served yet"),
+                hint,
+            );
         }
     }
 }
@@ -45,7 +49,11 @@ fn password_connector(raw: &RawOAuth2, password_db: bool, f: &mut Findings<'_>) 
         f.value(&field.place, message, "use `local`, with `enablePasswordDB: true`");
         return None;
     }
-    f.notice(&field.place, "the password grant is on: applications see the user's password, which RFC 9700 forbids", "remove `passwordConnector` if nobody uses it");
+    f.notice(
+        &field.place,
+        "the password grant is on: applications see the user's password, which RFC 9700 forbids",
+        "remove `passwordConnector` if nobody uses it",
+    );
     Some(field.value.clone())
 }
 
@@ -57,9 +65,17 @@ fn grants(raw: &RawOAuth2, password: bool, f: &mut Findings<'_>) -> Vec<Grant> {
     };
     let Some(field) = raw.grant_types.as_ref().filter(|g| !g.value.is_empty()) else { return possible.to_vec() };
     for name in &field.value {
-        let later = ["urn:ietf:params:oauth:grant-type:device_code", "urn:ietf:params:oauth:grant-type:token-exchange", "client_credentials"];
+        let later = [
+            "urn:ietf:params:oauth:grant-type:device_code",
+            "urn:ietf:params:oauth:grant-type:token-exchange",
+            "client_credentials",
+        ];
         if later.contains(&name.as_str()) {
-            f.unsupported(&field.place, format!("grant type {name:?} is not served yet"), "remove it from `oauth2.grantTypes`");
+            f.unsupported(
+                &field.place,
+                format!("grant type {name:?} is not served yet"),
+                "remove it from `oauth2.grantTypes`",
+            );
         }
     }
     possible.iter().copied().filter(|g| field.value.iter().any(|name| name == g.as_str())).collect()
@@ -83,10 +99,9 @@ fn pkce_methods(raw: &RawOAuth2, f: &mut Findings<'_>) -> Vec<PkceMethod> {
         (None, None) => vec![PkceMethod::S256, PkceMethod::Plain],
     };
     if methods.contains(&PkceMethod::Plain) {
-        let place = listed.map(|l| l.place.clone()).unwrap_or_else(|| super::problem::Place {
-            path: "oauth2.pkce".to_owned(),
-            ..f.whole_file()
-        });
+        let place = listed
+            .map(|l| l.place.clone())
+            .unwrap_or_else(|| super::problem::Place { path: "oauth2.pkce".to_owned(), ..f.whole_file() });
         let hint = "set `oauth2.pkce.codeChallengeMethodsSupported: [S256]`";
         f.notice(&place, "plain PKCE is accepted as Dex does, which RFC 9700 advises against", hint);
     }

@@ -90,7 +90,9 @@ impl<'a> Reader<'a> {
     fn wrong_type(&mut self, node: &Node, path: &str, wanted: &str) {
         let found = node.value.kind();
         let hint = match (&node.value, wanted) {
-            (Value::Scalar(Scalar::Int(_) | Scalar::Float(_) | Scalar::Bool(_)), "a string") => Some("put the value in quotes".to_owned()),
+            (Value::Scalar(Scalar::Int(_) | Scalar::Float(_) | Scalar::Bool(_)), "a string") => {
+                Some("put the value in quotes".to_owned())
+            }
             (Value::Scalar(Scalar::Str(_)), "a boolean") => Some("write true or false, without quotes".to_owned()),
             _ => None,
         };
@@ -98,7 +100,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Opens a map and matches its keys against `known`.
-    pub(super) fn keys(&mut self, node: &'a Node, path: &str, known: &[&'static str], unknown: Unknown) -> Option<Keys<'a>> {
+    pub(super) fn keys(
+        &mut self,
+        node: &'a Node,
+        path: &str,
+        known: &[&'static str],
+        unknown: Unknown,
+    ) -> Option<Keys<'a>> {
         let entries = match &node.value {
             Value::Map(entries) => entries,
             Value::Scalar(Scalar::Null) => return None,
@@ -109,7 +117,8 @@ impl<'a> Reader<'a> {
         };
         let mut out: Vec<(&'static str, &'a Entry)> = Vec::new();
         for entry in entries {
-            let name = known.iter().find(|k| **k == entry.key).or_else(|| known.iter().find(|k| same_key(k, &entry.key)));
+            let name =
+                known.iter().find(|k| **k == entry.key).or_else(|| known.iter().find(|k| same_key(k, &entry.key)));
             let Some(name) = name else {
                 self.unknown_key(entry, path, known, unknown);
                 continue;
@@ -118,7 +127,7 @@ impl<'a> Reader<'a> {
                 None => out.push((name, entry)),
                 Some(slot) => {
                     // The same key again: the last one counts. Spelt differently: Go applies them in byte order.
-                    let (winner, loser) = if entry.key == slot.1.key || entry.key > slot.1.key { (entry, slot.1) } else { (slot.1, entry) };
+                    let (winner, loser) = if entry.key >= slot.1.key { (entry, slot.1) } else { (slot.1, entry) };
                     slot.1 = winner;
                     let place = self.place(&join(path, &loser.key), loser.line);
                     let message = format!("the key is given again in line {}; that one counts", winner.line);
@@ -138,8 +147,12 @@ impl<'a> Reader<'a> {
                 let message = "unknown key".to_owned();
                 self.problems.push(Problem { kind: ProblemKind::UnknownKey, place, message, hint });
             }
-            Unknown::Warn => self.unknown.push(Warning { place, message: "unknown key; it is ignored".to_owned(), hint }),
-            Unknown::Lenient => self.warnings.push(Warning { place, message: "unknown key; it is ignored".to_owned(), hint }),
+            Unknown::Warn => {
+                self.unknown.push(Warning { place, message: "unknown key; it is ignored".to_owned(), hint })
+            }
+            Unknown::Lenient => {
+                self.warnings.push(Warning { place, message: "unknown key; it is ignored".to_owned(), hint })
+            }
         }
     }
 
@@ -198,7 +211,8 @@ impl<'a> Reader<'a> {
     pub(super) fn strings(&mut self, keys: &Keys<'a>, key: &str) -> Option<Field<Vec<String>>> {
         let list = self.list(keys, key)?;
         let Field { value, place } = list;
-        let value = value.into_iter().filter_map(|(node, path)| self.string_node(node, &path).map(|f| f.value)).collect();
+        let value =
+            value.into_iter().filter_map(|(node, path)| self.string_node(node, &path).map(|f| f.value)).collect();
         Some(Field { value, place })
     }
 

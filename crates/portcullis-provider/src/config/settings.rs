@@ -359,7 +359,19 @@ mod tests {
 
     #[test]
     fn what_cannot_be_an_issuer_is_refused() {
-        for text in ["", "://", "$NGROK_ENDPOINT", "/dex", "ftp://x", "https://", "https://x?y", "https://x#y", "https://u:p@x", "https://x/ y", "mailto:x"] {
+        for text in [
+            "",
+            "://",
+            "$NGROK_ENDPOINT",
+            "/dex",
+            "ftp://x",
+            "https://",
+            "https://x?y",
+            "https://x#y",
+            "https://u:p@x",
+            "https://x/ y",
+            "mailto:x",
+        ] {
             assert!(Issuer::parse(text).is_err(), "{text}");
         }
     }

@@ -32,7 +32,11 @@ fn one(index: usize, raw: &RawPassword, f: &mut Findings<'_>) -> Option<LocalUse
     }
     let user_id = text(raw.user_id.as_ref());
     if user_id.is_empty() {
-        f.notice(&raw.place, "the entry has no userID: all such users share one `sub`", "add a `userID` that never changes, such as a UUID");
+        f.notice(
+            &raw.place,
+            "the entry has no userID: all such users share one `sub`",
+            "add a `userID` that never changes, such as a UUID",
+        );
     }
     let hash = hash(index, raw, f)?;
     let username = text(raw.username.as_ref());
@@ -61,12 +65,18 @@ fn hash(index: usize, raw: &RawPassword, f: &mut Findings<'_>) -> Option<BcryptH
     }
     if written == GUIDE_BAD_HASH {
         let message = "this is the hash that the guide prints for its demo user, but it does not belong to the guide's password \"ChangeMe!234\": nobody could sign in";
-        f.problem(ProblemKind::GuideHash { password: index }, place, message, &format!("a hash that does belong to it: '{GUIDE_GOOD_HASH}'"));
+        f.problem(
+            ProblemKind::GuideHash { password: index },
+            place,
+            message,
+            &format!("a hash that does belong to it: '{GUIDE_GOOD_HASH}'"),
+        );
         return None;
     }
     // Compat: Dex also takes base64 of a bcrypt hash, which is how its API used to hand them out.
     let decoded = || STANDARD.decode(written.as_bytes()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let parsed = BcryptHash::parse(&written).or_else(|error| decoded().ok_or(error).and_then(|text| BcryptHash::parse(&text).map_err(|_| error)));
+    let parsed = BcryptHash::parse(&written)
+        .or_else(|error| decoded().ok_or(error).and_then(|text| BcryptHash::parse(&text).map_err(|_| error)));
     match parsed {
         Ok(hash) => match hash.check_cost() {
             Ok(()) => Some(hash),

@@ -27,11 +27,13 @@ pub(super) fn validate(raw: &RawWeb, f: &mut Findings<'_>) -> Web {
         .headers
         .iter()
         .filter(|(_, field)| !field.value.is_empty())
-        .filter_map(|(name, field)| match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&field.value)) {
-            (Ok(name), Ok(value)) => Some((name, value)),
-            _ => {
-                f.value(&field.place, "not a valid header value", "use one line of ASCII");
-                None
+        .filter_map(|(name, field)| {
+            match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&field.value)) {
+                (Ok(name), Ok(value)) => Some((name, value)),
+                _ => {
+                    f.value(&field.place, "not a valid header value", "use one line of ASCII");
+                    None
+                }
             }
         })
         .collect();
@@ -40,7 +42,10 @@ pub(super) fn validate(raw: &RawWeb, f: &mut Findings<'_>) -> Web {
         https,
         headers,
         allowed_origins: raw.allowed_origins.as_ref().map(|o| o.value.clone()).unwrap_or_default(),
-        allowed_headers: raw.allowed_headers.as_ref().map_or_else(|| vec!["Authorization".to_owned()], |h| h.value.clone()),
+        allowed_headers: raw
+            .allowed_headers
+            .as_ref()
+            .map_or_else(|| vec!["Authorization".to_owned()], |h| h.value.clone()),
         client_remote_ip: client_remote_ip(raw, f),
     }
 }
@@ -55,7 +60,11 @@ fn listen_address(field: &Field<String>, f: &mut Findings<'_>) {
         !bare_v6 && port.parse::<u16>().is_ok()
     });
     if !port_ok {
-        f.value(&field.place, format!("{:?} is no address to listen on", field.value), "write host:port, such as 127.0.0.1:5556 or [::1]:5556");
+        f.value(
+            &field.place,
+            format!("{:?} is no address to listen on", field.value),
+            "write host:port, such as 127.0.0.1:5556 or [::1]:5556",
+        );
     }
 }
 
@@ -65,13 +74,21 @@ fn client_remote_ip(raw: &RawWeb, f: &mut Findings<'_>) -> Option<ClientRemoteIp
         for proxy in &field.value {
             match proxy.parse::<Cidr>() {
                 Ok(cidr) => trusted.push(cidr),
-                Err(error) => f.value(&field.place, format!("failed to parse CIDR: {error}"), "write prefixes such as 10.0.0.0/8 or 192.0.2.1/32"),
+                Err(error) => f.value(
+                    &field.place,
+                    format!("failed to parse CIDR: {error}"),
+                    "write prefixes such as 10.0.0.0/8 or 192.0.2.1/32",
+                ),
             }
         }
     }
     let header = raw.client_ip_header.as_ref().filter(|h| !h.value.is_empty())?;
     if trusted.is_empty() {
-        f.notice(&header.place, "no trustedProxies are given, so the header is ignored", "list the proxies' prefixes in web.clientRemoteIP.trustedProxies");
+        f.notice(
+            &header.place,
+            "no trustedProxies are given, so the header is ignored",
+            "list the proxies' prefixes in web.clientRemoteIP.trustedProxies",
+        );
         return None;
     }
     match HeaderName::from_bytes(header.value.as_bytes()) {

@@ -25,7 +25,8 @@ impl Discovery {
     pub(crate) fn new(config: &Config, browser_base: Option<&str>, ring: &Ring) -> Self {
         let issuer = &config.issuer;
         let list = |items: &[&str]| items.iter().map(|i| (*i).to_owned()).collect::<Vec<_>>();
-        let authorization = browser_base.map_or_else(|| issuer.at("/auth"), |base| format!("{base}{}/auth", issuer.path()));
+        let authorization =
+            browser_base.map_or_else(|| issuer.at("/auth"), |base| format!("{base}{}/auth", issuer.path()));
         let rest = DiscoveryDocument {
             issuer: issuer.as_str().to_owned(),
             authorization_endpoint: Some(authorization),
@@ -35,11 +36,27 @@ impl Discovery {
             grant_types_supported: config.oauth2.grants.iter().map(|g: &Grant| g.as_str().to_owned()).collect(),
             response_types_supported: list(&["code"]),
             subject_types_supported: list(&["public"]),
-            code_challenge_methods_supported: config.oauth2.pkce_methods.iter().map(|m| m.as_str().to_owned()).collect(),
+            code_challenge_methods_supported: config
+                .oauth2
+                .pkce_methods
+                .iter()
+                .map(|m| m.as_str().to_owned())
+                .collect(),
             scopes_supported: list(&["openid", "email", "groups", "profile", "offline_access"]),
             token_endpoint_auth_methods_supported: list(&["client_secret_basic", "client_secret_post"]),
             claims_supported: list(&[
-                "iss", "sub", "aud", "iat", "exp", "email", "email_verified", "locale", "name", "preferred_username", "at_hash", "groups",
+                "iss",
+                "sub",
+                "aud",
+                "iat",
+                "exp",
+                "email",
+                "email_verified",
+                "locale",
+                "name",
+                "preferred_username",
+                "at_hash",
+                "groups",
                 "federated_claims",
             ]),
             other: [("authorization_response_iss_parameter_supported".to_owned(), true.into())].into_iter().collect(),

@@ -15,7 +15,11 @@ use crate::tokens::TokenRequest;
 const INVALID_CODE: &str = "Invalid or expired code parameter.";
 
 /// Redeems a code.
-pub(super) async fn redeem(app: &App, client: &AuthenticatedClient, params: &Params) -> Result<TokenResponse, GrantError> {
+pub(super) async fn redeem(
+    app: &App,
+    client: &AuthenticatedClient,
+    params: &Params,
+) -> Result<TokenResponse, GrantError> {
     let code = params.get("code");
     if code.is_empty() {
         return Err(GrantError::invalid_request("Required param: code."));
@@ -38,7 +42,9 @@ pub(super) async fn redeem(app: &App, client: &AuthenticatedClient, params: &Par
         code: Some(code),
     })?;
     let mut refresh_token = None;
-    if app.config.oauth2.grants.contains(&Grant::RefreshToken) && grant.scopes.iter().any(|s| s == scope::OFFLINE_ACCESS) {
+    if app.config.oauth2.grants.contains(&Grant::RefreshToken)
+        && grant.scopes.iter().any(|s| s == scope::OFFLINE_ACCESS)
+    {
         let new = NewFamily {
             client_id: client.id.clone(),
             connector_id: grant.connector_id,
@@ -48,11 +54,12 @@ pub(super) async fn redeem(app: &App, client: &AuthenticatedClient, params: &Par
             nonce: grant.nonce,
             auth_time: grant.auth_time,
         };
-        refresh_token = Some(app.store.families().create(&family, new, &app.rotation).await.map_err(|error| match error {
-            // The code came again while this one was being served.
-            CreateError::Ended => GrantError::invalid_grant(INVALID_CODE),
-            CreateError::Store(error) => GrantError::Store(error),
-        })?);
+        refresh_token =
+            Some(app.store.families().create(&family, new, &app.rotation).await.map_err(|error| match error {
+                // The code came again while this one was being served.
+                CreateError::Ended => GrantError::invalid_grant(INVALID_CODE),
+                CreateError::Store(error) => GrantError::Store(error),
+            })?);
     }
     Ok(issued.into_response(refresh_token.map(|t| t.encode())))
 }
@@ -74,9 +81,12 @@ fn check_pkce(grant: &CodeGrant, verifier: &str) -> Result<(), GrantError> {
     match &grant.pkce {
         None if verifier.is_empty() => Ok(()),
         None => Err(GrantError::invalid_request("No PKCE flow started. Cannot check code_verifier.")),
-        Some(_) if verifier.is_empty() => Err(GrantError::invalid_grant("Expecting parameter code_verifier in PKCE flow.")),
+        Some(_) if verifier.is_empty() => {
+            Err(GrantError::invalid_grant("Expecting parameter code_verifier in PKCE flow."))
+        }
         Some(challenge) => {
-            let right = PkceMethod::from_name(&challenge.method).is_some_and(|m| pkce::verify(m, &challenge.challenge, verifier));
+            let right = PkceMethod::from_name(&challenge.method)
+                .is_some_and(|m| pkce::verify(m, &challenge.challenge, verifier));
             if right { Ok(()) } else { Err(GrantError::invalid_grant("Invalid code_verifier.")) }
         }
     }

@@ -28,7 +28,11 @@ impl std::ops::Deref for AuthenticatedClient {
 }
 
 /// Finds the client and checks its secret.
-pub(crate) async fn authenticate(app: &App, inbound: &Inbound, params: &Params) -> Result<AuthenticatedClient, GrantError> {
+pub(crate) async fn authenticate(
+    app: &App,
+    inbound: &Inbound,
+    params: &Params,
+) -> Result<AuthenticatedClient, GrantError> {
     let (id, secret) = match basic(inbound)? {
         Some(pair) => pair,
         None => (params.get("client_id").to_owned(), Secret::from(params.get("client_secret"))),
@@ -49,14 +53,18 @@ fn basic(inbound: &Inbound) -> Result<Option<(String, Secret)>, GrantError> {
     if !scheme.eq_ignore_ascii_case("basic") {
         return Ok(None);
     }
-    let Some(pair) = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok()) else { return Ok(None) };
+    let Some(pair) = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok()) else {
+        return Ok(None);
+    };
     let pair = zeroize::Zeroizing::new(pair);
     let Some((id, secret)) = pair.split_once(':') else { return Ok(None) };
     let unescape = |text: &str, what: &str| {
         // A form with one name and no value: the same decoding, the same limits.
         let quoted = text.replace('&', "%26").replace('=', "%3D").replace(';', "%3B");
         let form = format!("v={quoted}");
-        Params::parse(form.as_bytes()).map(|p| p.get("v").to_owned()).map_err(|_| GrantError::invalid_request(format!("{what} improperly encoded")))
+        Params::parse(form.as_bytes())
+            .map(|p| p.get("v").to_owned())
+            .map_err(|_| GrantError::invalid_request(format!("{what} improperly encoded")))
     };
     Ok(Some((unescape(id, "client_id")?, Secret::from(unescape(secret, "client_secret")?))))
 }
@@ -79,7 +87,14 @@ mod tests {
 
     #[test]
     fn basic_credentials_are_decoded_twice() {
-        for (pair, id, secret) in [("a:b", "a", "b"), ("my%20app:p%3Aw%2Bx", "my app", "p:w+x"), ("a+b:c", "a b", "c"), ("a:b:c", "a", "b:c"), ("a:", "a", ""), ("a:b=c&d;e", "a", "b=c&d;e")] {
+        for (pair, id, secret) in [
+            ("a:b", "a", "b"),
+            ("my%20app:p%3Aw%2Bx", "my app", "p:w+x"),
+            ("a+b:c", "a b", "c"),
+            ("a:b:c", "a", "b:c"),
+            ("a:", "a", ""),
+            ("a:b=c&d;e", "a", "b=c&d;e"),
+        ] {
             for scheme in ["Basic", "basic"] {
                 let found = basic(&with(&format!("{scheme} {}", STANDARD.encode(pair)))).unwrap().unwrap();
                 assert_eq!((found.0.as_str(), found.1.expose()), (id, secret), "{pair}");
@@ -89,11 +104,20 @@ mod tests {
 
     #[test]
     fn what_is_no_basic_is_ignored_and_what_is_badly_encoded_is_refused() {
-        for other in ["Bearer x", "Basic", "Basic !!!", &format!("Basic {}", STANDARD.encode("nocolon")), &format!("Basic {}", STANDARD.encode(b"\xff:x"))] {
+        for other in [
+            "Bearer x",
+            "Basic",
+            "Basic !!!",
+            &format!("Basic {}", STANDARD.encode("nocolon")),
+            &format!("Basic {}", STANDARD.encode(b"\xff:x")),
+        ] {
             assert!(basic(&with(other)).unwrap().is_none(), "{other}");
         }
         let bad = basic(&with(&format!("Basic {}", STANDARD.encode("a%zz:b")))).unwrap_err();
         assert_eq!(bad.to_string(), "client_id improperly encoded");
-        assert_eq!(basic(&with(&format!("Basic {}", STANDARD.encode("a:%")))).unwrap_err().to_string(), "client_secret improperly encoded");
+        assert_eq!(
+            basic(&with(&format!("Basic {}", STANDARD.encode("a:%")))).unwrap_err().to_string(),
+            "client_secret improperly encoded"
+        );
     }
 }

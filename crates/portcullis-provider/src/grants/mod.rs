@@ -64,8 +64,12 @@ impl GrantError {
         };
         match self {
             Self::Client(code, text) => json_error(StatusCode::BAD_REQUEST, code, &text),
-            Self::InvalidClient => json_error(StatusCode::UNAUTHORIZED, ErrorCode::InvalidClient, "Invalid client credentials."),
-            Self::WrongPassword => json_error(StatusCode::UNAUTHORIZED, ErrorCode::AccessDenied, "Invalid username or password"),
+            Self::InvalidClient => {
+                json_error(StatusCode::UNAUTHORIZED, ErrorCode::InvalidClient, "Invalid client credentials.")
+            }
+            Self::WrongPassword => {
+                json_error(StatusCode::UNAUTHORIZED, ErrorCode::AccessDenied, "Invalid username or password")
+            }
             Self::Later(status, seconds) => {
                 let text = format!("Too many attempts. Try again in {seconds} s.");
                 let mut reply = json_error(status, ErrorCode::TemporarilyUnavailable, &text);

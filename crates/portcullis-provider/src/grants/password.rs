@@ -17,7 +17,12 @@ use crate::passwords::{Outcome, PasswordError};
 use crate::tokens::{ScopeError, TokenRequest, check_scopes};
 
 /// Gives tokens for a name and a password.
-pub(super) async fn password(app: &App, client: &AuthenticatedClient, params: &Params, from: Option<IpAddr>) -> Result<TokenResponse, GrantError> {
+pub(super) async fn password(
+    app: &App,
+    client: &AuthenticatedClient,
+    params: &Params,
+    from: Option<IpAddr>,
+) -> Result<TokenResponse, GrantError> {
     let scopes: Vec<String> = params.get("scope").split_whitespace().map(str::to_owned).collect();
     // Compat: scope problems are `invalid_request` in this grant.
     check_scopes(&app.store, &client.id, &scopes).await.map_err(|error| match error {
@@ -44,7 +49,15 @@ pub(super) async fn password(app: &App, client: &AuthenticatedClient, params: &P
         }
     };
     let nonce = params.get("nonce");
-    let issued = app.tokens.issue(&TokenRequest { client_id: &client.id, connector_id, identity: &identity, scopes: &scopes, nonce, auth_time: None, code: None })?;
+    let issued = app.tokens.issue(&TokenRequest {
+        client_id: &client.id,
+        connector_id,
+        identity: &identity,
+        scopes: &scopes,
+        nonce,
+        auth_time: None,
+        code: None,
+    })?;
     let mut refresh_token = None;
     if app.config.oauth2.grants.contains(&Grant::RefreshToken) && scopes.iter().any(|s| s == scope::OFFLINE_ACCESS) {
         let families = app.store.families();

@@ -17,7 +17,11 @@ use crate::tokens::TokenRequest;
 const INVALID: &str = "Refresh token is invalid or has already been claimed by another client.";
 
 /// Gives new tokens for a refresh token.
-pub(super) async fn refresh(app: &App, client: &AuthenticatedClient, params: &Params) -> Result<TokenResponse, GrantError> {
+pub(super) async fn refresh(
+    app: &App,
+    client: &AuthenticatedClient,
+    params: &Params,
+) -> Result<TokenResponse, GrantError> {
     let presented = params.get("refresh_token");
     if presented.is_empty() {
         return Err(GrantError::invalid_request("No refresh token is found in request."));
@@ -38,7 +42,8 @@ pub(super) async fn refresh(app: &App, client: &AuthenticatedClient, params: &Pa
         tracing::error!(connector_id = %family.connector_id, user_id = %family.identity.user_id, "failed to refresh identity: user not found");
         return Err(GrantError::Connector);
     };
-    let refreshed = Refreshed { identity: (identity != family.identity).then(|| identity.clone()), connector_data: None };
+    let refreshed =
+        Refreshed { identity: (identity != family.identity).then(|| identity.clone()), connector_data: None };
     let next = families.advance(open, &app.rotation, refreshed).await.map_err(|e| refused(e, &client.id))?;
     let issued = app.tokens.issue(&TokenRequest {
         client_id: &client.id,
@@ -58,9 +63,13 @@ fn narrowed(granted: &[String], wanted: &str) -> Result<Vec<String>, GrantError>
     if wanted.is_empty() {
         return Ok(granted.to_vec());
     }
-    let unauthorized: Vec<String> = wanted.iter().filter(|w| !granted.iter().any(|g| g == *w)).map(|w| (*w).to_owned()).collect();
+    let unauthorized: Vec<String> =
+        wanted.iter().filter(|w| !granted.iter().any(|g| g == *w)).map(|w| (*w).to_owned()).collect();
     if !unauthorized.is_empty() {
-        return Err(GrantError::invalid_request(format!("Requested scopes contain unauthorized scope(s): {}.", go_quote_list(&unauthorized))));
+        return Err(GrantError::invalid_request(format!(
+            "Requested scopes contain unauthorized scope(s): {}.",
+            go_quote_list(&unauthorized)
+        )));
     }
     Ok(wanted.into_iter().map(str::to_owned).collect())
 }
@@ -74,6 +83,8 @@ fn refused(error: RefreshError, client_id: &str) -> GrantError {
             tracing::warn!(client_id, "an old refresh token was used again; its family has been ended");
             GrantError::invalid_request(INVALID)
         }
-        RefreshError::Invalid | RefreshError::Revoked | RefreshError::Superseded => GrantError::invalid_request(INVALID),
+        RefreshError::Invalid | RefreshError::Revoked | RefreshError::Superseded => {
+            GrantError::invalid_request(INVALID)
+        }
     }
 }

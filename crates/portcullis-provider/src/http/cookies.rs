@@ -64,7 +64,10 @@ impl SetCookie<'_> {
     pub(crate) fn header(&self) -> Option<HeaderValue> {
         let Self { name, value, path, max_age, .. } = self;
         let secure = if self.secure { "; Secure" } else { "" };
-        HeaderValue::from_str(&format!("{name}={value}; Path={path}; Max-Age={max_age}; HttpOnly; SameSite=Lax{secure}")).ok()
+        HeaderValue::from_str(&format!(
+            "{name}={value}; Path={path}; Max-Age={max_age}; HttpOnly; SameSite=Lax{secure}"
+        ))
+        .ok()
     }
 }
 
@@ -80,7 +83,10 @@ mod tests {
     fn cookies_are_found_over_several_headers() {
         let headers = headers(&["a=1; b=\"2\"", "c=x=y; junk; a=3"]);
         let cookies = Cookies::read(&headers);
-        assert_eq!((cookies.get("a"), cookies.get("b"), cookies.get("c"), cookies.get("junk")), (Some("1"), Some("2"), Some("x=y"), None));
+        assert_eq!(
+            (cookies.get("a"), cookies.get("b"), cookies.get("c"), cookies.get("junk")),
+            (Some("1"), Some("2"), Some("x=y"), None)
+        );
         assert_eq!(cookies.with_prefix("").count(), 4);
     }
 

@@ -40,7 +40,9 @@ impl Cors {
         if !any {
             added.push((header::VARY, HeaderValue::from_static("Origin")));
         }
-        let origin = headers.get(header::ORIGIN).filter(|origin| any || self.origins.iter().any(|o| o.as_bytes() == origin.as_bytes()));
+        let origin = headers
+            .get(header::ORIGIN)
+            .filter(|origin| any || self.origins.iter().any(|o| o.as_bytes() == origin.as_bytes()));
         let Some(origin) = origin.filter(|o| !o.is_empty()) else {
             return match *method {
                 Method::OPTIONS => Decision::Answer(Box::new(plain(StatusCode::OK, added))),
@@ -70,7 +72,8 @@ impl Cors {
 
     /// The wanted headers if all are allowed.
     fn allowed_headers(&self, headers: &HeaderMap) -> Result<Option<HeaderValue>, ()> {
-        let wanted = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).map_or(Ok(""), |h| h.to_str()).map_err(|_| ())?;
+        let wanted =
+            headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).map_or(Ok(""), |h| h.to_str()).map_err(|_| ())?;
         let mut out: Vec<String> = Vec::new();
         for name in wanted.split(',').map(|n| n.trim().to_ascii_lowercase()).filter(|n| !n.is_empty()) {
             if SIMPLE_HEADERS.contains(&name.as_str()) {
@@ -97,12 +100,18 @@ mod tests {
     use super::*;
 
     fn decide(origins: &[&str], method: Method, headers: &[(&str, &str)]) -> (Option<u16>, Vec<String>) {
-        let cors = Cors::new(&origins.iter().map(|o| (*o).to_owned()).collect::<Vec<_>>(), &["Authorization".to_owned()]);
-        let map: HeaderMap = headers.iter().map(|(k, v)| (HeaderName::from_bytes(k.as_bytes()).unwrap(), HeaderValue::from_str(v).unwrap())).collect();
+        let cors =
+            Cors::new(&origins.iter().map(|o| (*o).to_owned()).collect::<Vec<_>>(), &["Authorization".to_owned()]);
+        let map: HeaderMap = headers
+            .iter()
+            .map(|(k, v)| (HeaderName::from_bytes(k.as_bytes()).unwrap(), HeaderValue::from_str(v).unwrap()))
+            .collect();
         let show = |h: &HeaderName, v: &HeaderValue| format!("{h}: {}", v.to_str().unwrap());
         match cors.decide(&method, &map) {
             Decision::Serve(added) => (None, added.iter().map(|(h, v)| show(h, v)).collect()),
-            Decision::Answer(reply) => (Some(reply.status().as_u16()), reply.headers().iter().map(|(h, v)| show(h, v)).collect()),
+            Decision::Answer(reply) => {
+                (Some(reply.status().as_u16()), reply.headers().iter().map(|(h, v)| show(h, v)).collect())
+            }
         }
     }
 
@@ -118,9 +127,16 @@ mod tests {
         let vary = "vary: Origin".to_owned();
         assert_eq!(decide(&["https://a"], Method::POST, &[("origin", "https://a")]), (None, vec![vary.clone(), ok]));
         for other in ["https://b", "https://a.evil", "null", "HTTPS://A"] {
-            assert_eq!(decide(&["https://a"], Method::POST, &[("origin", other)]), (None, vec![vary.clone()]), "{other}");
+            assert_eq!(
+                decide(&["https://a"], Method::POST, &[("origin", other)]),
+                (None, vec![vary.clone()]),
+                "{other}"
+            );
         }
-        assert_eq!(decide(&["*"], Method::GET, &[("origin", "https://z")]), (None, vec!["access-control-allow-origin: *".to_owned()]));
+        assert_eq!(
+            decide(&["*"], Method::GET, &[("origin", "https://z")]),
+            (None, vec!["access-control-allow-origin: *".to_owned()])
+        );
         assert_eq!(decide(&["*"], Method::GET, &[]), (None, vec![]));
     }
 

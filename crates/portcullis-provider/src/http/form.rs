@@ -71,7 +71,8 @@ impl Params {
 
     /// The same parameters without one, as a query string sorted by name (Go's `Values.Encode`).
     pub(crate) fn encode_without(&self, name: &str) -> String {
-        let mut pairs: Vec<(&str, &str)> = self.0.iter().filter(|(n, _)| n != name).map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let mut pairs: Vec<(&str, &str)> =
+            self.0.iter().filter(|(n, _)| n != name).map(|(n, v)| (n.as_str(), v.as_str())).collect();
         pairs.sort_by(|a, b| a.0.cmp(b.0));
         encode_pairs(&pairs)
     }
@@ -99,7 +100,8 @@ fn decode(text: &[u8]) -> Result<String, FormError> {
         out.push(match byte {
             b'+' => b' ',
             b'%' => {
-                let mut digit = || bytes.next().and_then(|b| char::from(*b).to_digit(16)).and_then(|d| u8::try_from(d).ok());
+                let mut digit =
+                    || bytes.next().and_then(|b| char::from(*b).to_digit(16)).and_then(|d| u8::try_from(d).ok());
                 match (digit(), digit()) {
                     (Some(high), Some(low)) => high << 4 | low,
                     _ => return Err(FormError::Malformed),

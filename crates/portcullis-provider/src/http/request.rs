@@ -59,7 +59,9 @@ impl Inbound {
         }
         let Some(origin) = self.headers.get(header::ORIGIN).and_then(|o| o.to_str().ok()) else { return false };
         let host = self.headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-        origin != "null" && !host.is_empty() && origin.split_once("://").is_none_or(|(_, o)| !o.eq_ignore_ascii_case(host))
+        origin != "null"
+            && !host.is_empty()
+            && origin.split_once("://").is_none_or(|(_, o)| !o.eq_ignore_ascii_case(host))
     }
 }
 
@@ -72,7 +74,10 @@ mod tests {
             method: Method::POST,
             path: String::new(),
             query: "a=1".to_owned(),
-            headers: headers.iter().map(|(k, v)| (http::HeaderName::from_static(k), http::HeaderValue::from_static(v))).collect(),
+            headers: headers
+                .iter()
+                .map(|(k, v)| (http::HeaderName::from_static(k), http::HeaderValue::from_static(v)))
+                .collect(),
             body: Bytes::from_static(b"b=2"),
             secure: false,
             client: None,
@@ -81,7 +86,12 @@ mod tests {
 
     #[test]
     fn only_a_form_body_is_a_form() {
-        for (kind, want) in [("application/x-www-form-urlencoded", "2"), ("Application/X-WWW-Form-URLEncoded; charset=utf-8", "2"), ("application/json", ""), ("text/plain", "")] {
+        for (kind, want) in [
+            ("application/x-www-form-urlencoded", "2"),
+            ("Application/X-WWW-Form-URLEncoded; charset=utf-8", "2"),
+            ("application/json", ""),
+            ("text/plain", ""),
+        ] {
             assert_eq!(with(&[("content-type", kind)]).all_params().unwrap().get("b"), want, "{kind}");
         }
     }

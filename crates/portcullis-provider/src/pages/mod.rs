@@ -92,11 +92,17 @@ impl Pages {
         }
         let base = issuer.path().to_owned();
         let (logo, logo_origin) = match &frontend.logo_url {
-            Some(logo) => (logo.clone(), url::Url::parse(logo).map(|u| u.origin().ascii_serialization()).unwrap_or_default()),
+            Some(logo) => {
+                (logo.clone(), url::Url::parse(logo).map(|u| u.origin().ascii_serialization()).unwrap_or_default())
+            }
             None => (format!("{base}/static/logo.svg?v={}", assets::version()), String::new()),
         };
-        let csp = format!("default-src 'none'; style-src 'self'; img-src 'self' data: {logo_origin}; base-uri 'none'; frame-ancestors 'none'");
-        let csp = HeaderValue::from_str(&csp).unwrap_or(HeaderValue::from_static("default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'"));
+        let csp = format!(
+            "default-src 'none'; style-src 'self'; img-src 'self' data: {logo_origin}; base-uri 'none'; frame-ancestors 'none'"
+        );
+        let csp = HeaderValue::from_str(&csp).unwrap_or(HeaderValue::from_static(
+            "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'",
+        ));
         let theme = match frontend.theme {
             Theme::Auto => "",
             Theme::Light => "light",
@@ -121,8 +127,10 @@ impl Pages {
     }
 
     pub(crate) fn login(&self, client: &str, connectors: &[ConnectorChoice]) -> Reply {
-        let connectors: Vec<Value> =
-            connectors.iter().map(|c| context! { id => c.id.as_str(), name => c.name.as_str(), url => c.url.as_str(), type => c.kind }).collect();
+        let connectors: Vec<Value> = connectors
+            .iter()
+            .map(|c| context! { id => c.id.as_str(), name => c.name.as_str(), url => c.url.as_str(), type => c.kind })
+            .collect();
         self.render(StatusCode::OK, "login.html", context! { page => "Sign in", client, connectors })
     }
 
@@ -149,7 +157,11 @@ impl Pages {
     /// An error page. `message` is Dex's text; `advice` says what the person can do.
     pub(crate) fn error(&self, status: StatusCode, message: &str, advice: &str) -> Reply {
         let err_type = status.canonical_reason().unwrap_or("Error");
-        self.render(status, "error.html", context! { page => err_type, problem => message, err_type, err_msg => message, advice })
+        self.render(
+            status,
+            "error.html",
+            context! { page => err_type, problem => message, err_type, err_msg => message, advice },
+        )
     }
 
     fn render(&self, status: StatusCode, name: &str, values: Value) -> Reply {

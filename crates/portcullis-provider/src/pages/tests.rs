@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::*;
 
 fn pages(theme: Theme, logo: Option<&str>) -> Pages {
-    let frontend = Frontend { title: "Acme & Co".to_owned(), logo_url: logo.map(str::to_owned), theme, extra: BTreeMap::new() };
+    let frontend =
+        Frontend { title: "Acme & Co".to_owned(), logo_url: logo.map(str::to_owned), theme, extra: BTreeMap::new() };
     Pages::new(&Issuer::parse("https://a.example/dex").unwrap(), &frontend).unwrap()
 }
 
@@ -18,11 +19,29 @@ fn every_page(pages: &Pages, text: &str) -> Vec<(&'static str, String)> {
             "password",
             pages.password(
                 StatusCode::OK,
-                &PasswordPage { client: text, post_url: text, back_link: text, csrf: text, username: text, username_prompt: text, problem: text, invalid: true },
+                &PasswordPage {
+                    client: text,
+                    post_url: text,
+                    back_link: text,
+                    csrf: text,
+                    username: text,
+                    username_prompt: text,
+                    problem: text,
+                    invalid: true,
+                },
             ),
         ),
         ("login", pages.login(text, &[choice])),
-        ("approval", pages.approval(&ApprovalPage { client: text, user: text, scopes: &["View your groups"], req: text, post_url: text })),
+        (
+            "approval",
+            pages.approval(&ApprovalPage {
+                client: text,
+                user: text,
+                scopes: &["View your groups"],
+                req: text,
+                post_url: text,
+            }),
+        ),
         ("oob", pages.oob(text)),
         ("home", pages.home(text)),
         ("error", pages.error(StatusCode::BAD_REQUEST, text, text)),
@@ -35,7 +54,10 @@ fn every_page(pages: &Pages, text: &str) -> Vec<(&'static str, String)> {
             assert_eq!(headers[header::X_FRAME_OPTIONS], "DENY", "{name}");
             assert_eq!(headers[header::REFERRER_POLICY], "no-referrer", "{name}");
             let csp = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
-            assert!(csp.contains("default-src 'none'") && csp.contains("frame-ancestors 'none'") && !csp.contains("unsafe"), "{csp}");
+            assert!(
+                csp.contains("default-src 'none'") && csp.contains("frame-ancestors 'none'") && !csp.contains("unsafe"),
+                "{csp}"
+            );
             (name, String::from_utf8(reply.into_body().to_vec()).unwrap())
         })
         .collect()
@@ -66,7 +88,8 @@ fn every_page_is_accessible_and_small() {
             let id = input.split("id=\"").nth(1).and_then(|r| r.split('"').next()).unwrap();
             assert!(page.contains(&format!("<label for=\"{id}\"")), "{name}: {id}");
         }
-        let assets = include_str!("../../../../web/static/main.css").len() + include_str!("../../../../web/static/logo.svg").len();
+        let assets = include_str!("../../../../web/static/main.css").len()
+            + include_str!("../../../../web/static/logo.svg").len();
         assert!(page.len() + assets <= 30 * 1024, "{name}");
     }
 }
@@ -74,13 +97,27 @@ fn every_page_is_accessible_and_small() {
 #[test]
 fn the_password_page_keeps_the_name_and_says_what_went_wrong() {
     let pages = pages(Theme::Auto, None);
-    let page = |page: &PasswordPage<'_>| String::from_utf8(pages.password(StatusCode::OK, page).into_body().to_vec()).unwrap();
-    let first = page(&PasswordPage { client: "kubernetes", username_prompt: "Email Address", ..PasswordPage::default() });
-    assert!(first.contains("to continue to <strong>kubernetes</strong>") && !first.contains("role=\"alert\"") && !first.contains("aria-invalid"));
+    let page =
+        |page: &PasswordPage<'_>| String::from_utf8(pages.password(StatusCode::OK, page).into_body().to_vec()).unwrap();
+    let first =
+        page(&PasswordPage { client: "kubernetes", username_prompt: "Email Address", ..PasswordPage::default() });
+    assert!(
+        first.contains("to continue to <strong>kubernetes</strong>")
+            && !first.contains("role=\"alert\"")
+            && !first.contains("aria-invalid")
+    );
     assert!(first.contains("autocomplete=\"username\"") && first.contains("autocomplete=\"current-password\""));
     assert!(!first.contains("Use another way"));
-    let again = page(&PasswordPage { client: "kubernetes", username: "a@b", problem: "Wrong", invalid: true, ..PasswordPage::default() });
-    assert!(again.contains("value=\"a@b\"") && again.contains("role=\"alert\">Wrong<") && again.contains("<title>Error: "));
+    let again = page(&PasswordPage {
+        client: "kubernetes",
+        username: "a@b",
+        problem: "Wrong",
+        invalid: true,
+        ..PasswordPage::default()
+    });
+    assert!(
+        again.contains("value=\"a@b\"") && again.contains("role=\"alert\">Wrong<") && again.contains("<title>Error: ")
+    );
 }
 
 #[test]
@@ -114,10 +151,16 @@ fn both_themes_have_enough_contrast() {
     let css = include_str!("../../../../web/static/main.css");
     let blocks: Vec<&str> = css.split("--ground:").skip(1).collect();
     assert_eq!(blocks.len(), 3, "light, dark by preference, dark by choice");
-    assert_eq!(blocks[1].split('}').next().unwrap().replace(' ', ""), blocks[2].split('}').next().unwrap().replace(' ', ""), "the two dark ones are the same");
+    assert_eq!(
+        blocks[1].split('}').next().unwrap().replace(' ', ""),
+        blocks[2].split('}').next().unwrap().replace(' ', ""),
+        "the two dark ones are the same"
+    );
     for block in &blocks {
         let block = format!("--ground:{block}");
-        let colour = |name: &str| block.split(&format!("--{name}:")).nth(1).unwrap().split(';').next().unwrap().trim().to_owned();
+        let colour = |name: &str| {
+            block.split(&format!("--{name}:")).nth(1).unwrap().split(';').next().unwrap().trim().to_owned()
+        };
         for (text, ground, least) in [
             ("text", "ground", 4.5),
             ("text", "card", 4.5),

@@ -60,12 +60,18 @@ impl LocalPasswords {
     }
 
     /// Judges an attempt.
-    pub(crate) async fn check(&self, login: &str, password: Secret, client: Option<IpAddr>) -> Result<Outcome, PasswordError> {
+    pub(crate) async fn check(
+        &self,
+        login: &str,
+        password: Secret,
+        client: Option<IpAddr>,
+    ) -> Result<Outcome, PasswordError> {
         if let Err(refused) = self.throttle.address(client) {
             return Ok(Outcome::Wait(refused.wait));
         }
         let name = lower_case_email(login.get(..MAX_NAME).unwrap_or(login));
-        let user = if login.is_empty() || login.len() > MAX_NAME { None } else { self.store.passwords().get(&name).await? };
+        let user =
+            if login.is_empty() || login.len() > MAX_NAME { None } else { self.store.passwords().get(&name).await? };
         if let Err(refused) = self.throttle.account(&name, user.is_some()).await? {
             return Ok(Outcome::Wait(refused.wait));
         }

@@ -174,7 +174,17 @@ mod tests {
 
     #[test]
     fn what_is_no_bcrypt_hash_is_refused() {
-        for text in ["", "password", "$", "$2", "$2a$", "$2a$10$", "$1$abc$def", "$2a$10$short", "$2ab$10$2b2cU8CPhOTaGrs1HRQuAueS7JTT5ZHsHSzYiFPm1leZck7Mc8T4W"] {
+        for text in [
+            "",
+            "password",
+            "$",
+            "$2",
+            "$2a$",
+            "$2a$10$",
+            "$1$abc$def",
+            "$2a$10$short",
+            "$2ab$10$2b2cU8CPhOTaGrs1HRQuAueS7JTT5ZHsHSzYiFPm1leZck7Mc8T4W",
+        ] {
             assert_eq!(BcryptHash::parse(text), Err(HashError::NotBcrypt), "{text}");
         }
         assert_eq!(BcryptHash::parse(&PASSWORD.replace('W', "é")), Err(HashError::NotBcrypt));
@@ -185,11 +195,18 @@ mod tests {
 
     #[test]
     fn costs_outside_dex_s_bounds_are_refused_with_its_words() {
-        let with = |cost: &str| BcryptHash::parse(&PASSWORD.replacen("$10$", &format!("${cost}$"), 1)).unwrap().check_cost();
+        let with =
+            |cost: &str| BcryptHash::parse(&PASSWORD.replacen("$10$", &format!("${cost}$"), 1)).unwrap().check_cost();
         assert_eq!(with("10"), Ok(()));
         assert_eq!(with("16"), Ok(()));
-        assert_eq!(with("04").unwrap_err().to_string(), "given hash cost = 4 does not meet minimum cost requirement = 10");
-        assert_eq!(with("17").unwrap_err().to_string(), "given hash cost = 17 is above upper bound cost = 16, recommended cost = 12");
+        assert_eq!(
+            with("04").unwrap_err().to_string(),
+            "given hash cost = 4 does not meet minimum cost requirement = 10"
+        );
+        assert_eq!(
+            with("17").unwrap_err().to_string(),
+            "given hash cost = 17 is above upper bound cost = 16, recommended cost = 12"
+        );
     }
 
     #[test]

@@ -88,7 +88,14 @@ mod tests {
         let pool = HashPool::new(1, 2);
         let busy = pool.workers.clone().try_acquire_owned().unwrap();
         let hash = BcryptHash::dummy(10);
-        let waiting: Vec<_> = (0..2).map(|_| tokio::spawn({ let (p, h) = (pool.clone(), hash.clone()); async move { Ok::<bool, PoolFull>(p.worker().await?.verify(h, "x".into()).await) } })).collect();
+        let waiting: Vec<_> = (0..2)
+            .map(|_| {
+                tokio::spawn({
+                    let (p, h) = (pool.clone(), hash.clone());
+                    async move { Ok::<bool, PoolFull>(p.worker().await?.verify(h, "x".into()).await) }
+                })
+            })
+            .collect();
         while pool.waiting.load(Ordering::Relaxed) < 2 {
             tokio::task::yield_now().await;
         }

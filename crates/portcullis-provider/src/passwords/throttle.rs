@@ -149,7 +149,9 @@ impl AddressTable {
                 bucket.left = left;
                 Ok(())
             }
-            None => Err(Refused { wait: Duration::from_millis(((1000 - bucket.left) * 60).div_ceil(u64::from(self.per_minute.max(1)))) }),
+            None => Err(Refused {
+                wait: Duration::from_millis(((1000 - bucket.left) * 60).div_ceil(u64::from(self.per_minute.max(1)))),
+            }),
         }
     }
 }

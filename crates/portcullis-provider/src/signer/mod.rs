@@ -70,7 +70,9 @@ impl Signer {
             let set = match store.signing_keys().load().await? {
                 Some(loaded) if rotation::signing_at(&loaded.value, now).is_some() => loaded.value,
                 Some(loaded) => {
-                    let Plan::Generate(rest, from) = plan(&loaded.value, now, &policy) else { return Err(SignerError::Contended) };
+                    let Plan::Generate(rest, from) = plan(&loaded.value, now, &policy) else {
+                        return Err(SignerError::Contended);
+                    };
                     let set = with_key(rest, generate(&rng, policy, now, from).await?);
                     if !store.signing_keys().replace(&loaded, &set).await? {
                         continue;
@@ -119,7 +121,11 @@ impl Signer {
         let Inner { store, clock, rng, policy, .. } = &*self.0;
         for _ in 0..RACES {
             let now = clock.now();
-            let loaded = store.signing_keys().load().await?.ok_or(SignerError::Stored("the signing keys are gone from the store".to_owned()))?;
+            let loaded = store
+                .signing_keys()
+                .load()
+                .await?
+                .ok_or(SignerError::Stored("the signing keys are gone from the store".to_owned()))?;
             let set = match plan(&loaded.value, now, policy) {
                 Plan::Keep => loaded.value,
                 Plan::Write(set) => match store.signing_keys().replace(&loaded, &set).await? {

@@ -42,7 +42,10 @@ impl Ring {
     /// The ring of `set` at `now`.
     pub(crate) fn new(set: &SigningKeySet, now: Timestamp) -> Result<Self, RingError> {
         let current = signing_at(set, now).ok_or(RingError::NoKey)?;
-        let damaged = |kid: &str| { let kid = kid.to_owned(); move |source| RingError::Damaged { kid, source } };
+        let damaged = |kid: &str| {
+            let kid = kid.to_owned();
+            move |source| RingError::Damaged { kid, source }
+        };
         let key = current.signing_key().map_err(damaged(&current.kid))?.ok_or(RingError::NoKey)?;
         let next = next_after(set, now);
         let is_first = |k: &&SigningKeyRecord| k.kid == current.kid || next.is_some_and(|n| n.kid == k.kid);
@@ -52,7 +55,8 @@ impl Ring {
         let mut publics = Vec::new();
         let mut algorithms: Vec<&'static str> = Vec::new();
         for record in published {
-            let public = PublicJwk::parse(record.public.as_bytes(), &Limits::default()).map_err(damaged(&record.kid))?;
+            let public =
+                PublicJwk::parse(record.public.as_bytes(), &Limits::default()).map_err(damaged(&record.kid))?;
             publics.push(public.with(Some(&record.kid), Some(&record.algorithm), Some("sig")));
             if let Ok(algorithm) = record.algorithm.parse::<Algorithm>()
                 && !algorithms.contains(&algorithm.name())
@@ -95,5 +99,6 @@ impl std::fmt::Debug for Ring {
 pub(crate) fn etag(body: &Bytes) -> HeaderValue {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body);
     let short = digest.as_ref().get(..16).unwrap_or_default();
-    HeaderValue::from_str(&format!("\"{}\"", portcullis_jose::base64url_encode(short))).unwrap_or(HeaderValue::from_static("\"\""))
+    HeaderValue::from_str(&format!("\"{}\"", portcullis_jose::base64url_encode(short)))
+        .unwrap_or(HeaderValue::from_static("\"\""))
 }

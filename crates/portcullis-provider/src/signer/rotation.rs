@@ -67,7 +67,8 @@ pub(crate) fn plan(set: &SigningKeySet, now: Timestamp, policy: &Policy) -> Plan
 fn tidy(set: &SigningKeySet, current: Option<&SigningKeyRecord>, now: Timestamp, policy: &Policy) -> SigningKeySet {
     let mut keys = set.keys.clone();
     if let Some(current) = current {
-        for key in keys.iter_mut().filter(|k| k.signs_from <= now && k.kid != current.kid && k.verifies_until.is_none()) {
+        for key in keys.iter_mut().filter(|k| k.signs_from <= now && k.kid != current.kid && k.verifies_until.is_none())
+        {
             // Another replica's clock may be a little behind: it signed for a little longer.
             key.verifies_until = Some(current.signs_from + policy.token_lifetime + CHECK_EVERY);
             key.private = None;
@@ -100,7 +101,11 @@ mod tests {
         }
     }
 
-    const POLICY: Policy = Policy { kind: KeyKind::P256, rotation: Duration::from_secs(6 * 3600), token_lifetime: Duration::from_secs(24 * 3600) };
+    const POLICY: Policy = Policy {
+        kind: KeyKind::P256,
+        rotation: Duration::from_secs(6 * 3600),
+        token_lifetime: Duration::from_secs(24 * 3600),
+    };
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_unix_seconds(seconds)
@@ -147,7 +152,8 @@ mod tests {
     #[test]
     fn no_key_ever_signs_that_was_not_published_long_enough() {
         // One day of half-minute checks with a one-hour rotation.
-        let policy = Policy { rotation: Duration::from_secs(3600), token_lifetime: Duration::from_secs(7200), ..POLICY };
+        let policy =
+            Policy { rotation: Duration::from_secs(3600), token_lifetime: Duration::from_secs(7200), ..POLICY };
         let mut set = with_key(SigningKeySet::default(), key("k0", 0));
         let mut published = std::collections::HashMap::from([("k0".to_owned(), 0_i64)]);
         let mut last_signed = std::collections::HashMap::new();

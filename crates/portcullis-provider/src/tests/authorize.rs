@@ -5,7 +5,12 @@ use super::*;
 /// The answer of `/auth/local` to the usual request with changes; an empty value removes a parameter.
 async fn ask(world: &World, changes: &[(&str, &str)]) -> Reply {
     let mut pairs: Vec<(&str, &str)> = vec![
-        ("client_id", "kubernetes"), ("redirect_uri", CALLBACK), ("response_type", "code"), ("scope", "openid"), ("state", "s t"), ("nonce", "n"),
+        ("client_id", "kubernetes"),
+        ("redirect_uri", CALLBACK),
+        ("response_type", "code"),
+        ("scope", "openid"),
+        ("state", "s t"),
+        ("nonce", "n"),
     ];
     for (name, value) in changes {
         pairs.retain(|(n, _)| n != name);
@@ -32,7 +37,11 @@ async fn what_cannot_be_trusted_is_a_page_and_never_a_redirect() {
     ] {
         let reply = ask(&world, changes).await;
         assert_eq!(reply.status().as_u16(), status, "{changes:?}");
-        assert!(page(&reply).contains(message) && reply.headers().get("location").is_none(), "{changes:?}: {}", page(&reply));
+        assert!(
+            page(&reply).contains(message) && reply.headers().get("location").is_none(),
+            "{changes:?}: {}",
+            page(&reply)
+        );
         assert!(crate::authflow::cookies_of(&reply).is_empty());
     }
     for (url, status, message) in [
@@ -41,7 +50,11 @@ async fn what_cannot_be_trusted_is_a_page_and_never_a_redirect() {
         ("/auth?client_id=kubernetes&connector_id=ldap", 400, "Connector ID does not match a valid Connector"),
         ("/auth?client_id=a&client_id=b", 400, "The parameter &#34;client_id&#34; is given more than once."),
         ("/auth/local?state=%zz", 400, "The request has a malformed parameter."),
-        ("/auth/ldap?client_id=kubernetes&redirect_uri=http%3A%2F%2Flocalhost%3A8000&response_type=code&scope=openid", 400, "Connector failed to initialize"),
+        (
+            "/auth/ldap?client_id=kubernetes&redirect_uri=http%3A%2F%2Flocalhost%3A8000&response_type=code&scope=openid",
+            400,
+            "Connector failed to initialize",
+        ),
     ] {
         let reply = world.get(url, &[]).await;
         assert_eq!(reply.status().as_u16(), status, "{url}");
@@ -58,25 +71,61 @@ async fn errors_of_a_trusted_client_are_redirects_with_dexs_texts() {
     let plain_off = World::new("oauth2: {pkce: {codeChallengeMethodsSupported: [S256]}}").await;
     let enforced = World::new("oauth2: {pkce: {enforce: true}}").await;
     let world = World::new("").await;
-    let table: &[(&World, &[(&str, &str)], &str, &str)] = &[
+    type Case<'a> = (&'a World, &'a [(&'a str, &'a str)], &'a str, &'a str);
+    let table: &[Case<'_>] = &[
         (&world, &[("connector_id", "bogus")], "invalid_request", "Invalid ConnectorID"),
-        (&world, &[("client_id", "restricted"), ("connector_id", "local")], "invalid_request", "Connector not allowed for this client"),
+        (
+            &world,
+            &[("client_id", "restricted"), ("connector_id", "local")],
+            "invalid_request",
+            "Connector not allowed for this client",
+        ),
         (&world, &[("request", "x")], "request_not_supported", "Server does not support request parameter."),
-        (&world, &[("code_challenge", "c"), ("code_challenge_method", "invalid_method")], "invalid_request", "Unsupported PKCE challenge method (\"invalid_method\")."),
-        (&plain_off, &[("code_challenge", "c"), ("code_challenge_method", "plain")], "invalid_request", "Unsupported PKCE challenge method (\"plain\")."),
+        (
+            &world,
+            &[("code_challenge", "c"), ("code_challenge_method", "invalid_method")],
+            "invalid_request",
+            "Unsupported PKCE challenge method (\"invalid_method\").",
+        ),
+        (
+            &plain_off,
+            &[("code_challenge", "c"), ("code_challenge_method", "plain")],
+            "invalid_request",
+            "Unsupported PKCE challenge method (\"plain\").",
+        ),
         (&plain_off, &[("code_challenge", "c")], "invalid_request", "Unsupported PKCE challenge method (\"plain\")."),
         (&enforced, &[], "invalid_request", "PKCE is required. The code_challenge parameter must be provided."),
         (&world, &[("scope", "")], "invalid_scope", "Missing required scope(s) [\"openid\"]."),
         (&world, &[("scope", "email")], "invalid_scope", "Missing required scope(s) [\"openid\"]."),
         (&world, &[("scope", "openid foo bar")], "invalid_scope", "Unrecognized scope(s) [\"foo\" \"bar\"]"),
-        (&world, &[("client_id", "other"), ("scope", "openid audience:server:client_id:kubernetes")], "invalid_scope", "Client can't request scope(s) [\"audience:server:client_id:kubernetes\"]"),
-        (&world, &[("scope", "openid audience:server:client_id:nobody")], "invalid_scope", "Client can't request scope(s) [\"audience:server:client_id:nobody\"]"),
+        (
+            &world,
+            &[("client_id", "other"), ("scope", "openid audience:server:client_id:kubernetes")],
+            "invalid_scope",
+            "Client can't request scope(s) [\"audience:server:client_id:kubernetes\"]",
+        ),
+        (
+            &world,
+            &[("scope", "openid audience:server:client_id:nobody")],
+            "invalid_scope",
+            "Client can't request scope(s) [\"audience:server:client_id:nobody\"]",
+        ),
         (&world, &[("response_type", "")], "invalid_request", "No response_type provided"),
         (&world, &[("response_type", "bogus")], "invalid_request", "Invalid response type \"bogus\""),
         (&world, &[("response_type", "token")], "unsupported_response_type", "Unsupported response type \"token\""),
-        (&world, &[("response_type", "code id_token")], "unsupported_response_type", "Unsupported response type \"id_token\""),
+        (
+            &world,
+            &[("response_type", "code id_token")],
+            "unsupported_response_type",
+            "Unsupported response type \"id_token\"",
+        ),
         (&world, &[("prompt", "bogus")], "invalid_request", "Invalid prompt parameter: unknown prompt value"),
-        (&world, &[("prompt", "none login")], "invalid_request", "Invalid prompt parameter: prompt 'none' cannot be combined with another value"),
+        (
+            &world,
+            &[("prompt", "none login")],
+            "invalid_request",
+            "Invalid prompt parameter: prompt 'none' cannot be combined with another value",
+        ),
         (&world, &[("prompt", "none")], "login_required", ""),
         (&world, &[("max_age", "-1")], "invalid_request", "Invalid max_age value \"-1\""),
         (&world, &[("max_age", "x")], "invalid_request", "Invalid max_age value \"x\""),
@@ -87,7 +136,11 @@ async fn errors_of_a_trusted_client_are_redirects_with_dexs_texts() {
         assert_eq!(reply.status(), 303, "{changes:?}: {}", page(&reply));
         assert!(location(&reply).starts_with("http://localhost:8000?state=s+t&error="), "{}", location(&reply));
         let query = query_of(&reply);
-        assert_eq!((query.get("error"), query.get("error_description"), query.get("iss")), (*error, *description, "https://dex.example/dex"), "{changes:?}");
+        assert_eq!(
+            (query.get("error"), query.get("error_description"), query.get("iss")),
+            (*error, *description, "https://dex.example/dex"),
+            "{changes:?}"
+        );
         assert!(crate::authflow::cookies_of(&reply).is_empty(), "nothing is kept of a refused request");
     }
 }
@@ -95,9 +148,31 @@ async fn errors_of_a_trusted_client_are_redirects_with_dexs_texts() {
 #[tokio::test]
 async fn the_first_failing_check_decides() {
     let world = World::new("").await;
-    let everything = [("request", "x"), ("code_challenge", "c"), ("code_challenge_method", "bad"), ("scope", "bad"), ("response_type", "bad"), ("prompt", "bad"), ("max_age", "bad")];
-    let order = ["Server does not", "Unsupported PKCE", "Missing required scope", "Invalid response type", "Invalid prompt", "Invalid max_age"];
-    let mends = [("request", ""), ("code_challenge", ""), ("scope", "openid"), ("response_type", "code"), ("prompt", ""), ("max_age", "")];
+    let everything = [
+        ("request", "x"),
+        ("code_challenge", "c"),
+        ("code_challenge_method", "bad"),
+        ("scope", "bad"),
+        ("response_type", "bad"),
+        ("prompt", "bad"),
+        ("max_age", "bad"),
+    ];
+    let order = [
+        "Server does not",
+        "Unsupported PKCE",
+        "Missing required scope",
+        "Invalid response type",
+        "Invalid prompt",
+        "Invalid max_age",
+    ];
+    let mends = [
+        ("request", ""),
+        ("code_challenge", ""),
+        ("scope", "openid"),
+        ("response_type", "code"),
+        ("prompt", ""),
+        ("max_age", ""),
+    ];
     let mut changes = everything.to_vec();
     for (want, mend) in order.iter().zip(mends) {
         let reply = ask(&world, &changes).await;
@@ -111,7 +186,8 @@ async fn the_first_failing_check_decides() {
 #[tokio::test]
 async fn good_requests_of_many_shapes_reach_the_login_form() {
     let world = World::new("").await;
-    let hint = world.redeem(&world.code("kubernetes", "openid", &[]).await).await.1["id_token"].as_str().unwrap().to_owned();
+    let hint =
+        world.redeem(&world.code("kubernetes", "openid", &[]).await).await.1["id_token"].as_str().unwrap().to_owned();
     world.clock.advance(Duration::from_secs(86_400));
     for changes in [
         &[][..],
@@ -126,7 +202,13 @@ async fn good_requests_of_many_shapes_reach_the_login_form() {
         &[("max_age", "0")],
         &[("id_token_hint", &hint)],
         &[("connector_id", "local")],
-        &[("approval_prompt", "force"), ("display", "page"), ("login_hint", "x"), ("response_mode", "query"), ("resource", "r")],
+        &[
+            ("approval_prompt", "force"),
+            ("display", "page"),
+            ("login_hint", "x"),
+            ("response_mode", "query"),
+            ("resource", "r"),
+        ],
         &[("client_id", "cli"), ("redirect_uri", "http://127.0.0.1:1234/any/path")],
         &[("client_id", "cli"), ("redirect_uri", "urn:ietf:wg:oauth:2.0:oob")],
         &[("redirect_uri", "https://app.example/cb?keep=1")],
@@ -144,11 +226,24 @@ async fn auth_chooses_the_connector_by_get_and_post() {
     for reply in [
         world.get(&format!("/auth?{query}"), &[]).await,
         world.get(&format!("/auth?{query}&connector_id=local"), &[]).await,
-        world.send(Method::POST, "/auth", "", &[("content-type", "application/x-www-form-urlencoded")], query.to_owned()).await,
+        world
+            .send(Method::POST, "/auth", "", &[("content-type", "application/x-www-form-urlencoded")], query.to_owned())
+            .await,
     ] {
-        assert_eq!((reply.status().as_u16(), location(&reply).as_str()), (302, "/dex/auth/local?client_id=kubernetes&scope=openid+email&state=a%26b"));
+        assert_eq!(
+            (reply.status().as_u16(), location(&reply).as_str()),
+            (302, "/dex/auth/local?client_id=kubernetes&scope=openid+email&state=a%26b")
+        );
     }
-    let reply = world.send(Method::POST, "/auth", "client_id=kubernetes", &[("content-type", "application/x-www-form-urlencoded")], query.to_owned()).await;
+    let reply = world
+        .send(
+            Method::POST,
+            "/auth",
+            "client_id=kubernetes",
+            &[("content-type", "application/x-www-form-urlencoded")],
+            query.to_owned(),
+        )
+        .await;
     assert_eq!(reply.status(), 400, "the same parameter in query and body");
 }
 
@@ -158,8 +253,18 @@ async fn the_list_of_connectors_shows_when_asked_for_and_only_for_registered_uri
     let reply = world.get(&world.auth_url("kubernetes", "openid", &[]).replace("/dex/auth", "/auth"), &[]).await;
     let text = page(&reply);
     assert_eq!(reply.status(), 200);
-    assert!(text.contains("Continue with Email") && text.contains("to continue to <strong>Kubernetes</strong>"), "{text}");
-    let reply = world.get(&world.auth_url("kubernetes", "openid", &[("redirect_uri", "https://evil.example")]).replace("/dex/auth", "/auth"), &[]).await;
+    assert!(
+        text.contains("Continue with Email") && text.contains("to continue to <strong>Kubernetes</strong>"),
+        "{text}"
+    );
+    let reply = world
+        .get(
+            &world
+                .auth_url("kubernetes", "openid", &[("redirect_uri", "https://evil.example")])
+                .replace("/dex/auth", "/auth"),
+            &[],
+        )
+        .await;
     assert_eq!(reply.status(), 400);
     // The list's link comes back to the list.
     let link = unescape(text.split("class=\"choice\" href=\"").nth(1).unwrap().split('"').next().unwrap());
@@ -167,7 +272,11 @@ async fn the_list_of_connectors_shows_when_asked_for_and_only_for_registered_uri
     let reply = browser.get(&link).await;
     let form = browser.get(&location(&reply)).await;
     let text = page(&form);
-    assert!(text.contains("Use another way to sign in") && unescape(&text).contains("href=\"/dex/auth?client_id=kubernetes"), "{text}");
+    assert!(
+        text.contains("Use another way to sign in")
+            && unescape(&text).contains("href=\"/dex/auth?client_id=kubernetes"),
+        "{text}"
+    );
 }
 
 proptest::proptest! {

@@ -5,14 +5,18 @@ use super::*;
 #[tokio::test]
 async fn a_login_form_of_another_site_signs_nobody_in() {
     let world = World::new("").await;
-    for (name, value) in [("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site"), ("origin", "https://evil.example")] {
+    for (name, value) in
+        [("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site"), ("origin", "https://evil.example")]
+    {
         let mut browser = world.browser();
         let url = browser.start("kubernetes", "openid", &[]).await;
         let form = browser.get(&url).await;
         let csrf = hidden(&form, "csrf");
         browser.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         browser.headers.insert("host", HeaderValue::from_static("dex.example"));
-        let reply = browser.post(&action(&form), &[("csrf", &csrf), ("login", "jane@example.com"), ("password", "password")]).await;
+        let reply = browser
+            .post(&action(&form), &[("csrf", &csrf), ("login", "jane@example.com"), ("password", "password")])
+            .await;
         assert_eq!(reply.status(), 403, "{name}: {value}");
     }
 }
@@ -22,9 +26,14 @@ async fn a_login_form_needs_our_token() {
     let world = World::new("").await;
     let mut browser = world.browser();
     let url = browser.start("kubernetes", "openid", &[]).await;
-    let other = { let mut b = world.browser(); let u = b.start("kubernetes", "openid", &[]).await; hidden(&b.get(&u).await, "csrf") };
+    let other = {
+        let mut b = world.browser();
+        let u = b.start("kubernetes", "openid", &[]).await;
+        hidden(&b.get(&u).await, "csrf")
+    };
     for csrf in ["", "x", &other] {
-        let reply = browser.post(&url, &[("csrf", csrf), ("login", "jane@example.com"), ("password", "password")]).await;
+        let reply =
+            browser.post(&url, &[("csrf", csrf), ("login", "jane@example.com"), ("password", "password")]).await;
         assert_eq!(reply.status(), 403, "{csrf}");
     }
     assert_eq!(browser.log_in(&url, "jane@example.com", "password").await.status(), 303, "the flow itself is unharmed");

@@ -61,7 +61,11 @@ async fn discovery_is_dexs_document_byte_by_byte() {
     assert_eq!(page(&reply), want);
     let tag = reply.headers()["etag"].to_str().unwrap().to_owned();
     assert_eq!(world.get("/.well-known/openid-configuration", &[("if-none-match", &tag)]).await.status(), 304);
-    assert_eq!(world.send(Method::POST, "/.well-known/openid-configuration", "", &[], String::new()).await.status(), 200, "any method");
+    assert_eq!(
+        world.send(Method::POST, "/.well-known/openid-configuration", "", &[], String::new()).await.status(),
+        200,
+        "any method"
+    );
 }
 
 #[tokio::test]
@@ -108,9 +112,14 @@ async fn userinfo_takes_the_token_from_header_or_body_and_refuses_others() {
     let access = tokens["access_token"].as_str().unwrap();
     for scheme in ["Bearer", "bearer", "BEARER"] {
         for method in [Method::GET, Method::POST] {
-            let reply = world.send(method, "/userinfo", "", &[("authorization", &format!("{scheme} {access}"))], String::new()).await;
+            let reply = world
+                .send(method, "/userinfo", "", &[("authorization", &format!("{scheme} {access}"))], String::new())
+                .await;
             let (status, claims) = json(&reply);
-            assert_eq!((status, &claims["email"], &claims["aud"]), (200, &"Jane@example.com".into(), &"kubernetes".into()));
+            assert_eq!(
+                (status, &claims["email"], &claims["aud"]),
+                (200, &"Jane@example.com".into(), &"kubernetes".into())
+            );
             assert_eq!(reply.headers()["cache-control"], "no-store");
         }
     }
@@ -119,7 +128,12 @@ async fn userinfo_takes_the_token_from_header_or_body_and_refuses_others() {
     assert_eq!(world.get("/userinfo", &[("authorization", &format!("Bearer {id_token}"))]).await.status(), 200);
 
     let body = serde_json::json!({"error": "access_denied", "error_description": "Invalid bearer token."});
-    for headers in [vec![], vec![("authorization", "Basic eDp5")], vec![("authorization", "Bearer ")], vec![("authorization", "Bearer")]] {
+    for headers in [
+        vec![],
+        vec![("authorization", "Basic eDp5")],
+        vec![("authorization", "Bearer ")],
+        vec![("authorization", "Bearer")],
+    ] {
         let reply = world.get("/userinfo", &headers).await;
         assert_eq!(reply.headers()["www-authenticate"], "Bearer");
         assert_eq!(json(&reply), (401, body.clone()), "{headers:?}");
@@ -128,10 +142,18 @@ async fn userinfo_takes_the_token_from_header_or_body_and_refuses_others() {
     let mut forged = access.to_owned();
     forged.pop();
     for bad in ["x", "a.b.c", &forged, &format!("{access}x"), "eyJhbGciOiJub25lIn0.e30."] {
-        assert_eq!(json(&world.get("/userinfo", &[("authorization", &format!("Bearer {bad}"))]).await), (403, body.clone()), "{bad}");
+        assert_eq!(
+            json(&world.get("/userinfo", &[("authorization", &format!("Bearer {bad}"))]).await),
+            (403, body.clone()),
+            "{bad}"
+        );
     }
     world.clock.advance(Duration::from_secs(24 * 3600));
-    assert_eq!(world.get("/userinfo", &[("authorization", &format!("Bearer {access}"))]).await.status(), 403, "expired");
+    assert_eq!(
+        world.get("/userinfo", &[("authorization", &format!("Bearer {access}"))]).await.status(),
+        403,
+        "expired"
+    );
 }
 
 #[tokio::test]
@@ -140,7 +162,10 @@ async fn small_endpoints_answer() {
     let reply = world.get("/healthz", &[]).await;
     assert_eq!((reply.status().as_u16(), page(&reply).as_str()), (200, "Health check passed"));
     let home = page(&world.get("/", &[]).await);
-    assert!(home.contains("Dex IdP") && home.contains("https://dex.example/dex/.well-known/openid-configuration"), "{home}");
+    assert!(
+        home.contains("Dex IdP") && home.contains("https://dex.example/dex/.well-known/openid-configuration"),
+        "{home}"
+    );
     assert_eq!(page(&world.get("/robots.txt", &[]).await), "User-agent: *\nDisallow: /\n");
     assert_eq!(world.get("/static/main.css", &[]).await.headers()["content-type"], "text/css; charset=utf-8");
     for path in ["/nope", "/auth/", "/static/", "/static/../keys", "/device", "/token/introspect", "/callback"] {
@@ -164,22 +189,37 @@ async fn configured_headers_go_on_every_answer() {
 
 #[tokio::test]
 async fn cors_is_on_the_endpoints_that_scripts_call_and_on_no_page() {
-    let text = BASE.replace("{http: 127.0.0.1:5556}", "{http: 127.0.0.1:5556, allowedOrigins: ['https://spa.example']}");
+    let text =
+        BASE.replace("{http: 127.0.0.1:5556}", "{http: 127.0.0.1:5556, allowedOrigins: ['https://spa.example']}");
     let config = RawConfig::read(&Document::parse(&text, "c").unwrap().root()).0.validate(&|_| None).unwrap();
     let world = World::with(config, Arc::new(MemoryKernel::new()), ProviderOptions::default()).await;
     let origin = [("origin", "https://spa.example")];
-    for (path, on) in [("/.well-known/openid-configuration", true), ("/keys", true), ("/token", true), ("/userinfo", true), ("/", true), ("/auth", false), ("/approval", false)] {
+    for (path, on) in [
+        ("/.well-known/openid-configuration", true),
+        ("/keys", true),
+        ("/token", true),
+        ("/userinfo", true),
+        ("/", true),
+        ("/auth", false),
+        ("/approval", false),
+    ] {
         let reply = world.get(path, &origin).await;
         assert_eq!(reply.headers().contains_key("access-control-allow-origin"), on, "{path}");
     }
-    let preflight = [origin[0], ("access-control-request-method", "POST"), ("access-control-request-headers", "authorization")];
+    let preflight =
+        [origin[0], ("access-control-request-method", "POST"), ("access-control-request-headers", "authorization")];
     let reply = world.send(Method::OPTIONS, "/token", "", &preflight, String::new()).await;
-    assert_eq!((reply.status().as_u16(), &reply.headers()["access-control-allow-headers"]), (200, &HeaderValue::from_static("authorization")));
+    assert_eq!(
+        (reply.status().as_u16(), &reply.headers()["access-control-allow-headers"]),
+        (200, &HeaderValue::from_static("authorization"))
+    );
 }
 
 #[tokio::test]
 async fn an_issuer_without_a_path_works_the_same() {
-    let text = BASE.replace("https://dex.example/dex", "http://127.0.0.1:5556").replace("enablePasswordDB", "oauth2: {skipApprovalScreen: true}\nenablePasswordDB");
+    let text = BASE
+        .replace("https://dex.example/dex", "http://127.0.0.1:5556")
+        .replace("enablePasswordDB", "oauth2: {skipApprovalScreen: true}\nenablePasswordDB");
     let config = RawConfig::read(&Document::parse(&text, "c").unwrap().root()).0.validate(&|_| None).unwrap();
     let world = World::with(config, Arc::new(MemoryKernel::new()), ProviderOptions::default()).await;
     let code = world.code("kubernetes", "openid", &[]).await;

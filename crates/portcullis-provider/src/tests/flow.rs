@@ -14,8 +14,17 @@ async fn the_whole_flow_gives_the_tokens_that_were_asked_for() {
     assert!(browser.cookies.is_empty(), "the flow's cookie is gone");
     assert_eq!(reply.headers()["cache-control"], "no-store");
 
-    let reply = world.post("/token", &[("grant_type", "authorization_code"), ("code", query.get("code")), ("redirect_uri", CALLBACK)], &[("authorization", "Basic a3ViZXJuZXRlczpkZW1vLXNlY3JldA==")]).await;
-    assert_eq!((&reply.headers()["cache-control"], &reply.headers()["pragma"]), (&HeaderValue::from_static("no-store"), &HeaderValue::from_static("no-cache")));
+    let reply = world
+        .post(
+            "/token",
+            &[("grant_type", "authorization_code"), ("code", query.get("code")), ("redirect_uri", CALLBACK)],
+            &[("authorization", "Basic a3ViZXJuZXRlczpkZW1vLXNlY3JldA==")],
+        )
+        .await;
+    assert_eq!(
+        (&reply.headers()["cache-control"], &reply.headers()["pragma"]),
+        (&HeaderValue::from_static("no-store"), &HeaderValue::from_static("no-cache"))
+    );
     let (status, tokens) = json(&reply);
     assert_eq!(status, 200, "{tokens}");
     let members: Vec<&String> = tokens.as_object().unwrap().keys().collect();
@@ -24,15 +33,41 @@ async fn the_whole_flow_gives_the_tokens_that_were_asked_for() {
 
     let id = claims(&tokens["id_token"]);
     let members: Vec<&String> = id.as_object().unwrap().keys().collect();
-    assert_eq!(members, ["iss", "sub", "aud", "exp", "iat", "auth_time", "jti", "nonce", "at_hash", "c_hash", "email", "email_verified", "groups", "name", "preferred_username", "federated_claims"]);
+    assert_eq!(
+        members,
+        [
+            "iss",
+            "sub",
+            "aud",
+            "exp",
+            "iat",
+            "auth_time",
+            "jti",
+            "nonce",
+            "at_hash",
+            "c_hash",
+            "email",
+            "email_verified",
+            "groups",
+            "name",
+            "preferred_username",
+            "federated_claims"
+        ]
+    );
     assert_eq!(id["sub"], "CiQwOGE4Njg0Yi1kYjg4LTRiNzMtOTBhOS0zY2QxNjYxZjU0NjYSBWxvY2Fs");
     assert_eq!(id["aud"], "kubernetes");
     assert_eq!(id["exp"].as_i64().unwrap() - id["iat"].as_i64().unwrap(), 86_400);
     assert_eq!((id["iat"].as_i64(), id["auth_time"].as_i64()), (Some(NOW), Some(NOW)));
-    assert_eq!((&id["nonce"], &id["email"], &id["email_verified"]), (&"the-nonce".into(), &"Jane@example.com".into(), &true.into()));
+    assert_eq!(
+        (&id["nonce"], &id["email"], &id["email_verified"]),
+        (&"the-nonce".into(), &"Jane@example.com".into(), &true.into())
+    );
     assert_eq!(id["groups"], serde_json::json!(["admins", "devs"]));
     assert_eq!((&id["name"], &id["preferred_username"]), (&"Jane Doe".into(), &"jd".into()));
-    assert_eq!(id["federated_claims"], serde_json::json!({"connector_id": "local", "user_id": "08a8684b-db88-4b73-90a9-3cd1661f5466"}));
+    assert_eq!(
+        id["federated_claims"],
+        serde_json::json!({"connector_id": "local", "user_id": "08a8684b-db88-4b73-90a9-3cd1661f5466"})
+    );
     let half = |value: &str| portcullis_jose::half_hash(portcullis_jose::Algorithm::Es256, value);
     assert_eq!(id["at_hash"], half(tokens["access_token"].as_str().unwrap()));
     assert_eq!(id["c_hash"], half(query.get("code")));
@@ -40,7 +75,8 @@ async fn the_whole_flow_gives_the_tokens_that_were_asked_for() {
     assert!(access["c_hash"].is_null() && access["jti"] != id["jti"] && access["at_hash"] != id["at_hash"]);
 
     let jws = tokens["id_token"].as_str().unwrap();
-    let header: Value = serde_json::from_slice(&portcullis_jose::base64url_decode(jws.split('.').next().unwrap()).unwrap()).unwrap();
+    let header: Value =
+        serde_json::from_slice(&portcullis_jose::base64url_decode(jws.split('.').next().unwrap()).unwrap()).unwrap();
     assert_eq!(header.as_object().unwrap().keys().collect::<Vec<_>>(), ["alg", "kid"]);
     assert!(world.provider.app().signer.ring().verify(jws).is_ok());
 }
@@ -57,7 +93,8 @@ async fn only_what_was_asked_for_is_in_the_token() {
 #[tokio::test]
 async fn audiences_of_other_clients_come_first_and_name_the_asker() {
     let world = World::new("").await;
-    let (_, tokens) = world.redeem(&world.code("kubernetes", "openid audience:server:client_id:other", &[]).await).await;
+    let (_, tokens) =
+        world.redeem(&world.code("kubernetes", "openid audience:server:client_id:other", &[]).await).await;
     let claims = claims(&tokens["id_token"]);
     assert_eq!((&claims["aud"], &claims["azp"]), (&serde_json::json!(["other", "kubernetes"]), &"kubernetes".into()));
 }
@@ -80,7 +117,16 @@ async fn consent_is_asked_unless_skipped_and_not_forced() {
         assert_eq!(location(&next).starts_with("/dex/approval?"), asks, "{more} {extra:?}");
         if asks {
             let text = page(&browser.get(&location(&next)).await);
-            for part in ["<strong>Kubernetes</strong>", "Jane@example.com", "View your email address", "View your groups", "Have offline access", "View basic profile information", "value=\"approve\"", "value=\"rejected\""] {
+            for part in [
+                "<strong>Kubernetes</strong>",
+                "Jane@example.com",
+                "View your email address",
+                "View your groups",
+                "Have offline access",
+                "View basic profile information",
+                "value=\"approve\"",
+                "value=\"rejected\"",
+            ] {
                 assert!(text.contains(part), "{part}: {text}");
             }
             assert!(text.find("value=\"approve\"") < text.find("value=\"rejected\""), "the first button grants");
@@ -154,7 +200,10 @@ async fn a_step_needs_the_code_that_this_browser_was_given_for_it() {
         assert!(page(&reply).contains("Unauthorized request"));
     }
     for req in ["", "unknown", "aaaaaaaaaaaaaaaaaaaaaaaaa"] {
-        for reply in [browser.get(&format!("/dex/approval?req={req}&hmac={approval_hmac}")).await, browser.post(&format!("/dex/approval?req={req}&hmac={approval_hmac}"), &[]).await] {
+        for reply in [
+            browser.get(&format!("/dex/approval?req={req}&hmac={approval_hmac}")).await,
+            browser.post(&format!("/dex/approval?req={req}&hmac={approval_hmac}"), &[]).await,
+        ] {
             assert_eq!((reply.status().as_u16(), page(&reply).contains("User session error.")), (400, true), "{req}");
         }
     }
@@ -240,7 +289,14 @@ async fn a_code_that_cannot_be_redirected_is_shown() {
     assert_eq!(reply.status(), 200);
     let text = page(&reply);
     let code = text.split("readonly value=\"").nth(1).unwrap().split('"').next().unwrap();
-    let (status, _) = world.token(&[("grant_type", "authorization_code"), ("code", code), ("redirect_uri", "urn:ietf:wg:oauth:2.0:oob"), ("client_id", "cli")]).await;
+    let (status, _) = world
+        .token(&[
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", "urn:ietf:wg:oauth:2.0:oob"),
+            ("client_id", "cli"),
+        ])
+        .await;
     assert_eq!(status, 200);
 }
 
@@ -256,15 +312,38 @@ async fn what_the_redirect_uri_already_says_stays() {
 async fn stored_clients_and_users_work_like_those_of_the_file() {
     let world = World::new("oauth2: {skipApprovalScreen: true}").await;
     let store = &world.provider.app().store;
-    let client = portcullis_storage::Client { id: "stored".into(), secret: "s".into(), name: "Stored".into(), redirect_uris: vec![CALLBACK.into()], ..Default::default() };
+    let client = portcullis_storage::Client {
+        id: "stored".into(),
+        secret: "s".into(),
+        name: "Stored".into(),
+        redirect_uris: vec![CALLBACK.into()],
+        ..Default::default()
+    };
     store.clients().create(&client).await.unwrap();
-    let user = portcullis_storage::Password { email: "New@Example.com".into(), hash: HASH.into(), username: "newbie".into(), user_id: "u9".into(), ..Default::default() };
+    let user = portcullis_storage::Password {
+        email: "New@Example.com".into(),
+        hash: HASH.into(),
+        username: "newbie".into(),
+        user_id: "u9".into(),
+        ..Default::default()
+    };
     store.passwords().create(&user).await.unwrap();
     let mut browser = world.browser();
     let url = browser.start("stored", "openid profile email", &[]).await;
     let reply = browser.log_in(&url, "new@example.COM", "password").await;
     let reply = browser.finish(reply).await;
-    let (status, tokens) = world.token(&[("grant_type", "authorization_code"), ("code", query_of(&reply).get("code")), ("redirect_uri", CALLBACK), ("client_id", "stored"), ("client_secret", "s")]).await;
+    let (status, tokens) = world
+        .token(&[
+            ("grant_type", "authorization_code"),
+            ("code", query_of(&reply).get("code")),
+            ("redirect_uri", CALLBACK),
+            ("client_id", "stored"),
+            ("client_secret", "s"),
+        ])
+        .await;
     let claims = claims(&tokens["id_token"]);
-    assert_eq!((status, &claims["name"], &claims["email"], &claims["email_verified"]), (200, &"newbie".into(), &"New@Example.com".into(), &true.into()));
+    assert_eq!(
+        (status, &claims["name"], &claims["email"], &claims["email_verified"]),
+        (200, &"newbie".into(), &"New@Example.com".into(), &true.into())
+    );
 }

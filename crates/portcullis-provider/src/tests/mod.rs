@@ -98,9 +98,27 @@ impl World {
         self.send(Method::GET, path, query, headers, String::new()).await
     }
 
-    pub(super) async fn send(&self, method: Method, path: &str, query: &str, headers: &[(&str, &str)], body: String) -> Reply {
-        let headers = headers.iter().map(|(k, v)| (HeaderName::from_bytes(k.as_bytes()).unwrap(), HeaderValue::from_str(v).unwrap())).collect();
-        let inbound = Inbound { method, path: path.to_owned(), query: query.to_owned(), headers, body: Bytes::from(body), secure: true, client: None };
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        query: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> Reply {
+        let headers = headers
+            .iter()
+            .map(|(k, v)| (HeaderName::from_bytes(k.as_bytes()).unwrap(), HeaderValue::from_str(v).unwrap()))
+            .collect();
+        let inbound = Inbound {
+            method,
+            path: path.to_owned(),
+            query: query.to_owned(),
+            headers,
+            body: Bytes::from(body),
+            secure: true,
+            client: None,
+        };
         self.provider.respond(&inbound).await
     }
 
@@ -113,11 +131,24 @@ impl World {
 
     /// Code → tokens of the client `kubernetes`.
     pub(super) async fn redeem(&self, code: &str) -> (u16, Value) {
-        self.token(&[("grant_type", "authorization_code"), ("code", code), ("redirect_uri", CALLBACK), ("client_id", "kubernetes"), ("client_secret", "demo-secret")]).await
+        self.token(&[
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", CALLBACK),
+            ("client_id", "kubernetes"),
+            ("client_secret", "demo-secret"),
+        ])
+        .await
     }
 
     pub(super) async fn refresh(&self, token: &str) -> (u16, Value) {
-        self.token(&[("grant_type", "refresh_token"), ("refresh_token", token), ("client_id", "kubernetes"), ("client_secret", "demo-secret")]).await
+        self.token(&[
+            ("grant_type", "refresh_token"),
+            ("refresh_token", token),
+            ("client_id", "kubernetes"),
+            ("client_secret", "demo-secret"),
+        ])
+        .await
     }
 
     /// The refresh token of a fresh sign-in.
@@ -232,7 +263,13 @@ impl World {
 }
 
 pub(super) fn location(reply: &Reply) -> String {
-    reply.headers().get(header::LOCATION).unwrap_or_else(|| panic!("no location: {}", page(reply))).to_str().unwrap().to_owned()
+    reply
+        .headers()
+        .get(header::LOCATION)
+        .unwrap_or_else(|| panic!("no location: {}", page(reply)))
+        .to_str()
+        .unwrap()
+        .to_owned()
 }
 
 /// The parameters of the redirect.
@@ -255,7 +292,10 @@ fn unescape(text: &str) -> String {
 
 pub(super) fn hidden(reply: &Reply, name: &str) -> String {
     let page = page(reply);
-    let field = page.split("<input").find(|i| i.contains(&format!("name=\"{name}\""))).unwrap_or_else(|| panic!("no {name} in {page}"));
+    let field = page
+        .split("<input")
+        .find(|i| i.contains(&format!("name=\"{name}\"")))
+        .unwrap_or_else(|| panic!("no {name} in {page}"));
     unescape(field.split("value=\"").nth(1).unwrap().split('"').next().unwrap())
 }
 

@@ -6,13 +6,24 @@ use super::*;
 async fn wrong_passwords_and_unknown_names_get_the_same_page_with_the_name_kept() {
     let world = World::new("").await;
     let mut pages = Vec::new();
-    for (login, password) in [("jane@example.com", "wrong"), ("nobody@example.com", "password"), ("jane@example.com", ""), ("", "password"), ("jane@example.com", "password\u{0}"), (&"x".repeat(5000), "x")] {
+    for (login, password) in [
+        ("jane@example.com", "wrong"),
+        ("nobody@example.com", "password"),
+        ("jane@example.com", ""),
+        ("", "password"),
+        ("jane@example.com", "password\u{0}"),
+        (&"x".repeat(5000), "x"),
+    ] {
         let mut browser = world.browser();
         let url = browser.start("kubernetes", "openid", &[]).await;
         let reply = browser.log_in(&url, login, password).await;
         let text = page(&reply);
         assert_eq!(reply.status(), 401, "{login}");
-        assert!(text.contains("role=\"alert\">Invalid Email Address and password.<") && text.contains("to continue to <strong>Kubernetes</strong>"), "{text}");
+        assert!(
+            text.contains("role=\"alert\">Invalid Email Address and password.<")
+                && text.contains("to continue to <strong>Kubernetes</strong>"),
+            "{text}"
+        );
         assert!(text.contains(&format!("value=\"{login}\"")));
         pages.push(text.replace(login, "").len());
         // The form works again.
@@ -31,7 +42,11 @@ async fn after_ten_failures_an_account_waits_and_is_never_locked() {
             assert_eq!(browser.log_in(&url, name, "wrong").await.status(), 401);
         }
         let reply = browser.log_in(&url, name, "password").await;
-        assert_eq!((reply.status().as_u16(), &reply.headers()["retry-after"]), (429, &HeaderValue::from_static("1")), "{name}");
+        assert_eq!(
+            (reply.status().as_u16(), &reply.headers()["retry-after"]),
+            (429, &HeaderValue::from_static("1")),
+            "{name}"
+        );
         assert!(page(&reply).contains("Too many attempts. Please wait 1 second and try again."), "{}", page(&reply));
         assert_eq!(browser.log_in(&url, "joe@example.com", "wrong").await.status(), 401, "others are not concerned");
         world.clock.advance(Duration::from_secs(1));
@@ -58,7 +73,14 @@ async fn an_address_gets_its_share_of_attempts() {
 async fn the_password_grant_is_delayed_alike() {
     let world = World::new("oauth2: {passwordConnector: local}\nportcullis: {passwords: {maxFailures: 2}}").await;
     let ask = async |password: &str| {
-        let fields = [("grant_type", "password"), ("scope", "openid"), ("username", "jane@example.com"), ("password", password), ("client_id", "kubernetes"), ("client_secret", "demo-secret")];
+        let fields = [
+            ("grant_type", "password"),
+            ("scope", "openid"),
+            ("username", "jane@example.com"),
+            ("password", password),
+            ("client_id", "kubernetes"),
+            ("client_secret", "demo-secret"),
+        ];
         world.post("/token", &fields, &[]).await
     };
     for _ in 0..2 {
@@ -71,8 +93,13 @@ async fn the_password_grant_is_delayed_alike() {
 
 #[tokio::test]
 async fn a_full_queue_is_503_with_retry_after() {
-    let world = World::new("oauth2: {passwordConnector: local}\nportcullis: {passwords: {hashWorkers: 1, hashQueue: 1}}").await;
-    let url = { let mut b = world.browser(); let u = b.start("kubernetes", "openid", &[]).await; (b.cookies.clone(), u) };
+    let world =
+        World::new("oauth2: {passwordConnector: local}\nportcullis: {passwords: {hashWorkers: 1, hashQueue: 1}}").await;
+    let url = {
+        let mut b = world.browser();
+        let u = b.start("kubernetes", "openid", &[]).await;
+        (b.cookies.clone(), u)
+    };
     let attempt = async |i: usize| {
         let mut browser = world.browser();
         browser.cookies = url.0.clone();
@@ -80,8 +107,15 @@ async fn a_full_queue_is_503_with_retry_after() {
     };
     let replies = futures(vec![attempt(0), attempt(1), attempt(2), attempt(3), attempt(4), attempt(5)]).await;
     let busy: Vec<&Reply> = replies.iter().filter(|r| r.status() == 503).collect();
-    assert!(!busy.is_empty() && replies.iter().any(|r| r.status() == 401), "{:?}", replies.iter().map(|r| r.status()).collect::<Vec<_>>());
-    assert!(busy.iter().all(|r| r.headers().contains_key("retry-after") && page(r).contains("Please try again in a few seconds.")));
+    assert!(
+        !busy.is_empty() && replies.iter().any(|r| r.status() == 401),
+        "{:?}",
+        replies.iter().map(|r| r.status()).collect::<Vec<_>>()
+    );
+    assert!(
+        busy.iter()
+            .all(|r| r.headers().contains_key("retry-after") && page(r).contains("Please try again in a few seconds."))
+    );
 }
 
 /// Runs futures side by side on this task.

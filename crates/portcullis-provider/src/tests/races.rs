@@ -8,7 +8,12 @@ use super::*;
 async fn a_hundred_redemptions_of_one_code_give_one_success() {
     let world = Arc::new(World::new("oauth2: {skipApprovalScreen: true}").await);
     let code = world.code("kubernetes", "openid offline_access", &[]).await;
-    let tasks: Vec<_> = (0..100).map(|_| { let (w, c) = (world.clone(), code.clone()); tokio::spawn(async move { w.redeem(&c).await }) }).collect();
+    let tasks: Vec<_> = (0..100)
+        .map(|_| {
+            let (w, c) = (world.clone(), code.clone());
+            tokio::spawn(async move { w.redeem(&c).await })
+        })
+        .collect();
     let mut won = Vec::new();
     for task in tasks {
         let (status, body) = task.await.unwrap();
@@ -28,7 +33,12 @@ async fn a_hundred_redemptions_of_one_code_give_one_success() {
 async fn a_hundred_redemptions_without_a_refresh_token_give_exactly_one_success() {
     let world = Arc::new(World::new("oauth2: {skipApprovalScreen: true}").await);
     let code = world.code("kubernetes", "openid", &[]).await;
-    let tasks: Vec<_> = (0..100).map(|_| { let (w, c) = (world.clone(), code.clone()); tokio::spawn(async move { w.redeem(&c).await.0 }) }).collect();
+    let tasks: Vec<_> = (0..100)
+        .map(|_| {
+            let (w, c) = (world.clone(), code.clone());
+            tokio::spawn(async move { w.redeem(&c).await.0 })
+        })
+        .collect();
     let mut successes = 0;
     for task in tasks {
         successes += usize::from(task.await.unwrap() == 200);
@@ -40,7 +50,12 @@ async fn a_hundred_redemptions_without_a_refresh_token_give_exactly_one_success(
 async fn a_hundred_refreshes_of_one_token_leave_one_live_branch() {
     let world = Arc::new(World::new("oauth2: {skipApprovalScreen: true}").await);
     let first = world.offline().await;
-    let tasks: Vec<_> = (0..100).map(|_| { let (w, t) = (world.clone(), first.clone()); tokio::spawn(async move { w.refresh(&t).await }) }).collect();
+    let tasks: Vec<_> = (0..100)
+        .map(|_| {
+            let (w, t) = (world.clone(), first.clone());
+            tokio::spawn(async move { w.refresh(&t).await })
+        })
+        .collect();
     let mut given = HashSet::new();
     for task in tasks {
         let (status, body) = task.await.unwrap();

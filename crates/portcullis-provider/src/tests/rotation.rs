@@ -34,7 +34,11 @@ async fn a_key_is_published_before_it_signs_and_stays_while_its_tokens_live() {
     let after = kids(&world).await;
     assert_eq!((after.len(), &after[0]), (3, &before[1]));
     let bearer = format!("Bearer {}", late["access_token"].as_str().unwrap());
-    assert_eq!(world.get("/userinfo", &[("authorization", &bearer)]).await.status(), 200, "a token of the old key still counts");
+    assert_eq!(
+        world.get("/userinfo", &[("authorization", &bearer)]).await.status(),
+        200,
+        "a token of the old key still counts"
+    );
     world.clock.advance(Duration::from_secs(3600 + 60));
     assert!(!kids(&world).await.contains(&before[0]), "its last token is over");
 }

@@ -27,7 +27,8 @@ impl Write for Lines {
 #[tokio::test]
 async fn logs_hold_no_secret() {
     let lines = Lines::default();
-    let log = LogConfig { level: Level::DEBUG, format: LogFormat::Text, exclude_fields: vec![], clock: Clock::mock(NOW).0 };
+    let log =
+        LogConfig { level: Level::DEBUG, format: LogFormat::Text, exclude_fields: vec![], clock: Clock::mock(NOW).0 };
     init_logs(log, lines.clone()).unwrap();
     let world = World::new("oauth2: {passwordConnector: local}").await;
     let mut secrets = vec!["demo-secret".to_owned(), "password-that-is-wrong".to_owned(), HASH.to_owned()];
@@ -43,14 +44,36 @@ async fn logs_hold_no_secret() {
     world.redeem(&code).await;
     let refresh = tokens["refresh_token"].as_str().unwrap().to_owned();
     world.refresh(&refresh).await;
-    world.token(&[("grant_type", "password"), ("username", "jane@example.com"), ("password", "password-that-is-wrong"), ("scope", "openid"), ("client_id", "kubernetes"), ("client_secret", "demo-secret")]).await;
-    world.token(&[("grant_type", "refresh_token"), ("client_id", "kubernetes"), ("client_secret", "wrong-client-secret")]).await;
-    world.get("/auth/local?client_id=kubernetes&redirect_uri=http://localhost:8000&state=state-is-private&scope=x", &[]).await;
+    world
+        .token(&[
+            ("grant_type", "password"),
+            ("username", "jane@example.com"),
+            ("password", "password-that-is-wrong"),
+            ("scope", "openid"),
+            ("client_id", "kubernetes"),
+            ("client_secret", "demo-secret"),
+        ])
+        .await;
+    world
+        .token(&[
+            ("grant_type", "refresh_token"),
+            ("client_id", "kubernetes"),
+            ("client_secret", "wrong-client-secret"),
+        ])
+        .await;
+    world
+        .get("/auth/local?client_id=kubernetes&redirect_uri=http://localhost:8000&state=state-is-private&scope=x", &[])
+        .await;
     secrets.extend([code, refresh, "wrong-client-secret".to_owned(), "state-is-private".to_owned()]);
     secrets.extend(["id_token", "access_token"].map(|t| tokens[t].as_str().unwrap().to_owned()));
     assert!(!format!("{:?} {:?}", world.provider, world.provider.app().config).contains("demo-secret"));
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-    assert!(text.contains("login successful") && text.contains("failed login attempt: Invalid credentials.") && text.contains("a code was used again"), "{text}");
+    assert!(
+        text.contains("login successful")
+            && text.contains("failed login attempt: Invalid credentials.")
+            && text.contains("a code was used again"),
+        "{text}"
+    );
     for secret in secrets {
         assert!(!text.contains(&secret), "{secret} is in\n{text}");
     }
@@ -86,11 +109,22 @@ impl Kernel for Failing {
         self.check(self.inner.get(kind, id))
     }
 
-    fn insert<'a>(&'a self, kind: Kind, id: &'a str, write: portcullis_storage::kernel::Write) -> KernelFuture<'a, Version> {
+    fn insert<'a>(
+        &'a self,
+        kind: Kind,
+        id: &'a str,
+        write: portcullis_storage::kernel::Write,
+    ) -> KernelFuture<'a, Version> {
         self.check(self.inner.insert(kind, id, write))
     }
 
-    fn update<'a>(&'a self, kind: Kind, id: &'a str, version: Version, write: portcullis_storage::kernel::Write) -> KernelFuture<'a, Version> {
+    fn update<'a>(
+        &'a self,
+        kind: Kind,
+        id: &'a str,
+        version: Version,
+        write: portcullis_storage::kernel::Write,
+    ) -> KernelFuture<'a, Version> {
         self.check(self.inner.update(kind, id, version, write))
     }
 
@@ -156,10 +190,19 @@ async fn health_follows_the_store() {
     let health = Health::new(clock.clone(), Duration::from_secs(15), Duration::from_secs(5));
     let config = config("");
     let store = Store::with_options(kernel.clone(), clock.clone(), Rng::seeded(1), config.store_options());
-    let deps = ProviderDeps { metrics: Metrics::new(&clock), clock, rng: Rng::seeded(1), store, health: health.clone() };
+    let deps =
+        ProviderDeps { metrics: Metrics::new(&clock), clock, rng: Rng::seeded(1), store, health: health.clone() };
     let provider = Provider::new(config, deps, ProviderOptions::default()).await.unwrap();
     let ask = async || {
-        let inbound = Inbound { method: Method::GET, path: "/healthz".to_owned(), query: String::new(), headers: HeaderMap::new(), body: Bytes::new(), secure: false, client: None };
+        let inbound = Inbound {
+            method: Method::GET,
+            path: "/healthz".to_owned(),
+            query: String::new(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            secure: false,
+            client: None,
+        };
         provider.respond(&inbound).await
     };
     health.run_once().await;

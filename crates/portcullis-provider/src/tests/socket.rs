@@ -11,7 +11,13 @@ async fn listen(world: &World) -> (std::net::SocketAddr, Shutdown) {
     let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let addr = listener.local_addr().unwrap();
     let shutdown = Shutdown::new();
-    tokio::spawn(serve(listener, Transport::Plain, world.provider.handler(), ServerLimits::default(), shutdown.clone()));
+    tokio::spawn(serve(
+        listener,
+        Transport::Plain,
+        world.provider.handler(),
+        ServerLimits::default(),
+        shutdown.clone(),
+    ));
     (addr, shutdown)
 }
 
@@ -29,22 +35,39 @@ async fn requests_come_through_a_real_listener() {
     let (addr, shutdown) = listen(&world).await;
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     let answer = ask(addr, &get("/dex/.well-known/openid-configuration")).await;
-    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("\"issuer\": \"https://dex.example/dex\""), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK") && answer.contains("\"issuer\": \"https://dex.example/dex\""),
+        "{answer}"
+    );
     for path in ["/.well-known/openid-configuration", "/dexter/keys", "/", "/dex/../dex/keys"] {
         assert!(ask(addr, &get(path)).await.starts_with("HTTP/1.1 404"), "{path}");
     }
-    let post = |length: usize, body: &str| format!("POST /dex/token HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n{body}");
+    let post = |length: usize, body: &str| {
+        format!(
+            "POST /dex/token HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+    };
     assert!(ask(addr, &post(12, "grant_type=x")).await.contains("unsupported_grant_type"));
     assert!(ask(addr, &post(65 * 1024, "")).await.starts_with("HTTP/1.1 413"));
     let metrics = world_metrics(&world).await;
-    assert!(metrics.contains("http_requests_total{code=\"400\",handler=\"/token\",method=\"POST\"}") || metrics.contains("handler=\"/token\""), "{metrics}");
+    assert!(
+        metrics.contains("http_requests_total{code=\"400\",handler=\"/token\",method=\"POST\"}")
+            || metrics.contains("handler=\"/token\""),
+        "{metrics}"
+    );
     shutdown.trigger();
 }
 
 async fn world_metrics(world: &World) -> String {
     let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let addr = listener.local_addr().unwrap();
-    tokio::spawn(serve(listener, Transport::Plain, world.provider.telemetry_handler(), ServerLimits::default(), Shutdown::new()));
+    tokio::spawn(serve(
+        listener,
+        Transport::Plain,
+        world.provider.telemetry_handler(),
+        ServerLimits::default(),
+        Shutdown::new(),
+    ));
     ask(addr, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await
 }
 
@@ -55,7 +78,16 @@ async fn with_a_base_for_browsers_plain_http_is_for_names_of_this_machine() {
     let options = ProviderOptions { browser_base: Some("http://localhost:5554".parse().unwrap()) };
     let world = World::with(config, Arc::new(MemoryKernel::new()), options).await;
     let (addr, _shutdown) = listen(&world).await;
-    for (host, status) in [("localhost:5554", 200), ("localhost", 200), ("127.0.0.1:5554", 200), ("[::1]:5554", 200), ("evil.example", 421), ("evil.example:5554", 421), ("localhost.evil.example", 421), ("", 421)] {
+    for (host, status) in [
+        ("localhost:5554", 200),
+        ("localhost", 200),
+        ("127.0.0.1:5554", 200),
+        ("[::1]:5554", 200),
+        ("evil.example", 421),
+        ("evil.example:5554", 421),
+        ("localhost.evil.example", 421),
+        ("", 421),
+    ] {
         let answer = ask(addr, &format!("GET /keys HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{host:?}: {answer}");
     }

@@ -71,7 +71,14 @@ pub(crate) struct Claims {
 
 impl Claims {
     /// The claims that `scopes` release of an identity, without times and hashes.
-    pub(crate) fn new(issuer: &str, client_id: &str, audience: Vec<String>, connector_id: &str, identity: &Identity, scopes: &[String]) -> Self {
+    pub(crate) fn new(
+        issuer: &str,
+        client_id: &str,
+        audience: Vec<String>,
+        connector_id: &str,
+        identity: &Identity,
+        scopes: &[String],
+    ) -> Self {
         let has = |name: &str| scopes.iter().any(|s| s == name);
         let azp = if audience.len() > 1 { client_id.to_owned() } else { String::new() };
         let text = |on: bool, value: &str| if on { value.to_owned() } else { String::new() };
@@ -123,7 +130,10 @@ mod tests {
     #[test]
     fn only_what_was_asked_for_is_released() {
         let sub = "CiQwOGE4Njg0Yi1kYjg4LTRiNzMtOTBhOS0zY2QxNjYxZjU0NjYSBWxvY2Fs";
-        assert_eq!(claims(&["c"], &["openid"]), format!(r#"{{"iss":"https://i","sub":"{sub}","aud":"c","exp":0,"iat":0}}"#));
+        assert_eq!(
+            claims(&["c"], &["openid"]),
+            format!(r#"{{"iss":"https://i","sub":"{sub}","aud":"c","exp":0,"iat":0}}"#)
+        );
         assert_eq!(
             claims(&["c"], &["openid", "email", "groups", "profile", "federated:id"]),
             format!(
@@ -139,7 +149,11 @@ mod tests {
 
     #[test]
     fn both_forms_of_aud_are_read_back() {
-        for aud in [AudienceClaim::of(vec!["a".to_owned()]), AudienceClaim::of(vec!["a".to_owned(), "b".to_owned()]), AudienceClaim::of(vec![])] {
+        for aud in [
+            AudienceClaim::of(vec!["a".to_owned()]),
+            AudienceClaim::of(vec!["a".to_owned(), "b".to_owned()]),
+            AudienceClaim::of(vec![]),
+        ] {
             let text = serde_json::to_string(&aud).unwrap();
             assert_eq!(serde_json::from_str::<AudienceClaim>(&text).unwrap(), aud);
         }

@@ -23,7 +23,11 @@ impl Document {
     /// The answer to a request for it: 304 when the client has it already.
     pub(crate) fn reply(&self, headers: &HeaderMap, content_type: &'static str, cache: &'static str) -> Reply {
         let known = headers.get(header::IF_NONE_MATCH).is_some_and(|value| {
-            value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii).any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == self.etag.as_bytes())
+            value
+                .as_bytes()
+                .split(|b| *b == b',')
+                .map(<[u8]>::trim_ascii)
+                .any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == self.etag.as_bytes())
         });
         let mut reply = if known {
             let mut reply = Reply::new(Bytes::new());
@@ -47,7 +51,8 @@ mod tests {
         let document = Document::new("{}");
         let tag = document.etag.to_str().unwrap().to_owned();
         let ask = |value: Option<&str>| {
-            let headers: HeaderMap = value.map(|v| (header::IF_NONE_MATCH, HeaderValue::from_str(v).unwrap())).into_iter().collect();
+            let headers: HeaderMap =
+                value.map(|v| (header::IF_NONE_MATCH, HeaderValue::from_str(v).unwrap())).into_iter().collect();
             document.reply(&headers, "application/json", "max-age=1").status().as_u16()
         };
         assert_eq!(ask(None), 200);

@@ -81,7 +81,8 @@ impl Tokens {
         let algorithm = ring.algorithm();
         let now = self.clock.now();
         let TokenRequest { client_id, connector_id, identity, scopes, .. } = request;
-        let mut claims = Claims::new(&self.issuer, client_id, audience(client_id, scopes), connector_id, identity, scopes);
+        let mut claims =
+            Claims::new(&self.issuer, client_id, audience(client_id, scopes), connector_id, identity, scopes);
         claims.iat = now.unix_seconds();
         claims.exp = (now + self.lifetime).unix_seconds();
         claims.auth_time = request.auth_time.map(Timestamp::unix_seconds);

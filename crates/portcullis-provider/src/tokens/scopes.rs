@@ -25,7 +25,8 @@ pub(crate) async fn check_scopes(store: &Store, client_id: &str, scopes: &[Strin
     if scopes.len() > MAX_SCOPES {
         return Err(ScopeError::Invalid("Too many scopes.".to_owned()));
     }
-    let known = [scope::OPENID, scope::OFFLINE_ACCESS, scope::EMAIL, scope::PROFILE, scope::GROUPS, scope::FEDERATED_ID];
+    let known =
+        [scope::OPENID, scope::OFFLINE_ACCESS, scope::EMAIL, scope::PROFILE, scope::GROUPS, scope::FEDERATED_ID];
     let mut unknown = Vec::new();
     let mut untrusted = Vec::new();
     for name in scopes {
