@@ -27,6 +27,9 @@ use crate::resources::{self, Resource, namespaces, strategy};
 use crate::store::Store;
 use crate::store::object::Object;
 
+/// Events in the store before the oldest tenth goes.
+const MAX_EVENTS: usize = 1_000;
+
 /// Everything that answers requests.
 pub(crate) struct Engine {
     pub(crate) store: Arc<Store>,
@@ -202,9 +205,25 @@ impl Engine {
         });
         let members = members.as_object().cloned().unwrap_or_default();
         let events = resources::events();
+        self.forget_old_events(events);
         let members = strategy::for_create(events, members, namespace, &self.rng, self.clock.now());
         if let Err(error) = self.store.create(events, members) {
             tracing::debug!(%error, "an event could not be recorded");
+        }
+    }
+}
+
+impl Engine {
+    /// Keeps our own events from filling the store. Upstream's go after an hour; ours when there are too many.
+    fn forget_old_events(&self, events: &Resource) {
+        let mut all = self.store.all(events, "");
+        if all.len() < MAX_EVENTS {
+            return;
+        }
+        all.sort_by_key(|event| event.version);
+        for old in all.iter().take(MAX_EVENTS / 10) {
+            // One that has changed meanwhile is not old.
+            let _ = self.store.remove(events, old, None);
         }
     }
 }

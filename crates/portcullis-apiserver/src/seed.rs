@@ -78,6 +78,11 @@ impl Seed {
     /// # Errors
     /// [`SeedError`], for a binding that the API would refuse, or a full store.
     pub fn cluster_role_binding(&self, binding: &ClusterRoleBinding) -> Result<(), SeedError> {
+        let there = self.engine.store.get(resources::cluster_role_bindings(), "", &binding.metadata.name);
+        let there = there.and_then(|object| rbac::read::<ClusterRoleBinding>(&object.members()));
+        if there.is_some_and(|there| there.role_ref == binding.role_ref && there.subjects == binding.subjects) {
+            return Ok(());
+        }
         self.remove_cluster_role_binding(&binding.metadata.name);
         self.engine.seed_typed(resources::cluster_role_bindings(), binding, "")
     }

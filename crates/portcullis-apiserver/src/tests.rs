@@ -328,6 +328,19 @@ async fn unknown_fields_are_warned_about_unless_asked_otherwise() {
 }
 
 #[tokio::test]
+async fn our_own_events_do_not_fill_the_store() {
+    let world = world();
+    world.admin(&format!("POST {NS}/default/pods"), POD).await;
+    let pod = world.engine.store.get(crate::resources::pods(), "default", "web").unwrap();
+    for _ in 0..1_200 {
+        world.engine.record(crate::resources::pods(), &pod, "Normal", "Test", "again");
+    }
+    let left = world.engine.store.all(crate::resources::events(), "");
+    assert!((900..=1_000).contains(&left.len()), "{}", left.len());
+    assert!(left.iter().any(|event| event.version == world.engine.store.version()), "the newest one stays");
+}
+
+#[tokio::test]
 async fn tokens_are_reviewed() {
     let world = world();
     let review = |token: &str| format!(r#"{{"spec":{{"token":"{token}"}}}}"#);

@@ -24,6 +24,13 @@ pub(crate) struct Event {
     pub(crate) before: Option<Arc<Object>>,
 }
 
+impl Event {
+    /// What remembering it costs at most: the object before is often also that of an earlier event.
+    fn bytes(&self) -> usize {
+        self.object.bytes.len() + self.before.as_ref().map_or(0, |before| before.bytes.len())
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LogLimits {
     pub(crate) events: usize,
@@ -45,11 +52,11 @@ impl Log {
     }
 
     pub(crate) fn push(&mut self, event: Arc<Event>) {
-        self.bytes += event.object.bytes.len();
+        self.bytes += event.bytes();
         self.events.push_back(event);
         while self.events.len() > self.limits.events || (self.bytes > self.limits.bytes && self.events.len() > 1) {
             let Some(oldest) = self.events.pop_front() else { break };
-            self.bytes = self.bytes.saturating_sub(oldest.object.bytes.len());
+            self.bytes = self.bytes.saturating_sub(oldest.bytes());
             self.forgotten = oldest.object.version;
         }
     }

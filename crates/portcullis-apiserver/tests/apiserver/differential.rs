@@ -151,9 +151,11 @@ const STEPS: &[Step] = &[
     ("POST", "/apis/authorization.k8s.io/v1/namespaces/default/localsubjectaccessreviews", r#"{"spec":{"user":"jane","resourceAttributes":{"verb":"list","resource":"pods","namespace":"other"}}}"#, None),
     ("POST", "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", r#"{"spec":{}}"#, None),
     ("POST", "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", r#"{"spec":{"namespace":"default"}}"#, None),
+    ("POST", "RBAC/clusterroles", r#"{"metadata":{"name":"writer"},"rules":[{"apiGroups":["rbac.authorization.k8s.io"],"resources":["*"],"verbs":["create","get"]},{"apiGroups":[""],"resources":["pods"],"verbs":["get"]}]}"#, None),
+    ("POST", "RBAC/clusterrolebindings", r#"{"metadata":{"name":"writer"},"roleRef":{"kind":"ClusterRole","name":"writer"},"subjects":[{"kind":"User","name":"jane"}]}"#, None),
 ];
 
-/// What a user without rights gets.
+/// What a user without rights gets, and then what one gets who may write RBAC objects but holds little.
 const AS_JANE: &[Step] = &[
     ("GET", "/api/v1/pods", "", None),
     ("GET", "/metrics", "", None),
@@ -166,6 +168,13 @@ const AS_JANE: &[Step] = &[
     ("GET", "NS/default", "", Some(("impersonate-user", "admin"))),
     ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", r#"{"spec":{"resourceAttributes":{"verb":"list","resource":"pods"}}}"#, None),
     ("POST", "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", r#"{"spec":{"namespace":"default"}}"#, None),
+    ("POST", "RBAC/clusterroles", r#"{"metadata":{"name":"own"},"rules":[{"apiGroups":[""],"resources":["pods"],"verbs":["get"]}]}"#, None),
+    ("POST", "RBAC/clusterroles", r#"{"metadata":{"name":"more"},"rules":[{"apiGroups":["","apps"],"resources":["pods","secrets"],"verbs":["get","list"]},{"nonResourceURLs":["/x"],"verbs":["get"]}]}"#, None),
+    ("POST", "RBAC/clusterroles", r#"{"metadata":{"name":"sum"},"aggregationRule":{"clusterRoleSelectors":[{"matchLabels":{"a":"b"}}]},"rules":[]}"#, None),
+    ("POST", "RBAC/clusterrolebindings", r#"{"metadata":{"name":"grab"},"roleRef":{"kind":"ClusterRole","name":"cluster-admin"},"subjects":[{"kind":"User","name":"jane"}]}"#, None),
+    ("POST", "RBAC/clusterrolebindings", r#"{"metadata":{"name":"void"},"roleRef":{"kind":"ClusterRole","name":"none"},"subjects":[{"kind":"User","name":"jane"}]}"#, None),
+    ("POST", "RBAC/clusterrolebindings", r#"{"metadata":{"name":"fine"},"roleRef":{"kind":"ClusterRole","name":"writer"},"subjects":[{"kind":"User","name":"x"}]}"#, None),
+    ("POST", "RBAC/namespaces/default/rolebindings", r#"{"metadata":{"name":"view"},"roleRef":{"kind":"ClusterRole","name":"system:node-proxier"},"subjects":[{"kind":"User","name":"x"}]}"#, None),
 ];
 
 /// Steps that differ, and why. A step that no longer does fails the test.
