@@ -5,15 +5,15 @@ use std::path::{Component, Path, PathBuf};
 use crate::world::Env;
 
 /// Expands a leading `~` to the home folder, as kubelogin does for `get-token` and `clean`: whatever follows the tilde
-/// is joined to the home folder and the path is cleaned. Without a home folder the path stays.
+/// is joined to the home folder and the path is cleaned. Compat: without a home folder the tilde just goes, so that
+/// `~/.kube` is `/.kube` (containers), and never a folder named `~`.
 pub(crate) fn expand_tilde(path: &str, home: Option<&Path>) -> String {
-    match (path.strip_prefix('~'), home) {
-        (Some(rest), Some(home)) => {
-            let joined = home.join(rest.trim_start_matches('/'));
-            clean(&joined).to_string_lossy().into_owned()
-        }
-        _ => path.to_owned(),
-    }
+    let Some(rest) = path.strip_prefix('~') else { return path.to_owned() };
+    let joined = match home {
+        Some(home) => home.join(rest.trim_start_matches('/')),
+        None => PathBuf::from(rest),
+    };
+    clean(&joined).to_string_lossy().into_owned()
 }
 
 /// Where tokens are cached when no flag says so.
@@ -71,6 +71,6 @@ mod tests {
         ] {
             assert_eq!(expand_tilde(path, home), want, "{path}");
         }
-        assert_eq!(expand_tilde("~/ca.pem", None), "~/ca.pem");
+        assert_eq!(expand_tilde("~/ca.pem", None), "/ca.pem");
     }
 }
