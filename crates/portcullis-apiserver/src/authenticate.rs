@@ -91,7 +91,8 @@ pub(crate) async fn authenticate(call: &Call, tokens: &TokenAuthenticator) -> Re
 
 /// CN is the user, O the groups. The listener has verified the chain.
 fn certificate_user(der: &Arc<[u8]>) -> Result<UserInfo, String> {
-    let (_, certificate) = X509Certificate::from_der(der).map_err(|_| "the client certificate is malformed".to_owned())?;
+    let (_, certificate) =
+        X509Certificate::from_der(der).map_err(|_| "the client certificate is malformed".to_owned())?;
     let subject = certificate.subject();
     let name = subject.iter_common_name().filter_map(|name| name.as_str().ok()).last().unwrap_or_default();
     if name.is_empty() {
@@ -182,7 +183,10 @@ mod tests {
     async fn a_good_token_gives_its_user_and_the_group_of_everyone() {
         for header in ["Bearer good", "bearer good", "  BEARER good "] {
             let user = ask(Call::test("GET /", "").with("authorization", header)).await.unwrap();
-            assert_eq!((user.username.as_str(), user.groups.as_slice()), ("jane", &["devs".to_owned(), "system:authenticated".to_owned()][..]));
+            assert_eq!(
+                (user.username.as_str(), user.groups.as_slice()),
+                ("jane", &["devs".to_owned(), "system:authenticated".to_owned()][..])
+            );
         }
     }
 
@@ -212,7 +216,11 @@ mod tests {
         let good = format!("{WEBSOCKET_BEARER}{}", URL_SAFE_NO_PAD.encode("good"));
         let ask_with = |protocols: String, upgrade: bool| {
             let call = Call::test("GET /", "").with("sec-websocket-protocol", &protocols);
-            ask(if upgrade { call.with("connection", "keep-alive, Upgrade").with("upgrade", "websocket") } else { call })
+            ask(if upgrade {
+                call.with("connection", "keep-alive, Upgrade").with("upgrade", "websocket")
+            } else {
+                call
+            })
         };
         assert_eq!(ask_with(format!("v5.channel.k8s.io, {good}"), true).await.unwrap().username, "jane");
         assert_eq!(ask_with(format!("v5.channel.k8s.io, {good}"), false).await.unwrap(), UserInfo::anonymous());

@@ -12,9 +12,9 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH
 use portcullis_kube::discovery::AGGREGATED_MEDIA_TYPE;
 use serde_json::{Value, json};
 
+use crate::http::Call;
 use crate::http::negotiate::{Accepted, Encoding, clauses};
 use crate::http::reply::{Payload, Reply};
-use crate::http::Call;
 use crate::json;
 use crate::resources::{ALL, GROUPS, REVIEWS, Resource, Review, api_version};
 
@@ -99,7 +99,9 @@ fn asks_for_aggregated(accept: &str) -> bool {
             && clause.param("v") == "v2";
         match clause.media_type {
             "application/json" if aggregated => Some(true),
-            "application/json" | "application/*" | "*/*" | "application/yaml" if clause.param("as").is_empty() => Some(false),
+            "application/json" | "application/*" | "*/*" | "application/yaml" if clause.param("as").is_empty() => {
+                Some(false)
+            }
             _ => None,
         }
     });
@@ -183,7 +185,8 @@ fn aggregated_resource(plural: &str, singular: &str, kind: &str, namespaced: boo
 
 fn openapi(group: &str) -> Value {
     let mut paths = serde_json::Map::new();
-    let parameter = |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}});
+    let parameter =
+        |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}});
     let parameters: Vec<Value> = ["dryRun", "fieldManager", "fieldValidation", "force"].map(parameter).into();
     for resource in ALL.iter().filter(|resource| resource.group == group && resource.verbs.contains(&"patch")) {
         let root = if group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{group}/v1") };

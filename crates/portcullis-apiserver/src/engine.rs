@@ -17,7 +17,9 @@ use serde_json::{Map, Value, json};
 
 use crate::authenticate::{TokenAuthenticator, authenticate};
 use crate::discovery::Discovery;
-use crate::handlers::{self, Asked, delete, health, no_such_method, no_such_resource, not_acceptable, read, reviews, watch, write};
+use crate::handlers::{
+    self, Asked, delete, health, no_such_method, no_such_resource, not_acceptable, read, reviews, watch, write,
+};
 use crate::http::negotiate::{Accepted, Encoding, Form, negotiate, wants_pretty};
 use crate::http::reply::Reply;
 use crate::http::{Call, Outcome};
@@ -97,7 +99,8 @@ impl Engine {
             let accepted = accepted.ok_or_else(|| not_acceptable(accept, false))?;
             return reviews::review(self, call, info, user, review, accepted).await;
         }
-        let resource = resources::find(&info.api_group, &info.api_version, &info.resource).ok_or_else(no_such_resource)?;
+        let resource =
+            resources::find(&info.api_group, &info.api_version, &info.resource).ok_or_else(no_such_resource)?;
         let (namespace, name) = handlers::place(resource, info).ok_or_else(no_such_resource)?;
         if info.parts.len() > 2 {
             return Err(no_such_resource());
@@ -105,7 +108,8 @@ impl Engine {
         if !resource.verbs.contains(&info.verb.as_str()) || call.method == Method::HEAD {
             return Err(no_such_method());
         }
-        let accepted = accepted.ok_or_else(|| not_acceptable(accept, matches!(info.verb.as_str(), "list" | "watch")))?;
+        let accepted =
+            accepted.ok_or_else(|| not_acceptable(accept, matches!(info.verb.as_str(), "list" | "watch")))?;
         let asked = Asked { call, user, resource, namespace, name, accepted };
         match (info.verb.as_str(), name.is_empty()) {
             ("list", true) => read::list(self, &asked),
@@ -126,7 +130,8 @@ impl Engine {
             return Ok(reply);
         }
         // Documents are JSON for whoever does not insist on YAML.
-        let fallback = Accepted { encoding: if pretty(call) { Encoding::Pretty } else { Encoding::Json }, form: Form::Object };
+        let fallback =
+            Accepted { encoding: if pretty(call) { Encoding::Pretty } else { Encoding::Json }, form: Form::Object };
         let accepted = negotiate(accept, pretty(call), false).unwrap_or(fallback);
         let reply = match path {
             "/" | "" => Some(health::paths(self, accepted)),

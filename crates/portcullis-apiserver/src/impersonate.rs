@@ -69,7 +69,8 @@ fn wanted(headers: &HeaderMap) -> Outcome<Option<Wanted>> {
     let mut parts = 0;
     for (name, value) in headers {
         let Some(part) = name.as_str().strip_prefix("impersonate-") else { continue };
-        let text = value.to_str().map_err(|_| Box::new(Status::bad_request("an Impersonate header is not text")))?.to_owned();
+        let text =
+            value.to_str().map_err(|_| Box::new(Status::bad_request("an Impersonate header is not text")))?.to_owned();
         parts += 1;
         match part {
             "user" => wanted.user = text,
@@ -116,7 +117,8 @@ mod tests {
 
     fn act(user: &str, headers: &[(&'static str, &str)]) -> Result<UserInfo, i32> {
         let call = headers.iter().fold(Call::test("GET /", ""), |call, (name, value)| call.with(name, value));
-        effective_user(UserInfo::new(user, ["system:authenticated"]), &call.headers, &policy()).map_err(|status| status.code)
+        effective_user(UserInfo::new(user, ["system:authenticated"]), &call.headers, &policy())
+            .map_err(|status| status.code)
     }
 
     #[test]
@@ -127,7 +129,10 @@ mod tests {
     #[test]
     fn every_part_needs_a_grant() {
         let jane = act("gw", &[("impersonate-user", "jane")]).unwrap();
-        assert_eq!((jane.username.as_str(), jane.groups.as_slice()), ("jane", &["system:authenticated".to_owned()][..]));
+        assert_eq!(
+            (jane.username.as_str(), jane.groups.as_slice()),
+            ("jane", &["system:authenticated".to_owned()][..])
+        );
         assert_eq!(act("bob", &[("impersonate-user", "jane")]), Err(403));
         assert_eq!(act("gw", &[("impersonate-user", "jane"), ("impersonate-group", "system:masters")]), Err(403));
         assert_eq!(act("gw", &[("impersonate-user", "jane"), ("impersonate-extra-a%2fb", "c")]), Err(403));

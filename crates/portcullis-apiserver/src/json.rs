@@ -306,6 +306,9 @@ mod tests {
         let text = String::from_utf8(to_vec(&value)).unwrap();
         assert_eq!(text, "{\"a\":\"\\u003cb\\u003e\\u0026\\u2028\\\"ü\",\"\\u003c\":[1,{}]}");
         assert_eq!(parse(text.as_bytes()).unwrap().value, value);
-        assert_eq!(String::from_utf8(to_pretty(&json!({"a": {}, "b": [1]}))).unwrap(), "{\n  \"a\": {},\n  \"b\": [\n    1\n  ]\n}");
+        assert_eq!(
+            String::from_utf8(to_pretty(&json!({"a": {}, "b": [1]}))).unwrap(),
+            "{\n  \"a\": {},\n  \"b\": [\n    1\n  ]\n}"
+        );
     }
 }

@@ -136,7 +136,13 @@ fn may(policy: &Policy, user: &UserInfo, verb: &str, resource: &str, namespace: 
     authorize(policy, &Attributes::resource(user, verb, target)).allowed
 }
 
-fn covered(policy: &Policy, user: &UserInfo, namespace: &str, wanted: &[PolicyRule], resource: &Resource) -> Result<(), String> {
+fn covered(
+    policy: &Policy,
+    user: &UserInfo,
+    namespace: &str,
+    wanted: &[PolicyRule],
+    resource: &Resource,
+) -> Result<(), String> {
     confirm_no_escalation(user, &rules_for(policy, user, namespace), wanted, resource.plural)
 }
 
@@ -213,7 +219,8 @@ mod tests {
         policy.set_cluster_role_binding(ClusterRoleBinding::new("b", "own", vec![Subject::user("u")]));
         live.replace(policy);
         let check = |user: &UserInfo, resource: &Resource, new: &Map<String, Value>| {
-            check_escalation(&live.snapshot(), user, resource, new, None).map_err(|status| (status.code, status.message.clone()))
+            check_escalation(&live.snapshot(), user, resource, new, None)
+                .map_err(|status| (status.code, status.message.clone()))
         };
         let user = UserInfo::new("u", [""; 0]);
         let binding = |role: &str| rbac::members(&ClusterRoleBinding::new("n", role, vec![Subject::user("x")]));

@@ -148,12 +148,22 @@ impl Engine {
         self.seed(resources::nodes(), node_members(node, version, &self.clock.now().rfc3339()), "")
     }
 
-    fn seed_typed<T: Serialize>(&self, resource: &'static Resource, object: &T, namespace: &str) -> Result<(), SeedError> {
+    fn seed_typed<T: Serialize>(
+        &self,
+        resource: &'static Resource,
+        object: &T,
+        namespace: &str,
+    ) -> Result<(), SeedError> {
         self.seed(resource, Value::Object(rbac::members(object)), namespace)
     }
 
     /// Without telling the authorizer, who gets all of it at once.
-    fn seed_quietly<T: Serialize>(&self, resource: &'static Resource, object: &T, namespace: &str) -> Result<(), SeedError> {
+    fn seed_quietly<T: Serialize>(
+        &self,
+        resource: &'static Resource,
+        object: &T,
+        namespace: &str,
+    ) -> Result<(), SeedError> {
         self.put(resource, Value::Object(rbac::members(object)), namespace).map(drop)
     }
 
@@ -229,6 +239,3 @@ fn pod_of(part: &Part, node: &str) -> Map<String, Value> {
     });
     pod.as_object().cloned().unwrap_or_default()
 }
-
-
-

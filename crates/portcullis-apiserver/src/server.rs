@@ -12,7 +12,8 @@ use http::{HeaderMap, HeaderValue, Method, Version};
 use portcullis_authn::{Authenticator, ConfigError, Network, OidcFlags, Options};
 use portcullis_kube::Status;
 use portcullis_runtime::server::{
-    BodyError, ConnInfo, Handler, Request, Response, ResponseFuture, ServerLimits, Transport, full, read_body, serve, stream, until,
+    BodyError, ConnInfo, Handler, Request, Response, ResponseFuture, ServerLimits, Transport, full, read_body, serve,
+    stream, until,
 };
 use portcullis_runtime::tls::{ClientAuth, TlsError, TlsIdentity, TlsVersions, server_config};
 use portcullis_runtime::{Clock, Rng, Shutdown};
@@ -110,7 +111,12 @@ impl TokenAuthenticator {
     ///
     /// # Errors
     /// [`StartError`], for flags that kube-apiserver would refuse.
-    pub fn from_oidc_flags(flags: &OidcFlags, clock: Clock, network: &Network, shutdown: &Shutdown) -> Result<Self, StartError> {
+    pub fn from_oidc_flags(
+        flags: &OidcFlags,
+        clock: Clock,
+        network: &Network,
+        shutdown: &Shutdown,
+    ) -> Result<Self, StartError> {
         let Some(config) = flags.config(&[])? else { return Ok(Self::Nobody) };
         let authenticator = Authenticator::start([config], Options::new(clock), network, shutdown)
             .map_err(|error| StartError::Network(error.to_string()))?;
@@ -245,7 +251,9 @@ fn call_of(method: &Method, uri: &http::Uri, headers: HeaderMap, connection: Opt
         params: Params::parse(query),
         headers,
         body: Bytes::new(),
-        client_cert: connection.and_then(|info| info.client_cert.as_ref()).map(|cert| Arc::from(cert.as_ref().as_ref())),
+        client_cert: connection
+            .and_then(|info| info.client_cert.as_ref())
+            .map(|cert| Arc::from(cert.as_ref().as_ref())),
         client_cert_refused: connection.is_some_and(|info| info.client_cert_error.is_some()),
     }
 }

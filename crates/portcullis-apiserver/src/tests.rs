@@ -22,7 +22,8 @@ use crate::store::{Store, StoreLimits};
 
 const NS: &str = "/api/v1/namespaces";
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
-const POD: &str = r#"{"metadata":{"name":"web","labels":{"app":"web"}},"spec":{"containers":[{"name":"c","image":"i"}]}}"#;
+const POD: &str =
+    r#"{"metadata":{"name":"web","labels":{"app":"web"}},"spec":{"containers":[{"name":"c","image":"i"}]}}"#;
 
 struct World {
     engine: Arc<Engine>,
@@ -95,7 +96,9 @@ async fn who_is_unknown_gets_401_and_who_is_nobody_gets_only_what_everyone_gets(
     let want = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "Unauthorized",
         "reason": "Unauthorized", "code": 401});
     assert_eq!((code, body), (401, want));
-    for (line, want) in [("GET /version", 200), ("GET /livez", 200), ("GET /api", 403), ("GET /", 403), ("GET /nope", 403)] {
+    for (line, want) in
+        [("GET /version", 200), ("GET /livez", 200), ("GET /api", 403), ("GET /", 403), ("GET /nope", 403)]
+    {
         assert_eq!(world.code("", line, "").await, want, "{line}");
     }
     for (line, want) in [("GET /api", 200), ("GET /nope", 403), ("GET /api/v1/pods", 403)] {
@@ -123,7 +126,10 @@ async fn a_namespace_takes_its_bindings_with_it_and_a_new_one_of_that_name_has_n
     world.admin(&format!("POST {RBAC}/namespaces/n/rolebindings"), binding).await;
     assert_eq!(world.code("jane", &format!("POST {NS}/n/pods"), POD).await, 201);
     let gone = world.admin(&format!("DELETE {NS}/n"), "").await;
-    assert_eq!((&gone["status"]["phase"], gone["metadata"]["deletionTimestamp"].is_string()), (&json!("Terminating"), true));
+    assert_eq!(
+        (&gone["status"]["phase"], gone["metadata"]["deletionTimestamp"].is_string()),
+        (&json!("Terminating"), true)
+    );
     assert_eq!(world.code("admin", &format!("GET {NS}/n"), "").await, 404);
     world.admin(&format!("POST {NS}"), r#"{"metadata":{"name":"n"}}"#).await;
     assert_eq!(world.code("jane", &format!("GET {NS}/n/pods"), "").await, 403);
@@ -156,7 +162,9 @@ async fn nobody_binds_or_writes_more_than_they_hold() {
     let bind = ClusterRoleBinding::new("w", "writer", vec![Subject::user("jane")]);
     world.seed().cluster_role_binding(&bind).unwrap();
     let role = |name: &str, resource: &str| {
-        format!(r#"{{"metadata":{{"name":"{name}"}},"rules":[{{"apiGroups":[""],"resources":["{resource}"],"verbs":["get"]}}]}}"#)
+        format!(
+            r#"{{"metadata":{{"name":"{name}"}},"rules":[{{"apiGroups":[""],"resources":["{resource}"],"verbs":["get"]}}]}}"#
+        )
     };
     assert_eq!(world.code("jane", &format!("POST {RBAC}/clusterroles"), &role("a", "pods")).await, 201);
     assert_eq!(world.code("jane", &format!("POST {RBAC}/clusterroles"), &role("b", "secrets")).await, 403);
@@ -164,7 +172,10 @@ async fn nobody_binds_or_writes_more_than_they_hold() {
     let grab = r#"{"metadata":{"name":"grab"},"roleRef":{"kind":"ClusterRole","name":"cluster-admin"},"subjects":[{"kind":"User","name":"jane"}]}"#;
     let (code, body) = world.call("jane", &format!("POST {RBAC}/clusterrolebindings"), grab).await;
     assert_eq!(code, 403);
-    assert!(body["message"].as_str().unwrap().contains("attempting to grant RBAC permissions not currently held"), "{body}");
+    assert!(
+        body["message"].as_str().unwrap().contains("attempting to grant RBAC permissions not currently held"),
+        "{body}"
+    );
     assert_eq!(world.code("jane", &format!("GET {RBAC}/clusterrolebindings/grab"), "").await, 404);
 }
 
@@ -172,7 +183,9 @@ async fn nobody_binds_or_writes_more_than_they_hold() {
 async fn pages_show_one_moment_even_when_the_world_moves_on() {
     let world = world();
     for name in ["a", "b", "c", "d"] {
-        world.admin(&format!("POST {NS}/default/serviceaccounts"), &format!(r#"{{"metadata":{{"name":"{name}"}}}}"#)).await;
+        world
+            .admin(&format!("POST {NS}/default/serviceaccounts"), &format!(r#"{{"metadata":{{"name":"{name}"}}}}"#))
+            .await;
     }
     let first = world.admin(&format!("GET {NS}/default/serviceaccounts?limit=2"), "").await;
     assert_eq!((names(&first), &first["metadata"]["remainingItemCount"]), (vec!["a", "b"], &json!(2)));
@@ -190,7 +203,12 @@ async fn a_page_whose_moment_is_forgotten_is_410() {
     let world = world_with(StoreLimits { log_events: 5, ..StoreLimits::default() });
     let list = world.admin(&format!("GET {RBAC}/clusterroles?limit=1"), "").await;
     for number in 0..10 {
-        world.admin(&format!("POST {RBAC}/clusterroles"), &format!(r#"{{"metadata":{{"name":"r{number}"}},"rules":[]}}"#)).await;
+        world
+            .admin(
+                &format!("POST {RBAC}/clusterroles"),
+                &format!(r#"{{"metadata":{{"name":"r{number}"}},"rules":[]}}"#),
+            )
+            .await;
     }
     let token = list["metadata"]["continue"].as_str().unwrap();
     let (code, body) = world.call("admin", &format!("GET {RBAC}/clusterroles?limit=1&continue={token}"), "").await;
@@ -234,9 +252,13 @@ async fn a_users_pod_waits_and_says_why() {
     let world = world();
     world.admin(&format!("POST {NS}/default/pods"), POD).await;
     let pod = world.admin(&format!("GET {NS}/default/pods/web"), "").await;
-    assert_eq!((&pod["status"]["phase"], &pod["status"]["conditions"][0]["reason"]), (&json!("Pending"), &json!("Unschedulable")));
+    assert_eq!(
+        (&pod["status"]["phase"], &pod["status"]["conditions"][0]["reason"]),
+        (&json!("Pending"), &json!("Unschedulable"))
+    );
     let uid = pod["metadata"]["uid"].as_str().unwrap();
-    let events = world.admin(&format!("GET {NS}/default/events?fieldSelector=involvedObject.uid={uid},type=Warning"), "").await;
+    let events =
+        world.admin(&format!("GET {NS}/default/events?fieldSelector=involvedObject.uid={uid},type=Warning"), "").await;
     assert_eq!(events["items"][0]["reason"], "FailedScheduling");
     let gone = world.admin(&format!("DELETE {NS}/default/pods/web"), "").await;
     assert_eq!((&gone["kind"], &gone["metadata"]["deletionGracePeriodSeconds"]), (&json!("Pod"), &json!(0)));
@@ -296,9 +318,12 @@ async fn a_watch_over_http_shows_what_happens() {
 #[tokio::test]
 async fn merge_patches_change_what_they_name() {
     let world = world();
-    world.admin(&format!("POST {NS}/default/serviceaccounts"), r#"{"metadata":{"name":"s","labels":{"a":"1","b":"2"}}}"#).await;
+    world
+        .admin(&format!("POST {NS}/default/serviceaccounts"), r#"{"metadata":{"name":"s","labels":{"a":"1","b":"2"}}}"#)
+        .await;
     let patch = |body: &'static str| {
-        let call = Call::test(&format!("PATCH {NS}/default/serviceaccounts/s"), body).with("content-type", "application/merge-patch+json");
+        let call = Call::test(&format!("PATCH {NS}/default/serviceaccounts/s"), body)
+            .with("content-type", "application/merge-patch+json");
         world.send(call.with("authorization", "Bearer admin"))
     };
     let patched = patch(r#"{"metadata":{"labels":{"a":null,"c":"3"}}}"#).await;

@@ -225,7 +225,8 @@ impl Watcher {
             Form::Metadata => table::write_partial(out, &json::to_vec(&metadata)),
             Form::Table => {
                 let cells = table::empty_cells(resource, self.clock.now());
-                let object = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata});
+                let object =
+                    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata});
                 let table = json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1",
                     "metadata": {"resourceVersion": version.to_string()}, "columnDefinitions": null,
                     "rows": [{"cells": cells, "object": object}]});
@@ -303,7 +304,10 @@ mod tests {
     }
 
     fn names(frames: &[(String, Value)]) -> Vec<String> {
-        frames.iter().map(|(kind, object)| format!("{kind} {}", object["metadata"]["name"].as_str().unwrap_or("-"))).collect()
+        frames
+            .iter()
+            .map(|(kind, object)| format!("{kind} {}", object["metadata"]["name"].as_str().unwrap_or("-")))
+            .collect()
     }
 
     #[tokio::test]

@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
+use portcullis_kube::Status;
 use portcullis_kube::field::FieldError;
 use portcullis_kube::go::quote;
 use portcullis_kube::status::GroupResource;
-use portcullis_kube::Status;
 use serde_json::{Map, Value, json};
 
 use super::read::{objects, one, selection};
@@ -20,8 +20,8 @@ use crate::http::params::{FieldValidation, check_dry_run, dry_run, invalid};
 use crate::http::reply::Reply;
 use crate::resources::{self, Resource, namespaces, pods::object, strategy};
 use crate::schema::SCHEMA;
-use crate::store::object::Object;
 use crate::store::StoreError;
+use crate::store::object::Object;
 
 /// Attempts against parallel changes.
 const ATTEMPTS: usize = 5;
@@ -64,8 +64,12 @@ pub(crate) fn delete_collection(engine: &Engine, asked: &Asked<'_>) -> Outcome<R
     }
     let selection = selection(asked)?;
     let options = options(asked)?;
-    let found: Vec<Arc<Object>> =
-        engine.store.all(asked.resource, asked.namespace).into_iter().filter(|object| selection.matches(object)).collect();
+    let found: Vec<Arc<Object>> = engine
+        .store
+        .all(asked.resource, asked.namespace)
+        .into_iter()
+        .filter(|object| selection.matches(object))
+        .collect();
     for object in &found {
         // One that has changed or gone meanwhile is not the one that was selected.
         let _ = delete_once(engine, asked.resource, object, options.dry_run);
@@ -80,7 +84,12 @@ enum Deleted {
     Terminating(Arc<Object>),
 }
 
-fn delete_once(engine: &Engine, resource: &'static Resource, old: &Arc<Object>, dry: bool) -> Result<Deleted, StoreError> {
+fn delete_once(
+    engine: &Engine,
+    resource: &'static Resource,
+    old: &Arc<Object>,
+    dry: bool,
+) -> Result<Deleted, StoreError> {
     let now = engine.clock.now();
     let is_namespace = std::ptr::eq(resource, namespaces());
     let members = old.members();

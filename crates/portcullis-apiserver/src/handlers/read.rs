@@ -70,7 +70,9 @@ pub(crate) fn list(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
     };
     let page = engine.store.list(asked.resource, &query).map_err(|gone| {
         Box::new(match &options.from {
-            Some(_) => Status::expired("The provided continue parameter is too old to display a consistent list result."),
+            Some(_) => {
+                Status::expired("The provided continue parameter is too old to display a consistent list result.")
+            }
             None => Status::expired(format!("too old resource version: {} ({})", options.at.unwrap_or(0), gone.oldest)),
         })
     })?;
@@ -90,7 +92,9 @@ pub(crate) fn list(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
 pub(crate) fn objects(kind: &str, api_version: &str, meta: &Value, objects: &[Arc<Object>]) -> Vec<u8> {
     let size: usize = objects.iter().map(|object| object.bytes.len()).sum();
     let mut out = Vec::with_capacity(size + 256);
-    out.extend_from_slice(format!("{{\"kind\":\"{kind}List\",\"apiVersion\":\"{api_version}\",\"metadata\":").as_bytes());
+    out.extend_from_slice(
+        format!("{{\"kind\":\"{kind}List\",\"apiVersion\":\"{api_version}\",\"metadata\":").as_bytes(),
+    );
     out.extend(json::to_vec(meta));
     out.extend_from_slice(b",\"items\":[");
     for (index, object) in objects.iter().enumerate() {
@@ -158,7 +162,10 @@ impl ListOptions {
             if !matches!(rule, "Exact" | "NotOlderThan") {
                 wrong.push(FieldError::not_supported(field, rule, &["Exact", "NotOlderThan", ""]));
             } else if rule == "Exact" && text == "0" {
-                wrong.push(FieldError::forbidden(field, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+                wrong.push(FieldError::forbidden(
+                    field,
+                    "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+                ));
             }
         }
         if params.has("sendInitialEvents") {
@@ -203,7 +210,9 @@ fn version_param(params: &Params) -> Outcome<Option<u64>> {
         "" => Ok(None),
         text => text.parse().map(Some).map_err(|_| {
             let quoted = quote(text);
-            let why = format!("resourceVersion: Invalid value: {quoted}: strconv.ParseUint: parsing {quoted}: invalid syntax");
+            let why = format!(
+                "resourceVersion: Invalid value: {quoted}: strconv.ParseUint: parsing {quoted}: invalid syntax"
+            );
             Box::new(Status::bad_request(format!("invalid resource version: {why}")))
         }),
     }
@@ -216,7 +225,8 @@ fn write_continue(namespace: &str, version: u64, next: &str) -> String {
 }
 
 fn read_continue(namespace: &str, token: &str) -> Outcome<(u64, String)> {
-    let bad = |why: &str| Box::new(Status::bad_request(format!("invalid continue token: continue key is not valid: {why}")));
+    let bad =
+        |why: &str| Box::new(Status::bad_request(format!("invalid continue token: continue key is not valid: {why}")));
     if token.len() > 4_096 {
         return Err(bad("too long"));
     }
@@ -225,7 +235,9 @@ fn read_continue(namespace: &str, token: &str) -> Outcome<(u64, String)> {
     let version = parsed.get("rv").and_then(Value::as_u64).filter(|version| *version > 0);
     let version = version.ok_or_else(|| bad("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"))?;
     let start = parsed.get("start").and_then(Value::as_str).and_then(|start| start.strip_prefix('/'));
-    let start = start.filter(|start| !start.is_empty()).ok_or_else(|| bad("encoded start key is empty (version meta.k8s.io/v1)"))?;
+    let start = start
+        .filter(|start| !start.is_empty())
+        .ok_or_else(|| bad("encoded start key is empty (version meta.k8s.io/v1)"))?;
     if parsed.get("v").and_then(Value::as_str) != Some("meta.k8s.io/v1") {
         return Err(bad("server does not recognize this encoded version"));
     }

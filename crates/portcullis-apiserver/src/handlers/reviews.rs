@@ -2,7 +2,9 @@
 //!
 //! Compat: `pkg/registry/authorization`, `pkg/registry/authentication` and their validation of Kubernetes 1.37.
 
-use portcullis_kube::authorization::{NonResourceRule, ResourceRule, SubjectAccessReviewSpec, SubjectRulesReviewStatus};
+use portcullis_kube::authorization::{
+    NonResourceRule, ResourceRule, SubjectAccessReviewSpec, SubjectRulesReviewStatus,
+};
 use portcullis_kube::field::FieldError;
 use portcullis_kube::{Status, UserInfo};
 use portcullis_rbac::{Attributes, Policy, RequestInfo, authorize, rules_for};
@@ -90,7 +92,12 @@ fn access_review(
     Ok(())
 }
 
-fn problems(members: &Map<String, Value>, spec: &SubjectAccessReviewSpec, own: bool, namespace: &str) -> Vec<FieldError> {
+fn problems(
+    members: &Map<String, Value>,
+    spec: &SubjectAccessReviewSpec,
+    own: bool,
+    namespace: &str,
+) -> Vec<FieldError> {
     let mut wrong = Vec::new();
     if spec.resource_attributes.is_some() == spec.non_resource_attributes.is_some() {
         let mut error = match (own, spec.resource_attributes.is_some()) {
@@ -114,7 +121,9 @@ fn problems(members: &Map<String, Value>, spec: &SubjectAccessReviewSpec, own: b
                 wrong.push(FieldError::invalid(field, &asked.namespace, "must match metadata.namespace"));
             }
             Some(_) => {}
-            None => wrong.push(FieldError::invalid("spec.nonResourceAttributes", "", "disallowed on this kind of request")),
+            None => {
+                wrong.push(FieldError::invalid("spec.nonResourceAttributes", "", "disallowed on this kind of request"))
+            }
         }
     }
     let empty = Map::new();
@@ -135,7 +144,8 @@ fn rules_review(policy: &Policy, members: &mut Map<String, Value>, user: &UserIn
         return Err(Box::new(Status::bad_request("no namespace on request")));
     }
     let found = rules_for(policy, user, namespace);
-    let mut status = SubjectRulesReviewStatus { incomplete: !found.errors.is_empty(), ..SubjectRulesReviewStatus::default() };
+    let mut status =
+        SubjectRulesReviewStatus { incomplete: !found.errors.is_empty(), ..SubjectRulesReviewStatus::default() };
     if !found.errors.is_empty() {
         let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
         status.evaluation_error = portcullis_kube::field::aggregate(&errors);

@@ -42,9 +42,10 @@ pub(crate) fn watch(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
     let (from, initial) = if send_initial {
         let filter = |object: &Object| selection.matches(object);
         let query = ListQuery { namespace: asked.namespace, at: None, from: None, limit: 0, filter: Some(&filter) };
-        let page = engine.store.list(asked.resource, &query).map_err(|gone| {
-            Box::new(Status::expired(format!("too old resource version: 0 ({})", gone.oldest)))
-        })?;
+        let page = engine
+            .store
+            .list(asked.resource, &query)
+            .map_err(|gone| Box::new(Status::expired(format!("too old resource version: 0 ({})", gone.oldest))))?;
         (page.version, page.objects)
     } else {
         (wanted.filter(|wanted| *wanted > 0).unwrap_or_else(|| engine.store.version()), Vec::new())
@@ -77,7 +78,10 @@ fn initial_events(params: &Params) -> Outcome<Option<bool>> {
     let mut wrong = Vec::new();
     match (asked, rule) {
         (Some(_), "") => {
-            wrong.push(FieldError::forbidden(field, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
+            wrong.push(FieldError::forbidden(
+                field,
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ));
         }
         (None, "") => {}
         (asked, rule) => {
@@ -100,7 +104,9 @@ fn version(params: &Params) -> Outcome<Option<u64>> {
         "" => Ok(None),
         text => text.parse().map(Some).map_err(|_| {
             let quoted = quote(text);
-            let why = format!("resourceVersion: Invalid value: {quoted}: strconv.ParseUint: parsing {quoted}: invalid syntax");
+            let why = format!(
+                "resourceVersion: Invalid value: {quoted}: strconv.ParseUint: parsing {quoted}: invalid syntax"
+            );
             Box::new(Status::failure(500, "", why))
         }),
     }

@@ -48,11 +48,8 @@ fn create_object(engine: &Engine, asked: &Asked<'_>, decoded: Decoded, options: 
         return Err(Box::new(Status::invalid(asked.resource.group, asked.resource.kind, &name, &wrong)));
     }
     check_escalation(&engine.policy.snapshot(), asked.user, asked.resource, &members, None)?;
-    let object = if options.dry_run {
-        dry_create(engine, asked, members)
-    } else {
-        engine.store.create(asked.resource, members)
-    };
+    let object =
+        if options.dry_run { dry_create(engine, asked, members) } else { engine.store.create(asked.resource, members) };
     let object = object.map_err(|error| store_error(error, asked.resource, asked.namespace, &name))?;
     if !options.dry_run {
         engine.written(asked.resource, asked.namespace, &name);
@@ -116,7 +113,8 @@ pub(crate) fn patch(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
         return Err(Box::new(status));
     }
     let options = WriteOptions::parse(&asked.call.params, "PatchOptions")?;
-    let patch = crate::json::parse(&asked.call.body).map_err(|error| Box::new(Status::bad_request(error.to_string())))?.value;
+    let patch =
+        crate::json::parse(&asked.call.body).map_err(|error| Box::new(Status::bad_request(error.to_string())))?.value;
     if !patch.is_object() {
         return Err(Box::new(Status::bad_request("the merge patch is not a JSON object")));
     }

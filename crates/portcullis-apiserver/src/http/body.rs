@@ -83,7 +83,9 @@ fn tree(call: &Call, expected: Expected) -> Outcome<Parsed> {
 fn parse_json(body: &[u8], expected: Expected) -> Outcome<Parsed> {
     let parsed = json::parse(body).map_err(|error| match error {
         JsonError::TooManyValues => Box::new(Status::too_large(&error.to_string())),
-        JsonError::Syntax(why) => unrecognized(expected, &format!("couldn't get version/kind; json parse error: {why}"), body),
+        JsonError::Syntax(why) => {
+            unrecognized(expected, &format!("couldn't get version/kind; json parse error: {why}"), body)
+        }
     })?;
     let go_kind = match &parsed.value {
         Value::Object(_) | Value::Null => return Ok(parsed),
@@ -92,7 +94,8 @@ fn parse_json(body: &[u8], expected: Expected) -> Outcome<Parsed> {
         Value::Number(_) => "number",
         Value::Bool(_) => "bool",
     };
-    let target = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+    let target =
+        r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
     let why = format!(
         "couldn't get version/kind; json parse error: json: cannot unmarshal {go_kind} into Go value of type {target}"
     );
@@ -102,7 +105,8 @@ fn parse_json(body: &[u8], expected: Expected) -> Outcome<Parsed> {
 fn parse_yaml(body: &[u8], expected: Expected) -> Outcome<Parsed> {
     let wrong = |why: &str| unrecognized(expected, &format!("yaml: {why}"), body);
     let text = std::str::from_utf8(body).map_err(|_| wrong("invalid UTF-8"))?;
-    let value: Value = portcullis_kube::yaml::parse(text, "body", MAX_BYTES).map_err(|error| wrong(&error.to_string()))?;
+    let value: Value =
+        portcullis_kube::yaml::parse(text, "body", MAX_BYTES).map_err(|error| wrong(&error.to_string()))?;
     if value.is_object() || value.is_null() {
         return Ok(Parsed { value, duplicates: Vec::new() });
     }
@@ -129,9 +133,17 @@ fn check_kind(kind: &str, api_version: &str, expected: Expected) -> Outcome<()> 
     let registered = resources::ALL.iter().any(|r| r.group == group && r.version == version && r.kind == kind)
         || resources::REVIEWS.iter().any(|r| r.group == group && r.version == version && r.kind == kind);
     let why = if registered {
-        format!("converting (v1.{kind}) to ({}.{}): unknown conversion", internal_package(expected.group), expected.kind)
+        format!(
+            "converting (v1.{kind}) to ({}.{}): unknown conversion",
+            internal_package(expected.group),
+            expected.kind
+        )
     } else {
-        format!("no kind {} is registered for version {} in scheme \"pkg/runtime/scheme.go:111\"", quote(kind), quote(api_version))
+        format!(
+            "no kind {} is registered for version {} in scheme \"pkg/runtime/scheme.go:111\"",
+            quote(kind),
+            quote(api_version)
+        )
     };
     let message = format!("{kind} in version {} cannot be handled as a {}: {why}", quote(version), expected.kind);
     Err(Box::new(Status::bad_request(message)))
@@ -172,7 +184,8 @@ impl Expected {
 
     /// The kind of a review.
     pub(crate) fn of_review(review: &'static resources::Review) -> Outcome<Self> {
-        let schema = SCHEMA.find(review.schema).ok_or_else(|| Box::new(Status::internal_error("the kind has no schema")))?;
+        let schema =
+            SCHEMA.find(review.schema).ok_or_else(|| Box::new(Status::internal_error("the kind has no schema")))?;
         Ok(Self { group: review.group, version: review.version, kind: review.kind, schema })
     }
 }
@@ -183,13 +196,15 @@ mod tests {
 
     fn read(body: &str, validation: FieldValidation) -> Result<Decoded, String> {
         let expected = Expected::of(resources::namespaces()).unwrap();
-        decode(&Call::test("POST /api/v1/namespaces", body.to_owned()), expected, validation).map_err(|status| status.message)
+        decode(&Call::test("POST /api/v1/namespaces", body.to_owned()), expected, validation)
+            .map_err(|status| status.message)
     }
 
     /// Bodies and the messages that kube-apiserver 1.37.2 gave for them.
     #[test]
     fn bad_bodies_read_as_the_real_server_words_them() {
-        let target = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+        let target =
+            r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
         for (body, want) in [
             ("", "the object provided is unrecognized (must be of type Namespace): couldn't get version/kind; json parse error: unexpected end of JSON input (<empty>)".to_owned()),
             ("{", "the object provided is unrecognized (must be of type Namespace): couldn't get version/kind; json parse error: unexpected end of JSON input ({)".to_owned()),
@@ -209,7 +224,8 @@ mod tests {
 
     #[test]
     fn field_validation_decides_what_unknown_fields_do() {
-        let body = r#"{"metadata":{"generateName":"gen-","name2":"x"},"foo":1,"spec":{"finalizers":[],"finalizers":[]}}"#;
+        let body =
+            r#"{"metadata":{"generateName":"gen-","name2":"x"},"foo":1,"spec":{"finalizers":[],"finalizers":[]}}"#;
         assert_eq!(
             read(body, FieldValidation::Strict).err().unwrap(),
             r#"Namespace in version "v1" cannot be handled as a Namespace: strict decoding error: duplicate field "spec.finalizers", unknown field "metadata.name2", unknown field "foo""#

@@ -59,7 +59,8 @@ pub(crate) fn clauses(header: &str) -> Vec<Clause<'_>> {
         .map(|text| {
             let mut parts = text.split(';').map(str::trim);
             let media_type = parts.next().unwrap_or_default();
-            let params: Vec<_> = parts.filter_map(|part| part.split_once('=')).map(|(k, v)| (k.trim(), v.trim())).collect();
+            let params: Vec<_> =
+                parts.filter_map(|part| part.split_once('=')).map(|(k, v)| (k.trim(), v.trim())).collect();
             let quality = params.iter().find(|(key, _)| *key == "q").and_then(|(_, q)| q.parse().ok()).unwrap_or(1.0);
             Clause { media_type, params, quality }
         })
@@ -131,9 +132,12 @@ mod tests {
 
     #[test]
     fn people_get_indentation() {
-        for (pretty, agent, want) in
-            [(None, "curl/8", true), (None, "kubectl/v1.37", false), (Some("true"), "", true), (Some("false"), "curl/8", false)]
-        {
+        for (pretty, agent, want) in [
+            (None, "curl/8", true),
+            (None, "kubectl/v1.37", false),
+            (Some("true"), "", true),
+            (Some("false"), "curl/8", false),
+        ] {
             assert_eq!(wants_pretty(pretty, agent), want);
         }
     }

@@ -161,7 +161,14 @@ mod tests {
 
     #[test]
     fn booleans_are_true_unless_they_say_no() {
-        for (query, want) in [("", false), ("watch=0", false), ("watch=False", false), ("watch=1", true), ("watch=", true), ("watch=maybe", true)] {
+        for (query, want) in [
+            ("", false),
+            ("watch=0", false),
+            ("watch=False", false),
+            ("watch=1", true),
+            ("watch=", true),
+            ("watch=maybe", true),
+        ] {
             assert_eq!(Params::parse(query).flag("watch"), want, "{query}");
         }
     }

@@ -80,7 +80,17 @@ pub(crate) static ALL: [Resource; 9] = [
     Resource {
         selectable: |members| vec![("status.phase", text(members, &["status", "phase"]))],
         selectable_names: &["status.phase"],
-        ..core(1, "namespaces", "namespace", "Namespace", false, NAMESPACE_VERBS, &["ns"], "Q3oi5N2YM8M=", "core.Namespace")
+        ..core(
+            1,
+            "namespaces",
+            "namespace",
+            "Namespace",
+            false,
+            NAMESPACE_VERBS,
+            &["ns"],
+            "Q3oi5N2YM8M=",
+            "core.Namespace",
+        )
     },
     Resource {
         selectable: |members| vec![("spec.unschedulable", flag(members, &["spec", "unschedulable"]))],
@@ -93,8 +103,26 @@ pub(crate) static ALL: [Resource; 9] = [
         selectable_names: pods::SELECTABLE,
         ..core(3, "pods", "pod", "Pod", true, ALL_VERBS, &["po"], "xPOwRZ+Yhw8=", "core.Pod")
     },
-    core(4, "serviceaccounts", "serviceaccount", "ServiceAccount", true, ALL_VERBS, &["sa"], "pbx9ZvyFpBE=", "core.ServiceAccount"),
-    rbac_kind(5, "clusterrolebindings", "clusterrolebinding", "ClusterRoleBinding", false, "48tpQ8gZHFc=", "rbac.ClusterRoleBinding"),
+    core(
+        4,
+        "serviceaccounts",
+        "serviceaccount",
+        "ServiceAccount",
+        true,
+        ALL_VERBS,
+        &["sa"],
+        "pbx9ZvyFpBE=",
+        "core.ServiceAccount",
+    ),
+    rbac_kind(
+        5,
+        "clusterrolebindings",
+        "clusterrolebinding",
+        "ClusterRoleBinding",
+        false,
+        "48tpQ8gZHFc=",
+        "rbac.ClusterRoleBinding",
+    ),
     rbac_kind(6, "clusterroles", "clusterrole", "ClusterRole", false, "bYE5ZWDrJ44=", "rbac.ClusterRole"),
     rbac_kind(7, "rolebindings", "rolebinding", "RoleBinding", true, "eGsCzGH6b1g=", "rbac.RoleBinding"),
     rbac_kind(8, "roles", "role", "Role", true, "7FuwZcIIItM=", "rbac.Role"),
@@ -102,12 +130,47 @@ pub(crate) static ALL: [Resource; 9] = [
 
 /// Every review, in discovery's order.
 pub(crate) static REVIEWS: [Review; 6] = [
-    review(AUTHENTICATION, "selfsubjectreviews", "selfsubjectreview", "SelfSubjectReview", false, "authn.SelfSubjectReview"),
+    review(
+        AUTHENTICATION,
+        "selfsubjectreviews",
+        "selfsubjectreview",
+        "SelfSubjectReview",
+        false,
+        "authn.SelfSubjectReview",
+    ),
     review(AUTHENTICATION, "tokenreviews", "tokenreview", "TokenReview", false, "authn.TokenReview"),
-    review(AUTHORIZATION, "localsubjectaccessreviews", "localsubjectaccessreview", "LocalSubjectAccessReview", true, "authz.LocalSubjectAccessReview"),
-    review(AUTHORIZATION, "selfsubjectaccessreviews", "selfsubjectaccessreview", "SelfSubjectAccessReview", false, "authz.SelfSubjectAccessReview"),
-    review(AUTHORIZATION, "selfsubjectrulesreviews", "selfsubjectrulesreview", "SelfSubjectRulesReview", false, "authz.SelfSubjectRulesReview"),
-    review(AUTHORIZATION, "subjectaccessreviews", "subjectaccessreview", "SubjectAccessReview", false, "authz.SubjectAccessReview"),
+    review(
+        AUTHORIZATION,
+        "localsubjectaccessreviews",
+        "localsubjectaccessreview",
+        "LocalSubjectAccessReview",
+        true,
+        "authz.LocalSubjectAccessReview",
+    ),
+    review(
+        AUTHORIZATION,
+        "selfsubjectaccessreviews",
+        "selfsubjectaccessreview",
+        "SelfSubjectAccessReview",
+        false,
+        "authz.SelfSubjectAccessReview",
+    ),
+    review(
+        AUTHORIZATION,
+        "selfsubjectrulesreviews",
+        "selfsubjectrulesreview",
+        "SelfSubjectRulesReview",
+        false,
+        "authz.SelfSubjectRulesReview",
+    ),
+    review(
+        AUTHORIZATION,
+        "subjectaccessreviews",
+        "subjectaccessreview",
+        "SubjectAccessReview",
+        false,
+        "authz.SubjectAccessReview",
+    ),
 ];
 
 /// API groups other than the core group, in the order in which upstream lists them.
@@ -152,7 +215,10 @@ const fn rbac_kind(
     storage_version_hash: &'static str,
     schema: &'static str,
 ) -> Resource {
-    Resource { group: RBAC, ..core(id, plural, singular, kind, namespaced, ALL_VERBS, &[], storage_version_hash, schema) }
+    Resource {
+        group: RBAC,
+        ..core(id, plural, singular, kind, namespaced, ALL_VERBS, &[], storage_version_hash, schema)
+    }
 }
 
 const fn review(
@@ -298,7 +364,9 @@ mod tests {
             assert!(resource.verbs.is_sorted());
             assert!(serves(resource.group, resource.version));
         }
-        assert!(REVIEWS.iter().all(|review| SCHEMA.find(review.schema).is_some() && serves(review.group, review.version)));
+        assert!(
+            REVIEWS.iter().all(|review| SCHEMA.find(review.schema).is_some() && serves(review.group, review.version))
+        );
     }
 
     #[test]

@@ -95,7 +95,9 @@ mod tests {
         let pods = resources::pods();
         let namespace = store.create(resources::namespaces(), members(json!({"metadata": {"name": "n"}}))).unwrap();
         store.create(pods, members(json!({"metadata": {"name": "free", "namespace": "n"}}))).unwrap();
-        store.create(pods, members(json!({"metadata": {"name": "held", "namespace": "n", "finalizers": ["x/y"]}}))).unwrap();
+        store
+            .create(pods, members(json!({"metadata": {"name": "held", "namespace": "n", "finalizers": ["x/y"]}})))
+            .unwrap();
         finish(&store, "n", now);
         assert_eq!(store.all(pods, "n").len(), 2, "a namespace that is not terminating keeps everything");
         store.replace(resources::namespaces(), &namespace, marked(namespace.members(), now)).unwrap();

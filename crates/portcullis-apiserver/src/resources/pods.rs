@@ -91,7 +91,9 @@ fn prepare_container(container: &mut Map<String, Value>) -> bool {
     }
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if let Some(Value::Object(probe)) = container.get_mut(probe) {
-            for (name, value) in [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)] {
+            for (name, value) in
+                [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
+            {
                 default(probe, name, json!(value));
             }
         }
@@ -159,14 +161,28 @@ pub(crate) fn validate(members: &Map<String, Value>) -> Vec<FieldError> {
             if image.is_empty() {
                 wrong.push(FieldError::required(format!("{path}.image"), ""));
             } else if image.trim() != image {
-                wrong.push(FieldError::invalid(format!("{path}.image"), image, "must not have leading or trailing whitespace"));
+                wrong.push(FieldError::invalid(
+                    format!("{path}.image"),
+                    image,
+                    "must not have leading or trailing whitespace",
+                ));
             }
-            supported(&mut wrong, &format!("{path}.imagePullPolicy"), string("imagePullPolicy"), &["Always", "IfNotPresent", "Never"]);
+            supported(
+                &mut wrong,
+                &format!("{path}.imagePullPolicy"),
+                string("imagePullPolicy"),
+                &["Always", "IfNotPresent", "Never"],
+            );
         }
     }
     let spec = |name: &str| at(members, &["spec", name]).and_then(Value::as_str).unwrap_or_default();
     supported(&mut wrong, "spec.restartPolicy", spec("restartPolicy"), &["Always", "OnFailure", "Never"]);
-    supported(&mut wrong, "spec.dnsPolicy", spec("dnsPolicy"), &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]);
+    supported(
+        &mut wrong,
+        "spec.dnsPolicy",
+        spec("dnsPolicy"),
+        &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"],
+    );
     wrong
 }
 
@@ -241,7 +257,9 @@ mod tests {
     fn a_simple_pod_gets_what_the_real_server_fills_in() {
         let mut members = pod(json!({"containers": [{"name": "c", "image": "i"}]}));
         prepare(&mut members);
-        let shaped = crate::schema::normalise::normalise(super::super::pods().schema().unwrap(), Value::Object(members)).unwrap();
+        let shaped =
+            crate::schema::normalise::normalise(super::super::pods().schema().unwrap(), Value::Object(members))
+                .unwrap();
         let want = json!({
             "metadata": {"name": "q", "generation": 1},
             "spec": {"containers": [{"name": "c", "image": "i", "resources": {},
@@ -279,15 +297,23 @@ mod tests {
         let fields: Vec<_> = wrong.iter().map(|error| error.field.as_str()).collect();
         assert_eq!(fields, ["spec.containers[0].name", "spec.containers[0].image", "spec.containers[1].image"]);
         assert_eq!(validate(&pod(json!({}))).first().unwrap().to_string(), "spec.containers: Required value");
-        let twice = validate(&pod(json!({"containers": [{"name": "a", "image": "i"}, {"name": "a", "image": "i"}], "restartPolicy": "No"})));
+        let twice = validate(&pod(
+            json!({"containers": [{"name": "a", "image": "i"}, {"name": "a", "image": "i"}], "restartPolicy": "No"}),
+        ));
         assert_eq!(twice[0].to_string(), "spec.containers[1].name: Duplicate value: \"a\"");
-        assert_eq!(twice[1].to_string(), "spec.restartPolicy: Unsupported value: \"No\": supported values: \"Always\", \"Never\", \"OnFailure\"");
+        assert_eq!(
+            twice[1].to_string(),
+            "spec.restartPolicy: Unsupported value: \"No\": supported values: \"Always\", \"Never\", \"OnFailure\""
+        );
     }
 
     #[test]
     fn an_update_may_change_images_but_not_commands() {
         let old = pod(json!({"containers": [{"name": "c", "image": "i"}]}));
         assert!(validate_update(&pod(json!({"containers": [{"name": "c", "image": "j"}]})), &old).is_empty());
-        assert_eq!(validate_update(&pod(json!({"containers": [{"name": "c", "image": "i", "command": ["x"]}]})), &old).len(), 1);
+        assert_eq!(
+            validate_update(&pod(json!({"containers": [{"name": "c", "image": "i", "command": ["x"]}]})), &old).len(),
+            1
+        );
     }
 }

@@ -23,15 +23,18 @@ pub(crate) fn validate(resource: &Resource, members: &Map<String, Value>) -> Vec
         "Role" => read::<Role>(members).map_or_else(Vec::new, |role| validate::role(&role)),
         "ClusterRole" => read::<ClusterRole>(members).map_or_else(Vec::new, |role| validate::cluster_role(&role)),
         "RoleBinding" => read::<RoleBinding>(members).map_or_else(Vec::new, |binding| validate::role_binding(&binding)),
-        "ClusterRoleBinding" => {
-            read::<ClusterRoleBinding>(members).map_or_else(Vec::new, |binding| validate::cluster_role_binding(&binding))
-        }
+        "ClusterRoleBinding" => read::<ClusterRoleBinding>(members)
+            .map_or_else(Vec::new, |binding| validate::cluster_role_binding(&binding)),
         _ => Vec::new(),
     }
 }
 
 /// What an update of a binding may not change: its role.
-pub(crate) fn validate_update(resource: &Resource, new: &Map<String, Value>, old: &Map<String, Value>) -> Vec<FieldError> {
+pub(crate) fn validate_update(
+    resource: &Resource,
+    new: &Map<String, Value>,
+    old: &Map<String, Value>,
+) -> Vec<FieldError> {
     if !matches!(resource.kind, "RoleBinding" | "ClusterRoleBinding") {
         return Vec::new();
     }
@@ -99,7 +102,9 @@ mod tests {
 
     #[test]
     fn the_role_of_a_binding_stays() {
-        let binding = |role: &str| tree(json!({"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role}}));
+        let binding = |role: &str| {
+            tree(json!({"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role}}))
+        };
         let wrong = validate_update(super::super::role_bindings(), &binding("r2"), &binding("r1"));
         assert_eq!(
             wrong[0].to_string(),

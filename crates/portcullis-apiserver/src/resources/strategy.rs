@@ -62,7 +62,11 @@ pub(crate) fn for_create(
 }
 
 /// Makes the new state of an object of what the client sent.
-pub(crate) fn for_update(resource: &Resource, mut members: Map<String, Value>, old: &Map<String, Value>) -> Map<String, Value> {
+pub(crate) fn for_update(
+    resource: &Resource,
+    mut members: Map<String, Value>,
+    old: &Map<String, Value>,
+) -> Map<String, Value> {
     let metadata = object(&mut members, "metadata");
     let before = old.get("metadata").and_then(Value::as_object);
     for name in SYSTEM.into_iter().chain(["name", "namespace", "generateName"]) {
@@ -117,7 +121,11 @@ pub(crate) fn validate_create(resource: &Resource, members: &Map<String, Value>)
 }
 
 /// What is wrong with the new state of an object.
-pub(crate) fn validate_update(resource: &Resource, new: &Map<String, Value>, old: &Map<String, Value>) -> Vec<FieldError> {
+pub(crate) fn validate_update(
+    resource: &Resource,
+    new: &Map<String, Value>,
+    old: &Map<String, Value>,
+) -> Vec<FieldError> {
     let mut wrong = validate_create(resource, new);
     match resource.kind {
         "Pod" if wrong.is_empty() => wrong.extend(pods::validate_update(new, old)),
@@ -127,7 +135,8 @@ pub(crate) fn validate_update(resource: &Resource, new: &Map<String, Value>, old
 }
 
 fn metadata_problems(resource: &Resource, members: &Map<String, Value>) -> Vec<FieldError> {
-    let rule: fn(&str) -> Vec<String> = if resource.kind == "Namespace" { names::dns_label } else { names::dns_subdomain };
+    let rule: fn(&str) -> Vec<String> =
+        if resource.kind == "Namespace" { names::dns_label } else { names::dns_subdomain };
     let metadata = members.get("metadata").cloned().unwrap_or_default();
     match serde_json::from_value::<ObjectMeta>(metadata) {
         Ok(metadata) => object_meta(&metadata, resource.namespaced, rule),
@@ -196,7 +205,10 @@ mod tests {
     #[test]
     fn names_follow_their_kinds_rule() {
         let problems = |resource: &Resource, name: &str| {
-            let made = create(resource, json!({"metadata": {"name": name}, "rules": [], "spec": {"containers": [{"name": "c", "image": "i"}]}}));
+            let made = create(
+                resource,
+                json!({"metadata": {"name": name}, "rules": [], "spec": {"containers": [{"name": "c", "image": "i"}]}}),
+            );
             validate_create(resource, &made).len()
         };
         assert_eq!(problems(namespaces(), "a.b"), 1);

@@ -83,7 +83,12 @@ impl Walk {
         Ok(out)
     }
 
-    fn arrange(&mut self, id: TypeId, read: &mut Map<String, Value>, out: &mut Map<String, Value>) -> Result<(), String> {
+    fn arrange(
+        &mut self,
+        id: TypeId,
+        read: &mut Map<String, Value>,
+        out: &mut Map<String, Value>,
+    ) -> Result<(), String> {
         for field in SCHEMA.fields(id) {
             if let (true, Kind::Message(inner)) = (field.inline, &field.kind) {
                 self.arrange(*inner, read, out)?;
@@ -217,7 +222,9 @@ fn find(id: TypeId, name: &str) -> Option<(&'static Field, TypeId)> {
 fn time(text: &str, write: impl Fn(Timestamp) -> String) -> Result<Value, String> {
     match Timestamp::parse_rfc3339(text) {
         Some(time) => Ok(Value::String(write(time))),
-        None => Err(format!("parsing time \"{text}\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"{text}\" as \"2006\"")),
+        None => Err(format!(
+            "parsing time \"{text}\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"{text}\" as \"2006\""
+        )),
     }
 }
 
@@ -384,7 +391,8 @@ mod tests {
             any::<i64>().prop_map(Value::from),
             "[a-z]{0,6}".prop_map(Value::from),
         ];
-        let names = prop::sample::select(vec!["metadata", "spec", "name", "labels", "containers", "status", "x", "env"]);
+        let names =
+            prop::sample::select(vec!["metadata", "spec", "name", "labels", "containers", "status", "x", "env"]);
         leaf.prop_recursive(6, 60, 6, move |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),

@@ -145,7 +145,13 @@ impl Decoder {
         Ok(out)
     }
 
-    fn field(&mut self, field: &Field, wire: &Wire<'_>, out: &mut Map<String, Value>, depth: usize) -> Result<(), ProtobufError> {
+    fn field(
+        &mut self,
+        field: &Field,
+        wire: &Wire<'_>,
+        out: &mut Map<String, Value>,
+        depth: usize,
+    ) -> Result<(), ProtobufError> {
         match (&field.kind, wire) {
             (Kind::Message(inner), Wire::Bytes(bytes)) if field.inline => {
                 out.extend(self.message(*inner, bytes, depth + 1)?);
@@ -285,9 +291,14 @@ mod tests {
     fn a_body_that_kubectl_sent_is_read() {
         let body = STANDARD.decode(BINDING).unwrap();
         let envelope = envelope(&body).unwrap();
-        assert_eq!((envelope.api_version.as_str(), envelope.kind.as_str()), ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"));
+        assert_eq!(
+            (envelope.api_version.as_str(), envelope.kind.as_str()),
+            ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding")
+        );
         let tree = message(SCHEMA.find("rbac.ClusterRoleBinding").unwrap(), envelope.raw).unwrap();
-        let shaped = super::super::normalise::normalise(SCHEMA.find("rbac.ClusterRoleBinding").unwrap(), Value::Object(tree)).unwrap();
+        let shaped =
+            super::super::normalise::normalise(SCHEMA.find("rbac.ClusterRoleBinding").unwrap(), Value::Object(tree))
+                .unwrap();
         let group = "rbac.authorization.k8s.io";
         assert_eq!(
             Value::Object(shaped.value),

@@ -62,16 +62,19 @@ impl FieldSelector {
 /// The name under which the kind keeps that field, or why it has none.
 fn known(resource: &Resource, name: &str) -> Result<String, String> {
     let namespace_ok = resource.namespaced || resource.selectable_names.is_empty();
-    if name == "metadata.name" || (name == "metadata.namespace" && namespace_ok) || resource.selectable_names.contains(&name) {
+    if name == "metadata.name"
+        || (name == "metadata.namespace" && namespace_ok)
+        || resource.selectable_names.contains(&name)
+    {
         return Ok(name.to_owned());
     }
     match (resource.kind, name) {
         // Compat: `pkg/apis/core/v1/conversion.go` keeps these old names.
         ("Namespace", "name") => Ok("metadata.name".to_owned()),
         ("Pod", "spec.host") => Ok("spec.nodeName".to_owned()),
-        _ if resource.selectable_names.is_empty() => Err(format!(
-            "\"{name}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
-        )),
+        _ if resource.selectable_names.is_empty() => {
+            Err(format!("\"{name}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""))
+        }
         _ => Err(format!("field label not supported: {name}")),
     }
 }
@@ -160,7 +163,10 @@ mod tests {
     #[test]
     fn unknown_fields_and_mistakes_read_as_upstream_words_them() {
         assert_eq!(error(pods(), "spec.foo=zz"), "field label not supported: spec.foo");
-        assert_eq!(error(roles(), "foo=zz"), "\"foo\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"");
+        assert_eq!(
+            error(roles(), "foo=zz"),
+            "\"foo\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+        );
         assert_eq!(error(roles(), "foo"), "invalid selector: 'foo'; can't understand 'foo'");
         assert_eq!(error(nodes(), "metadata.namespace=x"), "field label not supported: metadata.namespace");
         assert!(FieldSelector::parse(namespaces(), "name=x").is_ok());

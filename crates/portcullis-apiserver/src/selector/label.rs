@@ -91,7 +91,8 @@ fn lex(text: &str) -> Vec<Token> {
     let mut tokens = Vec::new();
     let mut rest = text.trim_start();
     while let Some(first) = rest.chars().next() {
-        let symbol = ["==", "!=", "=", "!", "(", ")", ",", ">", "<"].into_iter().find(|symbol| rest.starts_with(symbol));
+        let symbol =
+            ["==", "!=", "=", "!", "(", ")", ",", ">", "<"].into_iter().find(|symbol| rest.starts_with(symbol));
         if let Some(symbol) = symbol {
             tokens.push(Token::Symbol(symbol));
             rest = rest.get(symbol.len()..).unwrap_or_default().trim_start();
@@ -143,7 +144,9 @@ impl Parser {
                         other => return Err(format!("found '{}', expected: ',' or 'end of string'", other.text())),
                     }
                 }
-                other @ Token::Symbol(_) => return Err(format!("found '{}', expected: !, identifier, or 'end of string'", other.text())),
+                other @ Token::Symbol(_) => {
+                    return Err(format!("found '{}', expected: !, identifier, or 'end of string'", other.text()));
+                }
             }
         }
     }
@@ -189,7 +192,11 @@ impl Parser {
             }
             let wrong = names::label_value(value);
             if !wrong.is_empty() {
-                return Err(format!("values[{index}][{key}]: Invalid value: {}: {}", go::quote(value), wrong.join("; ")));
+                return Err(format!(
+                    "values[{index}][{key}]: Invalid value: {}: {}",
+                    go::quote(value),
+                    wrong.join("; ")
+                ));
             }
         }
         Ok(Requirement { key, operator, values })

@@ -16,7 +16,10 @@ pub(crate) struct Selection {
 impl Selection {
     /// Reads both selectors; the error is the message of a 400.
     pub(crate) fn parse(resource: &Resource, labels: &str, fields: &str) -> Result<Self, String> {
-        Ok(Self { labels: label::LabelSelector::parse(labels)?, fields: field::FieldSelector::parse(resource, fields)? })
+        Ok(Self {
+            labels: label::LabelSelector::parse(labels)?,
+            fields: field::FieldSelector::parse(resource, fields)?,
+        })
     }
 
     pub(crate) fn everything(&self) -> bool {

@@ -109,7 +109,10 @@ mod tests {
     use crate::store::StoreLimits;
 
     fn pod(namespace: &str, name: &str, mark: usize) -> Map<String, Value> {
-        json!({"metadata": {"name": name, "namespace": namespace, "labels": {"m": mark.to_string()}}}).as_object().unwrap().clone()
+        json!({"metadata": {"name": name, "namespace": namespace, "labels": {"m": mark.to_string()}}})
+            .as_object()
+            .unwrap()
+            .clone()
     }
 
     fn ask<'q>(namespace: &'q str, at: Option<u64>, from: Option<&'q str>, limit: usize) -> ListQuery<'q> {
@@ -132,7 +135,8 @@ mod tests {
     fn pages_join_to_the_whole_in_etcds_order() {
         let store = fill();
         let pods = resources::find("", "v1", "pods").unwrap();
-        let whole: Vec<_> = store.list(pods, &ask("", None, None, 0)).unwrap().objects.iter().map(|o| o.key()).collect();
+        let whole: Vec<_> =
+            store.list(pods, &ask("", None, None, 0)).unwrap().objects.iter().map(|o| o.key()).collect();
         assert_eq!(whole[..4], ["a-b/x", "a-b/y", "a-b/z", "a/x"]);
         let mut joined = Vec::new();
         let mut from: Option<String> = None;

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::object::Object;
 use super::Store;
+use super::object::Object;
 use crate::resources::Resource;
 
 /// What happened to an object.
@@ -148,7 +148,11 @@ mod tests {
     fn the_log_is_bounded_in_bytes() {
         let store = Store::new(StoreLimits { log_bytes: 1_000, ..StoreLimits::default() });
         let end = churn(&store, 100);
-        let kept = store.changes(resources::namespaces(), store.read().tables[resources::namespaces().id()].log.forgotten(), 1_000);
+        let kept = store.changes(
+            resources::namespaces(),
+            store.read().tables[resources::namespaces().id()].log.forgotten(),
+            1_000,
+        );
         let bytes: usize = kept.unwrap().events.iter().map(|event| event.object.bytes.len()).sum();
         assert!(bytes <= 1_000 && bytes > 0);
         assert!(store.changes(resources::namespaces(), end - 90, 1_000).is_err());

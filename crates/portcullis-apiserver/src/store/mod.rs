@@ -216,7 +216,14 @@ impl State {
         }
     }
 
-    fn put(&mut self, resource: &Resource, key: String, object: &Arc<Object>, change: Change, before: Option<Arc<Object>>) {
+    fn put(
+        &mut self,
+        resource: &Resource,
+        key: String,
+        object: &Arc<Object>,
+        change: Change,
+        before: Option<Arc<Object>>,
+    ) {
         self.version = object.version;
         let Some(table) = self.tables.get_mut(resource.id()) else { return };
         if change == Change::Deleted {
@@ -296,7 +303,10 @@ mod tests {
         let small = Store::new(StoreLimits { bytes: 150, ..StoreLimits::default() });
         let a = small.create(resources::namespaces(), named("", "a")).unwrap();
         assert_eq!(small.create(resources::namespaces(), named("", "b")).unwrap_err(), StoreError::Full);
-        assert_eq!(small.replace(resources::namespaces(), &a, named("", &"n".repeat(60))).unwrap_err(), StoreError::Full);
+        assert_eq!(
+            small.replace(resources::namespaces(), &a, named("", &"n".repeat(60))).unwrap_err(),
+            StoreError::Full
+        );
     }
 
     #[test]

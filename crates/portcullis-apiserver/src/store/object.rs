@@ -40,7 +40,8 @@ impl Object {
         if let Some(Value::Object(metadata)) = members.get_mut("metadata") {
             set_version(metadata, version);
         }
-        let mut bytes = format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\"", resource.kind, resource.api_version()).into_bytes();
+        let mut bytes =
+            format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\"", resource.kind, resource.api_version()).into_bytes();
         let members_at = bytes.len() + 1;
         let empty = Value::Object(Map::new());
         let metadata = members.get("metadata").unwrap_or(&empty);
@@ -161,7 +162,9 @@ mod tests {
         let resource = resources::find("", "v1", "namespaces").unwrap();
         let object = Object::seal(
             resource,
-            members(json!({"metadata": {"name": "a", "uid": "u", "labels": {"x": "<1>"}}, "status": {"phase": "Active"}})),
+            members(
+                json!({"metadata": {"name": "a", "uid": "u", "labels": {"x": "<1>"}}, "status": {"phase": "Active"}}),
+            ),
             7,
         );
         let text = std::str::from_utf8(&object.bytes).unwrap();

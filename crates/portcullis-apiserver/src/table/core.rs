@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 use super::{AGE, Column, NAME, created, list, name, shown, since, string, wide};
 
 pub(super) const PLAIN: &[Column] = &[NAME, AGE];
-pub(super) const NAMESPACE: &[Column] = &[NAME, shown("Status", "Active, or Terminating while it is being removed."), AGE];
+pub(super) const NAMESPACE: &[Column] =
+    &[NAME, shown("Status", "Active, or Terminating while it is being removed."), AGE];
 pub(super) const NODE: &[Column] = &[
     NAME,
     shown("Status", "Whether the node is ready and takes pods."),
@@ -91,7 +92,8 @@ fn roles(tree: &Map<String, Value>) -> String {
 }
 
 pub(super) fn event(tree: &Map<String, Value>, now: Timestamp) -> Vec<Value> {
-    let first_of = |names: &[&str]| names.iter().map(|n| string(tree, &[n])).find(|text| !text.is_empty()).unwrap_or_default();
+    let first_of =
+        |names: &[&str]| names.iter().map(|n| string(tree, &[n])).find(|text| !text.is_empty()).unwrap_or_default();
     let first = since(first_of(&["firstTimestamp", "eventTime"]), now);
     let last = match (string(tree, &["series", "lastObservedTime"]), string(tree, &["lastTimestamp"])) {
         ("", "") => first.clone(),
@@ -150,10 +152,21 @@ mod tests {
         let cells = node(tree.as_object().unwrap(), NOW);
         assert_eq!(
             cells,
-            json!(["n", "Ready,SchedulingDisabled", "control-plane,x", "<unknown>", "v1", "127.0.0.1", "<none>", "<unknown>", "6 (amd64)", "<unknown>"])
-                .as_array()
-                .unwrap()
-                .clone()
+            json!([
+                "n",
+                "Ready,SchedulingDisabled",
+                "control-plane,x",
+                "<unknown>",
+                "v1",
+                "127.0.0.1",
+                "<none>",
+                "<unknown>",
+                "6 (amd64)",
+                "<unknown>"
+            ])
+            .as_array()
+            .unwrap()
+            .clone()
         );
         assert_eq!(node(&Map::new(), NOW)[1..3], [json!("Unknown"), json!("<none>")]);
     }
@@ -164,6 +177,9 @@ mod tests {
             "involvedObject": {"kind": "Pod", "name": "p"}, "source": {"component": "c", "host": "h"},
             "firstTimestamp": "1970-01-01T00:00:00Z", "lastTimestamp": "1970-01-01T00:00:50Z"});
         let cells = event(tree.as_object().unwrap(), NOW);
-        assert_eq!(cells, json!(["10s", "Warning", "R", "pod/p", "", "c, h", "m", "60s", 2, "e"]).as_array().unwrap().clone());
+        assert_eq!(
+            cells,
+            json!(["10s", "Warning", "R", "pod/p", "", "c, h", "m", "60s", 2, "e"]).as_array().unwrap().clone()
+        );
     }
 }

@@ -118,11 +118,7 @@ fn write_row(out: &mut Vec<u8>, object: &Object, tree: &Map<String, Value>, cell
     out.extend(json::to_vec(cells));
     let phase = crate::resources::text(tree, &["status", "phase"]);
     if let ("Pod", "Succeeded" | "Failed") = (tree.get("kind").and_then(Value::as_str).unwrap_or_default(), &*phase) {
-        let message = if &*phase == "Succeeded" {
-            "The pod has completed successfully."
-        } else {
-            "The pod failed."
-        };
+        let message = if &*phase == "Succeeded" { "The pod has completed successfully." } else { "The pod failed." };
         out.extend_from_slice(b",\"conditions\":");
         let condition = json!([{"type": "Completed", "status": "True", "reason": phase, "message": message}]);
         out.extend(json::to_vec(&condition));

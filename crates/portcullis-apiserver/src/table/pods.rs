@@ -232,7 +232,12 @@ mod tests {
                 "1/2",
                 "Running",
             ),
-            (two.clone(), json!({"phase": "Running", "containerStatuses": [ended("Completed", 0), running()]}), "1/2", "NotReady"),
+            (
+                two.clone(),
+                json!({"phase": "Running", "containerStatuses": [ended("Completed", 0), running()]}),
+                "1/2",
+                "NotReady",
+            ),
             (two.clone(), json!({"phase": "Failed", "containerStatuses": [ended("", 3)]}), "0/2", "ExitCode:3"),
             (two.clone(), json!({"phase": "Failed", "reason": "Evicted"}), "0/2", "Evicted"),
             (

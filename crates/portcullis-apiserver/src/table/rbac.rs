@@ -34,7 +34,14 @@ pub(super) fn binding(tree: &Map<String, Value>, now: Timestamp) -> Vec<Value> {
             .collect();
         Value::from(names.join(", "))
     };
-    vec![name(tree), Value::from(role), created(tree, now), subjects("User"), subjects("Group"), subjects("ServiceAccount")]
+    vec![
+        name(tree),
+        Value::from(role),
+        created(tree, now),
+        subjects("User"),
+        subjects("Group"),
+        subjects("ServiceAccount"),
+    ]
 }
 
 fn member<'v>(value: &'v Value, name: &str) -> &'v str {

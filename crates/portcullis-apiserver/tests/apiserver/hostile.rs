@@ -8,7 +8,14 @@ use crate::bench::Bench;
 
 const LIMIT: usize = 3 * 1024 * 1024;
 
-async fn send(bench: &Bench, client: &HttpClient, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> u16 {
+async fn send(
+    bench: &Bench,
+    client: &HttpClient,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Vec<u8>,
+) -> u16 {
     let body = (!body.is_empty()).then(|| body.into());
     client.request(method.parse().unwrap(), &bench.url(path), headers, body).await.unwrap().status
 }
@@ -17,7 +24,9 @@ async fn send(bench: &Bench, client: &HttpClient, method: &str, path: &str, head
 async fn bodies_are_bounded_in_size_depth_and_number_of_values() {
     let bench = Bench::start().await;
     let admin = bench.client(Some(("admin", &["system:masters"])));
-    let post = |body: Vec<u8>| send(&bench, &admin, "POST", "/api/v1/namespaces", &[("content-type", "application/json")], body);
+    let post = |body: Vec<u8>| {
+        send(&bench, &admin, "POST", "/api/v1/namespaces", &[("content-type", "application/json")], body)
+    };
     assert_eq!(post(vec![b' '; LIMIT + 1]).await, 413);
     let mut fits = br#"{"metadata":{"name":"fits"}}"#.to_vec();
     fits.resize(LIMIT, b' ');
@@ -28,7 +37,9 @@ async fn bodies_are_bounded_in_size_depth_and_number_of_values() {
     assert_eq!(post(b"\xff\xfe{}".to_vec()).await, 400);
     assert_eq!(post(b"k8s\0".to_vec()).await, 400);
     let protobuf = [("content-type", "application/vnd.kubernetes.protobuf")];
-    for body in [b"k8s\0".to_vec(), b"k8s\0\x0a\xff\xff\xff\xff\x0f".to_vec(), b"k8s\0\x12\x03abc".to_vec(), vec![0xff; 10_000]] {
+    for body in
+        [b"k8s\0".to_vec(), b"k8s\0\x0a\xff\xff\xff\xff\x0f".to_vec(), b"k8s\0\x12\x03abc".to_vec(), vec![0xff; 10_000]]
+    {
         let code = send(&bench, &admin, "POST", "/api/v1/namespaces", &protobuf, body).await;
         assert!((400..=422).contains(&code), "{code}");
     }
@@ -43,7 +54,10 @@ async fn a_body_of_someone_unknown_is_not_waited_for() {
     let bench = Bench::start().await;
     let nobody = bench.client(None);
     let usual = vec![b' '; 200 * 1024];
-    assert_eq!(send(&bench, &nobody, "POST", "/api/v1/namespaces", &[("authorization", "Bearer x")], usual.clone()).await, 401);
+    assert_eq!(
+        send(&bench, &nobody, "POST", "/api/v1/namespaces", &[("authorization", "Bearer x")], usual.clone()).await,
+        401
+    );
     assert_eq!(send(&bench, &nobody, "POST", "/api/v1/namespaces", &[], usual).await, 403);
     let big = Some(vec![b' '; LIMIT].into());
     let refused = nobody.request("POST".parse().unwrap(), &bench.url("/api/v1/namespaces"), &[], big).await;
@@ -77,7 +91,10 @@ async fn odd_paths_methods_and_headers_get_an_answer() {
     }
     let accept = "application/json;as=Table;v=v1;g=meta.k8s.io,".repeat(500);
     assert_eq!(send(&bench, &admin, "GET", "/api/v1/pods", &[("accept", &accept)], Vec::new()).await, 200);
-    assert_eq!(send(&bench, &admin, "GET", "/api/v1/pods", &[("impersonate-group", "system:masters")], Vec::new()).await, 500);
+    assert_eq!(
+        send(&bench, &admin, "GET", "/api/v1/pods", &[("impersonate-group", "system:masters")], Vec::new()).await,
+        500
+    );
     bench.stop().await;
 }
 

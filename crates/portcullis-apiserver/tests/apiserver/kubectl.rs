@@ -78,7 +78,11 @@ async fn the_guides_commands_work_with_real_kubectl() {
     assert_eq!(lines[1][..5], ["mural-system", "dex-0", "1/1", "Running", "0"]);
     assert!(kubectl.run(&kubectl.jane, "auth can-i list pods -A").await.1.starts_with("yes"));
     let again = kubectl.run(&kubectl.admin, "create clusterrolebinding jane-admin --clusterrole=view --user=x").await;
-    assert!(again.2.contains("clusterrolebindings.rbac.authorization.k8s.io \"jane-admin\" already exists"), "{}", again.2);
+    assert!(
+        again.2.contains("clusterrolebindings.rbac.authorization.k8s.io \"jane-admin\" already exists"),
+        "{}",
+        again.2
+    );
     assert!(kubectl.admin("get clusterrolebinding jane-admin -o wide").await.contains("ClusterRole/cluster-admin"));
     assert!(kubectl.admin("get clusterrolebinding jane-admin -o yaml").await.contains("name: cluster-admin"));
     kubectl.admin("delete clusterrolebinding jane-admin").await;
