@@ -26,7 +26,7 @@ impl Counts {
     fn of_line(line: &str) -> Self {
         let Some(rest) = line.trim_start().strip_prefix("test result:") else { return Self::default() };
         let number_before = |word: &str| {
-            rest.split(|c: char| c == ';' || c == '.')
+            rest.split([';', '.'])
                 .filter_map(|part| part.trim().strip_suffix(word))
                 .find_map(|n| n.trim().parse().ok())
                 .unwrap_or(0)

@@ -66,7 +66,9 @@ pub(crate) struct StateArgs {
     pub(crate) state: Option<PathBuf>,
 }
 
+// A flag given twice: the last one wins, as in kubectl.
 #[derive(Debug, Args)]
+#[command(args_override_self = true)]
 pub(crate) struct Up {
     #[command(flatten)]
     pub(crate) state: StateArgs,

@@ -111,7 +111,7 @@ fn bad_expired_and_foreign_tokens_get_the_exact_401() {
         credential["status"]["token"].as_str().unwrap().to_owned()
     };
     let good = token(&issuer);
-    let whoami = |token: &str| world.kubectl(&["--user=nobody", "--token", token, "auth", "whoami"]);
+    let whoami = |token: &str| world.kubectl(&["--user=oidc", "--token", token, "auth", "whoami"]);
     whoami(&good).ok();
     let (head, signature) = good.rsplit_once('.').unwrap();
     let flipped: String = signature.chars().rev().collect();

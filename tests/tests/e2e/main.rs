@@ -3,6 +3,14 @@
 //! Needs `PORTCULLIS_BIN` (the released programs) and `PORTCULLIS_PEERS` (the real ones); `cargo xtask test` sets both. Each
 //! test has its own state folder, home and ports, and ends what it started.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on has failed; the runner speaks through the environment"
+)]
+
 mod bad_input;
 mod browser;
 mod guide;

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use portcullis_authn::OidcFlags;
 use portcullis_platform::kind::{KindConfig, KindConfigError};
-use portcullis_provider::config::{Config, ConfigErrors, Document, Field, RawClient, RawConfig, RawStorage};
+use portcullis_provider::config::{
+    Config, ConfigErrors, Document, Field, GUIDE_BAD_HASH, GUIDE_GOOD_HASH, RawClient, RawConfig, RawStorage,
+};
 use portcullis_runtime::Secret;
 use url::Url;
 
@@ -21,11 +23,6 @@ use super::{Options, is_loopback};
 
 /// The largest input file. The guide's has 4 KiB.
 const MAX_FILE: u64 = 1024 * 1024;
-
-/// The hash that the guide prints for its demo user; no password is known for it, and the guide's is not.
-const GUIDE_HASH: &str = "$2y$12$14X9Hz5bl8JdH5xaQQuGUe0cC./cb7n2wKGF08jm3jRjPpDkEfyAi";
-/// A hash of the guide's password, of the cost that Dex asks for at least.
-const GOOD_HASH: &str = "$2b$10$bFMH4ZEa8UBqERoiGchjm.yoPC.Bg.b4zWgKqQlCGVXUWP6f/Gjuu";
 
 /// The provider's configuration when no file is given: the guide's, without its consent page.
 const DEFAULT_CONFIG: &str = "\
@@ -241,10 +238,10 @@ impl Inputs {
         if options.fix_demo_hash {
             for password in &mut raw.static_passwords {
                 if let Some(hash) = &mut password.hash
-                    && hash.value.expose() == GUIDE_HASH
+                    && hash.value.expose() == GUIDE_BAD_HASH
                 {
                     steps.word(&format!("{}: the guide's published hash does not belong to the guide's password; one that does is used for this run", hash.place));
-                    hash.value = Secret::new(GOOD_HASH);
+                    hash.value = Secret::new(GUIDE_GOOD_HASH);
                 }
             }
         }
@@ -534,10 +531,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_good_hash_is_of_the_guides_password_and_the_published_one_is_not() {
-        assert!(bcrypt::verify(super::super::DEMO_PASSWORD, GOOD_HASH).unwrap());
-        assert!(!bcrypt::verify(super::super::DEMO_PASSWORD, GUIDE_HASH).unwrap());
-        assert!(DEFAULT_CONFIG.contains(GOOD_HASH));
+    fn the_built_in_hash_is_of_the_guides_password() {
+        let hash =
+            DEFAULT_CONFIG.lines().find_map(|line| line.trim().strip_prefix("hash: ")).unwrap().trim_matches('\'');
+        assert!(bcrypt::verify(super::super::DEMO_PASSWORD, hash).unwrap());
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub async fn run(
     log_to(&state)?;
     steps.done("state", &state.dir().display().to_string());
     let stop = shutdown.child();
-    let outcome = shutdown.unless(start(&options, &state, &mut file, steps, print, &stop)).await;
+    let outcome = shutdown.unless(Box::pin(start(&options, &state, &mut file, steps, print, &stop))).await;
     stop.trigger();
     let outcome = match outcome {
         // Interrupted while starting: what was started stops with `stop`.

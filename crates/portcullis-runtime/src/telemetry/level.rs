@@ -22,6 +22,12 @@ impl Level {
     /// What failed.
     pub const ERROR: Self = Self(8);
 
+    /// A level by slog's number: debug -4, info 0, warn 4, error 8, and what lies between.
+    #[must_use]
+    pub const fn from_slog(number: i32) -> Self {
+        Self(number)
+    }
+
     /// The level that a tracing level stands for; `TRACE` is below `DEBUG`.
     pub(super) const fn of(level: tracing::Level) -> Self {
         match level {
