@@ -9,6 +9,7 @@ use super::raw::{RawConfig, RawExpiry, RawOwn};
 use super::reader::Field;
 use super::settings::{Attempts, Expiry, RefreshPolicy, Signer};
 use super::validate::{Findings, text};
+use crate::signer::PUBLISH_BEFORE;
 
 /// How long a person may take to sign in (design.md decision 1).
 const FLOW_LIFETIME: Duration = Duration::from_secs(15 * 60);
@@ -126,6 +127,15 @@ pub(super) fn signer(raw: &RawConfig, f: &mut Findings<'_>) -> Signer {
     if rotation < Duration::from_secs(60) {
         let place = old.map_or_else(|| f.whole_file(), |o| o.place.clone());
         f.value(&place, "signing keys must live for at least a minute", hint);
+    }
+    if rotation < PUBLISH_BEFORE {
+        let place = old.map_or_else(|| f.whole_file(), |o| o.place.clone());
+        let least = PUBLISH_BEFORE.as_secs() / 60;
+        f.notice(
+            &place,
+            format!("a key is published for {least} minutes before it signs, so keys change no faster"),
+            "",
+        );
     }
     Signer { kind, rotation }
 }

@@ -54,12 +54,15 @@ pub(super) async fn redeem(
             nonce: grant.nonce,
             auth_time: grant.auth_time,
         };
-        refresh_token =
-            Some(app.store.families().create(&family, new, &app.rotation).await.map_err(|error| match error {
-                // The code came again while this one was being served.
-                CreateError::Ended => GrantError::invalid_grant(INVALID_CODE),
-                CreateError::Store(error) => GrantError::Store(error),
-            })?);
+        refresh_token = match app.store.families().create(&family, new, &app.rotation).await {
+            Ok(token) => Some(token),
+            // The code came again while this one was being served: whoever won gets no lasting access.
+            Err(CreateError::Ended) => {
+                tracing::warn!(client_id = %client.id, "a code was used twice at once; no refresh token is given for it");
+                None
+            }
+            Err(CreateError::Store(error)) => return Err(GrantError::Store(error)),
+        };
     }
     Ok(issued.into_response(refresh_token.map(|t| t.encode())))
 }

@@ -15,7 +15,7 @@ use portcullis_runtime::{Clock, Rng, Timestamp};
 use portcullis_storage::{SigningKeyRecord, SigningKeySet, Store, StoreError};
 
 pub(crate) use ring::{Ring, RingError, etag};
-pub(crate) use rotation::{CHECK_EVERY, MAX_AGE, Policy};
+pub(crate) use rotation::{CHECK_EVERY, MAX_AGE, PUBLISH_BEFORE, Policy};
 
 use rotation::{Plan, plan, with_key};
 
@@ -138,7 +138,12 @@ impl Signer {
                         tracing::info!("keys already rotated by another server instance");
                         continue;
                     }
-                    tracing::info!(next_signs_from = from.rfc3339(), "keys rotated");
+                    let retired = set.keys.iter().filter(|k| k.verifies_until.is_some()).count();
+                    tracing::info!(
+                        next_signs_from = from.rfc3339(),
+                        retired,
+                        "keys rotated: made the next signing key"
+                    );
                     set
                 }
             };

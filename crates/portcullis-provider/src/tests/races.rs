@@ -22,10 +22,10 @@ async fn a_hundred_redemptions_of_one_code_give_one_success() {
             _ => assert_eq!((status, &body["error"]), (400, &"invalid_grant".into()), "{body}"),
         }
     }
-    // The code came again, so whoever won has lost the refresh token by now; no second family exists.
-    assert!(won.len() <= 1, "{} redemptions succeeded", won.len());
-    for tokens in won {
-        assert_eq!(world.refresh(tokens["refresh_token"].as_str().unwrap()).await.0, 400);
+    assert_eq!(won.len(), 1, "{} redemptions succeeded", won.len());
+    // The code came again, so whoever won has lost the refresh token by now, or never got one.
+    if let Some(token) = won[0]["refresh_token"].as_str() {
+        assert_eq!(world.refresh(token).await.0, 400);
     }
 }
 
