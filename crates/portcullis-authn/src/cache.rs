@@ -3,8 +3,10 @@
 //! Compat: kube-apiserver keeps successes for 10 seconds and failures not at all (`pkg/authentication/token/cache`). Ours
 //! never outlives the token's `exp` (kubernetes/kubernetes lets a token work up to 10 seconds longer).
 //!
-//! A keyed hash finds the entry, then all bytes of the token are compared in constant time: neither a chosen collision nor
-//! the time of a comparison tells an attacker anything. The cache is bounded in bytes and evicts what is used least.
+//! A keyed hash of the token's end finds the entry, then all bytes of the token are compared in constant time: neither a
+//! chosen collision nor the time of a comparison tells an attacker anything. The end is enough to find an entry by: it is the
+//! signature's, only accepted tokens get in, and no two of them share a signature but by spelling.
+//! The cache is bounded in bytes and evicts what is used least.
 //!
 //! There is no single flight: upstream coalesces concurrent lookups of one token because a lookup may fetch keys. Here the
 //! key fetch itself is single-flight, and what is left (one signature, about 20 µs) is cheaper than waiting for another
@@ -25,6 +27,9 @@ use crate::verdict::VerifiedUser;
 /// How long a success is remembered.
 const SUCCESS_TTL: Duration = Duration::from_secs(10);
 
+/// Bytes at a token's end that are hashed: 384 bits of signature.
+const HASHED: usize = 64;
+
 /// Entries that the cache is laid out for; the bound is in bytes.
 const EXPECTED_ENTRIES: usize = 4_096;
 
@@ -33,7 +38,8 @@ const ENTRY_OVERHEAD: usize = 512;
 
 pub(crate) struct TokenCache {
     hasher: RandomState,
-    entries: Cache<u64, Arc<Entry>, ByBytes>,
+    /// `None` remembers nothing.
+    entries: Option<Cache<u64, Arc<Entry>, ByBytes>>,
 }
 
 struct Entry {
@@ -55,42 +61,52 @@ impl TokenCache {
     /// A cache that holds at most about `bytes` bytes of tokens; 0 remembers nothing.
     pub(crate) fn new(bytes: usize) -> Self {
         let capacity = u64::try_from(bytes).unwrap_or(u64::MAX);
-        Self { hasher: RandomState::new(), entries: Cache::with_weighter(EXPECTED_ENTRIES, capacity, ByBytes) }
+        let entries = (bytes > 0).then(|| Cache::with_weighter(EXPECTED_ENTRIES, capacity, ByBytes));
+        Self { hasher: RandomState::new(), entries }
     }
 
     /// The user of a token that was accepted a moment ago.
     pub(crate) fn get(&self, token: &str, now: Timestamp) -> Option<VerifiedUser> {
-        let key = self.hasher.hash_one(token.as_bytes());
-        let entry = self.entries.get(&key)?;
+        let entries = self.entries.as_ref()?;
+        let key = self.key(token);
+        let entry = entries.get(&key)?;
         if !same(&entry.token, token.as_bytes()) {
             return None;
         }
         if now < entry.valid_until {
             return Some(entry.user.clone());
         }
-        self.entries.remove(&key);
+        entries.remove(&key);
         None
     }
 
     /// Remembers a success until 10 seconds from `now`, or until `exp` (Unix seconds) when that is sooner.
     pub(crate) fn insert(&self, token: &str, user: &VerifiedUser, exp: i64, now: Timestamp) {
+        let Some(entries) = &self.entries else { return };
         let valid_until = Timestamp::from_unix_seconds(exp).min(now + SUCCESS_TTL);
         if now >= valid_until {
             return;
         }
-        let key = self.hasher.hash_one(token.as_bytes());
+        let key = self.key(token);
         let token = Zeroizing::new(token.as_bytes().to_vec());
-        self.entries.insert(key, Arc::new(Entry { token, valid_until, user: user.clone() }));
+        entries.insert(key, Arc::new(Entry { token, valid_until, user: user.clone() }));
     }
 
     /// Forgets everything.
     pub(crate) fn clear(&self) {
-        self.entries.clear();
+        if let Some(entries) = &self.entries {
+            entries.clear();
+        }
+    }
+
+    fn key(&self, token: &str) -> u64 {
+        let bytes = token.as_bytes();
+        self.hasher.hash_one(bytes.get(bytes.len().saturating_sub(HASHED)..).unwrap_or(bytes))
     }
 
     #[cfg(test)]
     fn bytes(&self) -> u64 {
-        self.entries.weight()
+        self.entries.as_ref().map_or(0, Cache::weight)
     }
 }
 
@@ -142,12 +158,13 @@ mod tests {
     #[test]
     fn a_hash_alone_finds_nothing() {
         let cache = TokenCache::new(1 << 20);
-        cache.insert("token", &user("a"), 10_000, at(0));
-        // An entry of another token under this token's hash, as a collision would put it.
-        let key = cache.hasher.hash_one(b"victim");
-        let entry = Entry { token: Zeroizing::new(b"attack".to_vec()), valid_until: at(10), user: user("evil") };
-        cache.entries.insert(key, Arc::new(entry));
-        assert!(cache.get("victim", at(0)).is_none());
+        let end = "signature".repeat(10);
+        cache.insert(&format!("good.{end}"), &user("a"), 10_000, at(0));
+        for other in [format!("evil.{end}"), format!("good..{end}"), end.clone()] {
+            assert_eq!(cache.key(&other), cache.key(&format!("good.{end}")), "the same place");
+            assert!(cache.get(&other, at(0)).is_none(), "{other}");
+        }
+        assert!(cache.get(&format!("good.{end}"), at(0)).is_some());
     }
 
     #[test]

@@ -316,31 +316,36 @@ impl<'a> Scanner<'a> {
     fn string_literal(&mut self) -> Result<(), SyntaxError> {
         self.expect(b'"')?;
         loop {
+            let rest = self.bytes.get(self.at..).unwrap_or_default();
+            self.at += rest.iter().position(|b| matches!(b, b'"' | b'\\' | ..0x20)).unwrap_or(rest.len());
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
                     return Ok(());
                 }
-                Some(b'\\') => {
-                    self.at += 1;
-                    match self.peek() {
-                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
-                        Some(b'u') => {
-                            self.at += 1;
-                            for _ in 0..4 {
-                                if !self.peek().is_some_and(|b| b.is_ascii_hexdigit()) {
-                                    return Err(self.error());
-                                }
-                                self.at += 1;
-                            }
-                        }
-                        _ => return Err(self.error()),
-                    }
-                }
-                Some(0x20..) => self.at += 1,
+                Some(b'\\') => self.escape()?,
                 Some(_) | None => return Err(self.error()),
             }
         }
+    }
+
+    /// A backslash and what follows it.
+    fn escape(&mut self) -> Result<(), SyntaxError> {
+        self.at += 1;
+        match self.peek() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
+            Some(b'u') => {
+                self.at += 1;
+                for _ in 0..4 {
+                    if !self.peek().is_some_and(|b| b.is_ascii_hexdigit()) {
+                        return Err(self.error());
+                    }
+                    self.at += 1;
+                }
+            }
+            _ => return Err(self.error()),
+        }
+        Ok(())
     }
 
     fn number(&mut self) -> Result<(), SyntaxError> {
