@@ -2,10 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis_platform::kind::Cluster;
+use portcullis_platform::kind::{ITEMS_LIMIT, KindConfig};
 
 fuzz_target!(|data: &str| {
-    if let Ok(cluster) = Cluster::parse(data, "kind.yaml") {
-        assert!(cluster.extra_args().count() <= 500);
+    if let Ok(config) = KindConfig::parse(data, "kind.yaml") {
+        assert!(config.extra_args.len() <= ITEMS_LIMIT);
     }
 });
