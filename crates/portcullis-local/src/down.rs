@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::kubeconfig::{self, KubeconfigError};
-use crate::state::{StateDir, StateError};
+use crate::state::{StateDir, StateError, process_started};
 use crate::steps::Steps;
 use crate::system_trust::{self, TrustError};
 use crate::trust_folder;
@@ -98,11 +98,14 @@ pub fn run(root: &Path, name: &str, steps: &Steps) -> Result<(), DownError> {
 }
 
 fn stop(state: &StateDir, steps: &Steps) -> Result<crate::state::Lock, DownError> {
-    let pid = state.read()?.pid.ok_or_else(|| DownError::UnknownProcess(state.name().to_owned()))?;
-    let process = i32::try_from(pid)
-        .ok()
-        .and_then(Pid::from_raw)
-        .ok_or_else(|| DownError::UnknownProcess(state.name().to_owned()))?;
+    let unknown = || DownError::UnknownProcess(state.name().to_owned());
+    let file = state.read()?;
+    let pid = file.pid.ok_or_else(unknown)?;
+    let process = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(unknown)?;
+    // A number that an `up` left behind may be another process' by now: only the one that was written down is asked to end.
+    if file.pid_started.is_none() || process_started(pid) != file.pid_started {
+        return Err(unknown());
+    }
     // Gone between the two looks is as good as stopped.
     let _gone = kill_process(process, Signal::TERM);
     let start = Instant::now();

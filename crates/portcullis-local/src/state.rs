@@ -12,7 +12,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,12 @@ pub enum StateError {
         /// The process that runs it, where the folder names it.
         pid: Option<u32>,
     },
+    /// A folder that would hold keys is a link or somebody else's.
+    #[error("{path} is a link or belongs to another user")]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The operating system refused.
     #[error("cannot {action} {path}")]
     Io {
@@ -79,6 +85,9 @@ impl StateError {
                 "remove {} and run `portcullis up` again: keys and certificates beside it are kept",
                 path.display()
             )),
+            Self::Foreign { .. } => {
+                Some("run as the user whose folder it is, or choose a folder of your own with --state".to_owned())
+            }
             Self::Running { name, .. } => Some(format!(
                 "stop it with Ctrl-C in its terminal or `portcullis down --name {name}`, or choose another --name"
             )),
@@ -108,6 +117,9 @@ pub struct StateFile {
     /// The process that runs this name, while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
+    /// When that process was started, in clock ticks since boot: a number is given to another process sooner or later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid_started: Option<u64>,
     /// The issuer that was served last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
@@ -130,6 +142,14 @@ pub struct StateFile {
 pub struct StateDir {
     root: PathBuf,
     name: String,
+}
+
+/// When a process was started, in clock ticks since boot (proc(5), field 22 of /proc/PID/stat); `None` when it is gone or
+/// the system does not tell.
+#[must_use]
+pub fn process_started(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
 /// Held while a process runs a name; released by the system when the process ends, however it ends.
@@ -292,8 +312,17 @@ fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), StateError> {
     File::open(dir).and_then(|d| d.sync_all()).map_err(error())
 }
 
+/// Makes the folder, or takes one that is there: a real folder, ours, and closed to others from now on.
 fn make_private_dir(path: &Path) -> Result<(), StateError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("make", path))
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("make", path))?;
+    let found = fs::symlink_metadata(path).map_err(io_error("look at", path))?;
+    if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
+        return Err(StateError::Foreign { path: path.to_owned() });
+    }
+    if found.mode() & 0o077 != 0 {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(io_error("close to others", path))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -350,6 +379,27 @@ mod tests {
         let error = state.open().unwrap_err();
         assert!(error.to_string().contains("state.json"));
         assert!(error.hint().is_some());
+    }
+
+    #[test]
+    fn a_folder_that_is_a_link_is_refused_and_an_open_one_is_closed() {
+        let temp = tempfile::tempdir().unwrap();
+        let elsewhere = temp.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, temp.path().join("dev")).unwrap();
+        let state = StateDir::new(temp.path(), "dev").unwrap();
+        assert!(matches!(state.open(), Err(StateError::Foreign { .. })));
+        let open = StateDir::new(temp.path(), "open").unwrap();
+        fs::create_dir(open.dir()).unwrap();
+        fs::set_permissions(open.dir(), fs::Permissions::from_mode(0o777)).unwrap();
+        drop(open.open().unwrap());
+        assert_eq!(fs::metadata(open.dir()).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_process_is_known_by_when_it_was_started() {
+        assert!(process_started(std::process::id()).is_some());
+        assert_eq!(process_started(u32::MAX), None);
     }
 
     #[test]

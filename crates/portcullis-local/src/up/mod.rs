@@ -96,6 +96,7 @@ pub async fn run(
     let state = StateDir::new(&options.root, &options.name)?;
     let (_lock, mut file) = state.open()?;
     file.pid = Some(std::process::id());
+    file.pid_started = state::process_started(std::process::id());
     state.write(&file)?;
     log_to(&state)?;
     steps.done("state", &state.dir().display().to_string());

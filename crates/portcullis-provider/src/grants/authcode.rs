@@ -8,9 +8,10 @@ use portcullis_storage::{CodeError, CodeGrant, CreateError, NewFamily, RedeemedC
 
 use super::{AuthenticatedClient, GrantError};
 use crate::app::App;
+use crate::authflow::allows_connector;
 use crate::config::Grant;
 use crate::http::Params;
-use crate::tokens::TokenRequest;
+use crate::tokens::{TokenRequest, check_peers};
 
 const INVALID_CODE: &str = "Invalid or expired code parameter.";
 
@@ -30,6 +31,10 @@ pub(super) async fn redeem(
     if params.get("redirect_uri") != open.grant().redirect_uri {
         return Err(GrantError::invalid_request("redirect_uri did not match URI from initial request."));
     }
+    if !allows_connector(client, &open.grant().connector_id) {
+        return Err(GrantError::invalid_grant("Connector not allowed for this client."));
+    }
+    check_peers(&app.store, &client.id, &open.grant().scopes).await.map_err(GrantError::of_peers)?;
     let redeemed = codes.redeem(open).await.map_err(|e| refused(e, &client.id))?;
     let RedeemedCode { grant, connector_data, family, .. } = redeemed;
     let issued = app.tokens.issue(&TokenRequest {

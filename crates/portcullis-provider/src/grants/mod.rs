@@ -17,7 +17,7 @@ pub(crate) use client_auth::AuthenticatedClient;
 use crate::app::App;
 use crate::config::Grant;
 use crate::http::{Inbound, Reply, json_error, no_store, with_type};
-use crate::tokens::IssueError;
+use crate::tokens::{IssueError, ScopeError};
 
 /// Why no token is given, by blame.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +51,14 @@ pub(crate) enum GrantError {
 impl GrantError {
     fn invalid_request(text: impl Into<String>) -> Self {
         Self::Client(ErrorCode::InvalidRequest, text.into())
+    }
+
+    /// Trust between clients that was there at the sign-in and is no more.
+    fn of_peers(error: ScopeError) -> Self {
+        match error {
+            ScopeError::Invalid(text) => Self::Client(ErrorCode::InvalidScope, text),
+            ScopeError::Store(error) => Self::Store(error),
+        }
     }
 
     fn invalid_grant(text: impl Into<String>) -> Self {

@@ -12,7 +12,7 @@ use crate::LOCAL_CONNECTOR;
 use crate::app::App;
 use crate::authflow::allows_connector;
 use crate::http::Params;
-use crate::tokens::TokenRequest;
+use crate::tokens::{TokenRequest, check_peers};
 
 const INVALID: &str = "Refresh token is invalid or has already been claimed by another client.";
 
@@ -38,6 +38,7 @@ pub(super) async fn refresh(
         tracing::error!(connector_id = %family.connector_id, "the connector of a refresh token is not served any more");
         return Err(GrantError::Connector);
     }
+    check_peers(&app.store, &client.id, &scopes).await.map_err(GrantError::of_peers)?;
     let Some(identity) = app.passwords.refresh(&family.identity).await? else {
         tracing::error!(connector_id = %family.connector_id, user_id = %family.identity.user_id, "failed to refresh identity: user not found");
         return Err(GrantError::Connector);

@@ -66,8 +66,10 @@ impl Throttle {
             (false, Some(misses)) => (misses.count, Some(misses.last)),
             (false, None) => (0, None),
         };
-        let free_from = last.map_or(Timestamp::UNIX_EPOCH, |last| last + self.delay(count));
-        let wait = free_from.saturating_since(self.clock.now());
+        let delay = self.delay(count);
+        let free_from = last.map_or(Timestamp::UNIX_EPOCH, |last| last + delay);
+        // A clock that was set back puts the last failure into the future; nobody waits longer than the delay itself.
+        let wait = free_from.saturating_since(self.clock.now()).min(delay);
         Ok(if wait.is_zero() { Ok(()) } else { Err(Refused { wait }) })
     }
 
@@ -196,6 +198,21 @@ mod tests {
 
     async fn wait(throttle: &Throttle, name: &str, exists: bool) -> u64 {
         throttle.account(name, exists).await.unwrap().err().map_or(0, |r| r.wait.as_secs())
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_back_makes_nobody_wait_for_the_jump() {
+        for exists in [true, false] {
+            let (throttle, hand) = throttle();
+            throttle.failed("a@b", exists).await.unwrap();
+            hand.set(Timestamp::from_unix_seconds(1_000_000 - 3_600));
+            assert_eq!(wait(&throttle, "a@b", exists).await, 0, "exists: {exists}");
+            for _ in 0..30 {
+                throttle.failed("a@b", exists).await.unwrap();
+            }
+            hand.set(Timestamp::from_unix_seconds(1_000_000 - 7_200));
+            assert!(wait(&throttle, "a@b", exists).await <= 30, "exists: {exists}");
+        }
     }
 
     #[tokio::test]

@@ -308,6 +308,36 @@ async fn rotation_can_be_off_and_reuse_can_be_allowed() {
 }
 
 #[tokio::test]
+async fn trust_that_was_withdrawn_gives_no_more_tokens_for_the_peer() {
+    let world = World::new("oauth2: {skipApprovalScreen: true}").await;
+    let clients = world.provider.app().store.clients();
+    let peer = portcullis_storage::Client {
+        id: "peer".into(),
+        name: "Peer".into(),
+        trusted_peers: vec!["kubernetes".into()],
+        ..Default::default()
+    };
+    clients.create(&peer).await.unwrap();
+    let scope = "openid offline_access audience:server:client_id:peer";
+    let waiting = world.code("kubernetes", scope, &[]).await;
+    let (status, tokens) = world.redeem(&world.code("kubernetes", scope, &[]).await).await;
+    assert_eq!(status, 200, "{tokens}");
+    assert_eq!(claims(&tokens["id_token"])["aud"], serde_json::json!(["peer", "kubernetes"]));
+    let (status, tokens) = world.refresh(tokens["refresh_token"].as_str().unwrap()).await;
+    assert_eq!(status, 200, "{tokens}");
+
+    clients.update("peer", |peer| peer.trusted_peers.clear()).await.unwrap();
+    let refused = (400, error("invalid_scope", "Client can't request scope(s) [\"audience:server:client_id:peer\"]"));
+    let refresh_token = tokens["refresh_token"].as_str().unwrap();
+    assert_eq!(world.refresh(refresh_token).await, refused);
+    assert_eq!(world.redeem(&waiting).await, refused);
+    // Nothing was spent: with the trust back, both still count.
+    clients.update("peer", |peer| peer.trusted_peers = vec!["kubernetes".into()]).await.unwrap();
+    assert_eq!(world.refresh(refresh_token).await.0, 200);
+    assert_eq!(world.redeem(&waiting).await.0, 200);
+}
+
+#[tokio::test]
 async fn changes_of_the_user_show_at_the_next_refresh() {
     let world = World::new("oauth2: {skipApprovalScreen: true}").await;
     let store = &world.provider.app().store;

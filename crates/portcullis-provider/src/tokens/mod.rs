@@ -7,4 +7,4 @@ mod scopes;
 
 pub(crate) use document::Document;
 pub(crate) use issue::{IssueError, TokenRequest, Tokens};
-pub(crate) use scopes::{ScopeError, check_scopes};
+pub(crate) use scopes::{ScopeError, check_peers, check_scopes};

@@ -52,6 +52,21 @@ pub(crate) async fn check_scopes(store: &Store, client_id: &str, scopes: &[Strin
     Ok(())
 }
 
+/// Checks that the peers in granted scopes still trust `client_id`: trust may have been withdrawn since the sign-in.
+///
+/// Compat: Dex checks it whenever it issues a token.
+pub(crate) async fn check_peers(store: &Store, client_id: &str, scopes: &[String]) -> Result<(), ScopeError> {
+    for (name, peer) in scopes.iter().filter_map(|s| Some((s, scope::cross_client(s)?))) {
+        if !trusts(store, client_id, peer).await? {
+            return Err(ScopeError::Invalid(format!(
+                "Client can't request scope(s) {}",
+                go_quote_list(&[name.clone()])
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Whether `peer` lets `client_id` ask for tokens for it.
 async fn trusts(store: &Store, client_id: &str, peer: &str) -> Result<bool, StoreError> {
     if peer == client_id {

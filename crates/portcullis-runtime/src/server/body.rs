@@ -60,18 +60,40 @@ where
     pieces.take_until(async move { shutdown.triggered().await })
 }
 
+/// What is read of a body that is too large and thrown away, beyond as much as the limit, so that a client that writes
+/// first and reads then gets to its answer instead of a broken connection (Go's server does likewise).
+const DISCARD_BYTES: usize = 256 * 1024;
+/// How long that may take.
+const DISCARD_TIME: Duration = Duration::from_secs(1);
+
 /// Reads a request body of at most `limit` bytes, within `timeout`.
 ///
 /// # Errors
-/// See [`BodyError`]. A declared length over the limit is refused before anything is read.
-pub async fn read_body(body: Incoming, limit: usize, timeout: Duration) -> Result<Bytes, BodyError> {
-    if body.size_hint().lower() > limit as u64 {
-        return Err(BodyError::TooLarge);
+/// See [`BodyError`]. Nothing is kept of a body whose declared length is over the limit.
+pub async fn read_body(mut body: Incoming, limit: usize, timeout: Duration) -> Result<Bytes, BodyError> {
+    let result = if body.size_hint().lower() > limit as u64 {
+        Err(BodyError::TooLarge)
+    } else {
+        tokio::time::timeout(timeout, collect(&mut body, limit)).await.map_err(|_| BodyError::Timeout)?
+    };
+    if matches!(result, Err(BodyError::TooLarge)) {
+        // The client's fault either way: whether it was still listening does not matter.
+        let _cut_off = tokio::time::timeout(DISCARD_TIME.min(timeout), discard(body, limit + DISCARD_BYTES)).await;
     }
-    tokio::time::timeout(timeout, collect(body, limit)).await.map_err(|_| BodyError::Timeout)?
+    result
 }
 
-async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, BodyError> {
+async fn discard(mut body: Incoming, mut left: usize) {
+    while let Some(Ok(frame)) = body.frame().await {
+        let read = frame.data_ref().map_or(0, Bytes::len);
+        match left.checked_sub(read) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}
+
+async fn collect(body: &mut Incoming, limit: usize) -> Result<Bytes, BodyError> {
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
