@@ -134,6 +134,10 @@ pub(crate) fn new_id(rng: &Rng) -> String {
     id
 }
 
+/// How much longer than the flow its cookie is kept by the browser: long enough to say that the flow has expired, rather
+/// than that there never was one. What counts is the time inside the seal.
+const SAY_EXPIRED: Duration = Duration::from_secs(300);
+
 /// Seals flows into cookies, and opens them.
 pub(crate) struct Flows {
     store: Store,
@@ -193,7 +197,7 @@ impl Flows {
             }
         }
         let left = flow.expires_at.saturating_since(self.clock.now()).as_secs();
-        self.set(&mut reply, &prefix, &flow.id, &value, inbound.secure, left.max(1));
+        self.set(&mut reply, &prefix, &flow.id, &value, inbound.secure, left + SAY_EXPIRED.as_secs());
         Ok(reply)
     }
 

@@ -81,8 +81,8 @@ async fn what_was_sealed_is_opened_and_its_cookie_has_the_right_attributes() {
     let w = world();
     let flow = w.flow("s");
     for (secure, name, attributes) in [
-        (true, "__Host-portcullis-", "; Path=/; Max-Age=900; HttpOnly; SameSite=Lax; Secure"),
-        (false, "portcullis-", "; Path=/dex; Max-Age=900; HttpOnly; SameSite=Lax"),
+        (true, "__Host-portcullis-", "; Path=/; Max-Age=1200; HttpOnly; SameSite=Lax; Secure"),
+        (false, "portcullis-", "; Path=/dex; Max-Age=1200; HttpOnly; SameSite=Lax"),
     ] {
         let reply = w.flows.put(&inbound(secure, &[]), &flow, Reply::new(Bytes::new())).await.unwrap();
         let cookie = cookies_of(&reply).remove(0);
