@@ -103,9 +103,9 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
-/// The workspace's root.
+/// The workspace's root, as cargo says when it runs us: a target folder may be shared by several checkouts.
 pub(crate) fn root() -> PathBuf {
-    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let here = PathBuf::from(env("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").to_owned()));
     here.parent().map_or(here.clone(), Into::into)
 }
 

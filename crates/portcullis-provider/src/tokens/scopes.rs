@@ -60,7 +60,7 @@ pub(crate) async fn check_peers(store: &Store, client_id: &str, scopes: &[String
         if !trusts(store, client_id, peer).await? {
             return Err(ScopeError::Invalid(format!(
                 "Client can't request scope(s) {}",
-                go_quote_list(&[name.clone()])
+                go_quote_list(std::slice::from_ref(name))
             )));
         }
     }
