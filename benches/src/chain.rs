@@ -1,4 +1,4 @@
-//! The whole chain: `up --unattended`, cold, to the table; and the dev API server's share of it.
+//! The whole chain: `up --unattended`, cold, to the table.
 
 use std::process::Command;
 

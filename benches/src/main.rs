@@ -4,6 +4,7 @@
 //! a build: a missed budget is printed as missed.
 #![expect(clippy::print_stdout, reason = "a program that reports figures")]
 
+mod apiserver;
 mod authenticator;
 mod chain;
 mod plugin;
@@ -44,6 +45,7 @@ fn main() -> Result<()> {
     plugin::measure(&mut report, &options)?;
     authenticator::measure(&mut report, &options)?;
     provider::measure(&mut report, &options)?;
+    apiserver::measure(&mut report, &options)?;
     chain::measure(&mut report, &options)?;
     fs::write(&options.out, report.markdown(&machine()))
         .with_context(|| format!("cannot write {}", options.out.display()))?;

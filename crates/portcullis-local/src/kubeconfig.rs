@@ -66,10 +66,16 @@ pub struct Entries {
     pub admin_cert_pem: String,
     /// Its key, PEM.
     pub admin_key_pem: Secret,
+    /// The sign-in plugin, where somebody can sign in.
+    pub plugin: Option<PluginEntry>,
+}
+
+/// The user `oidc`.
+pub struct PluginEntry {
     /// The sign-in plugin.
-    pub plugin: PathBuf,
+    pub program: PathBuf,
     /// Its arguments.
-    pub plugin_arguments: Vec<String>,
+    pub arguments: Vec<String>,
     /// Whether the context's user is `oidc` (bound) or the administrator (who is yet to bind it).
     pub signed_in: bool,
 }
@@ -157,15 +163,20 @@ fn put(config: &mut Kubeconfig, entries: &Entries, names: &Names) {
         &names.admin,
         &User::with_certificate(entries.admin_cert_pem.as_bytes(), entries.admin_key_pem.expose().as_bytes()),
     );
-    let exec = Exec {
-        api_version: "client.authentication.k8s.io/v1".to_owned(),
-        command: entries.plugin.display().to_string(),
-        args: entries.plugin_arguments.clone(),
-        interactive_mode: "IfAvailable".to_owned(),
-        ..Exec::default()
-    };
-    config.set_user(&names.oidc, &User::with_exec(exec));
-    let user = if entries.signed_in { &names.oidc } else { &names.admin };
+    let mut user = &names.admin;
+    if let Some(plugin) = &entries.plugin {
+        let exec = Exec {
+            api_version: "client.authentication.k8s.io/v1".to_owned(),
+            command: plugin.program.display().to_string(),
+            args: plugin.arguments.clone(),
+            interactive_mode: "IfAvailable".to_owned(),
+            ..Exec::default()
+        };
+        config.set_user(&names.oidc, &User::with_exec(exec));
+        if plugin.signed_in {
+            user = &names.oidc;
+        }
+    }
     config.set_context(
         &entries.cluster,
         &Context { cluster: entries.cluster.clone(), user: user.clone(), ..Context::default() },
@@ -206,9 +217,11 @@ mod tests {
             ca_pem: "CA".to_owned(),
             admin_cert_pem: "CERT".to_owned(),
             admin_key_pem: Secret::new("KEY"),
-            plugin: PathBuf::from("/x/kubectl-oidc_login"),
-            plugin_arguments: vec!["get-token".to_owned()],
-            signed_in: true,
+            plugin: Some(PluginEntry {
+                program: PathBuf::from("/x/kubectl-oidc_login"),
+                arguments: vec!["get-token".to_owned()],
+                signed_in: true,
+            }),
         }
     }
 

@@ -1,9 +1,10 @@
-//! What joins the roles on one machine: `up` and `down`.
+//! What joins the roles on one machine: `up` and `down`, and the dev API server alone.
 //!
 //! It reads the guide's files, makes a local authority, starts the provider and the dev API server in this process, writes
 //! a kubeconfig, and signs the demo user in through the real pages. It binds loopback addresses only, keeps everything in
 //! one state folder, and changes nothing outside it unless asked (`--kubeconfig`, `--trust`), which `down` undoes.
 
+pub mod apiserver;
 pub mod ca;
 pub mod down;
 pub mod form;

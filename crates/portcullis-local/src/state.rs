@@ -137,6 +137,14 @@ pub struct StateFile {
     pub system_trust: Option<PathBuf>,
 }
 
+impl StateFile {
+    /// Notes this process as the one that runs the name.
+    pub fn claim(&mut self) {
+        self.pid = Some(std::process::id());
+        self.pid_started = process_started(std::process::id());
+    }
+}
+
 /// One name's folder.
 #[derive(Clone, Debug)]
 pub struct StateDir {

@@ -53,6 +53,26 @@ pub enum ServeError {
     Tls(#[from] TlsError),
 }
 
+impl ServeError {
+    /// What the user can do about it, where the text does not say it already.
+    #[must_use]
+    pub const fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Store { source: OpenError::DiskFull { .. }, .. } => {
+                Some("free some disk space, or name a file on another disk; what the store has acknowledged is in it")
+            }
+            Self::Store { source: OpenError::ReadOnly { .. }, .. } => {
+                Some("let this user write to the file and to its folder, or name another file")
+            }
+            Self::Store { source: OpenError::Locked { .. }, .. } => {
+                Some("stop the other process; replicas need a database server, not a shared file")
+            }
+            Self::Listen { .. } => Some("stop what listens there, or configure another address"),
+            Self::Store { .. } | Self::Provider(_) | Self::Tls(_) => None,
+        }
+    }
+}
+
 /// Opens the store that the configuration names, with its clients and users.
 ///
 /// # Errors

@@ -23,8 +23,8 @@ pub(crate) enum Command {
     /// The kubectl sign-in plugin: get-token, setup, clean, version
     #[command(disable_help_flag = true)]
     Login(PassedOn),
-    #[command(hide = true, disable_help_flag = true)]
-    Apiserver(PassedOn),
+    /// Run the dev API server alone, on loopback, with its objects in memory
+    Apiserver(Apiserver),
     #[command(hide = true, disable_help_flag = true)]
     Check(PassedOn),
     #[command(hide = true, disable_help_flag = true)]
@@ -117,6 +117,69 @@ pub(crate) struct Down {
 }
 
 #[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub(crate) struct Apiserver {
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
+    /// Port on loopback; 0 takes a free one
+    #[arg(long, visible_alias = "port", default_value_t = 6443, value_name = "PORT")]
+    pub(crate) secure_port: u16,
+    #[command(flatten)]
+    pub(crate) oidc: Oidc,
+}
+
+/// kube-apiserver's flags of the same names; `portcullis-authn` reads their values.
+#[derive(Debug, Args)]
+pub(crate) struct Oidc {
+    /// URL of the issuer, https
+    #[arg(long, value_name = "URL")]
+    oidc_issuer_url: Option<String>,
+    /// Audience that tokens must have
+    #[arg(long, value_name = "ID")]
+    oidc_client_id: Option<String>,
+    /// Authorities of the issuer's certificate, PEM; the system's without it
+    #[arg(long, value_name = "FILE")]
+    oidc_ca_file: Option<String>,
+    /// Claim that names the user [default: sub]
+    #[arg(long, value_name = "CLAIM")]
+    oidc_username_claim: Option<String>,
+    /// Put before every user name; `-` for nothing
+    #[arg(long, value_name = "PREFIX")]
+    oidc_username_prefix: Option<String>,
+    /// Claim that names the groups
+    #[arg(long, value_name = "CLAIM")]
+    oidc_groups_claim: Option<String>,
+    /// Put before every group
+    #[arg(long, value_name = "PREFIX")]
+    oidc_groups_prefix: Option<String>,
+    /// Signature algorithms that are taken, separated by commas [default: RS256]
+    #[arg(long, value_name = "ALGS")]
+    oidc_signing_algs: Vec<String>,
+    /// A claim that tokens must have, with its value; may be repeated
+    #[arg(long, value_name = "CLAIM=VALUE")]
+    oidc_required_claim: Vec<String>,
+}
+
+impl Oidc {
+    /// The flags that were given, one argument each.
+    pub(crate) fn into_arguments(self) -> Vec<String> {
+        let single = [
+            ("issuer-url", self.oidc_issuer_url),
+            ("client-id", self.oidc_client_id),
+            ("ca-file", self.oidc_ca_file),
+            ("username-claim", self.oidc_username_claim),
+            ("username-prefix", self.oidc_username_prefix),
+            ("groups-claim", self.oidc_groups_claim),
+            ("groups-prefix", self.oidc_groups_prefix),
+        ];
+        let single = single.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let algs = self.oidc_signing_algs.into_iter().map(|value| ("signing-algs", value));
+        let claims = self.oidc_required_claim.into_iter().map(|value| ("required-claim", value));
+        single.chain(algs).chain(claims).map(|(name, value)| format!("--oidc-{name}={value}")).collect()
+    }
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// A Dex config file, YAML or JSON
     #[arg(value_name = "FILE")]
@@ -142,7 +205,6 @@ impl Command {
     /// For a command that is not built yet: its name, and what to use until it is.
     pub(crate) const fn not_built(&self) -> Option<(&'static str, &'static str)> {
         Some(match self {
-            Self::Apiserver(_) => ("apiserver", "`portcullis up` runs the dev API server with everything it needs"),
             Self::Check(_) => ("check", "run the token against the dev API server: `kubectl --token=… auth whoami`"),
             Self::Webhook(_) => ("webhook", "configure the API server's --oidc-* flags or --authentication-config"),
             Self::Gateway(_) => ("gateway", "use kube-oidc-proxy, or an API server that can be configured"),
@@ -159,7 +221,7 @@ impl Command {
             Self::Import(_) => {
                 ("import", "`portcullis serve FILE` reads Dex's config; Dex's stored objects are not read yet")
             }
-            Self::Up(_) | Self::Down(_) | Self::Serve(_) | Self::Login(_) => return None,
+            Self::Up(_) | Self::Down(_) | Self::Serve(_) | Self::Login(_) | Self::Apiserver(_) => return None,
         })
     }
 }
@@ -182,21 +244,23 @@ mod tests {
     }
 
     #[test]
+    fn the_oidc_flags_reach_their_reader_as_given() {
+        let given = [
+            "--oidc-issuer-url=https://i",
+            "--oidc-client-id=c",
+            "--oidc-signing-algs=RS256,ES256",
+            "--oidc-required-claim=a=b=c",
+        ];
+        let cli = Cli::try_parse_from(["portcullis", "apiserver"].iter().chain(&given)).unwrap();
+        let Command::Apiserver(apiserver) = cli.command else { panic!("another command") };
+        assert_eq!(apiserver.oidc.into_arguments(), given);
+    }
+
+    #[test]
     fn every_command_that_is_not_built_names_a_way() {
-        for name in [
-            "apiserver",
-            "check",
-            "webhook",
-            "gateway",
-            "can-i",
-            "who-can",
-            "trust",
-            "doctor",
-            "tunnel",
-            "store",
-            "keys",
-            "import",
-        ] {
+        for name in
+            ["check", "webhook", "gateway", "can-i", "who-can", "trust", "doctor", "tunnel", "store", "keys", "import"]
+        {
             let cli = Cli::try_parse_from(["portcullis", name, "--any", "x"]).unwrap();
             let (said, instead) = cli.command.not_built().unwrap();
             assert_eq!(said, name);

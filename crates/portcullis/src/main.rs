@@ -43,6 +43,7 @@ fn portcullis(arguments: Vec<OsString>) -> ExitCode {
     match cli.command {
         Command::Up(up) => up::up(*up),
         Command::Down(down) => up::down(&down),
+        Command::Apiserver(apiserver) => up::apiserver(apiserver),
         Command::Serve(serve) => serve::serve_file(&serve),
         Command::Login(passed) => login(passed.arguments),
         // `not_built` has answered for all others.

@@ -95,7 +95,7 @@ fn run(arguments: &cli::Serve, failed: ExitCode) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            output::error(&output::chain(&error), None);
+            output::error(&output::chain(&error), error.hint());
             failed
         }
     }

@@ -1,11 +1,11 @@
-//! Wires `up` and `down`: what the terminal, the environment and the command line say becomes plain values.
+//! Wires `up`, `down` and `apiserver`: what the terminal, the environment and the command line say becomes plain values.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use portcullis_local::steps::Steps;
-use portcullis_local::{down as local_down, up as local_up};
+use portcullis_local::{apiserver as local_apiserver, down as local_down, up as local_up};
 use portcullis_runtime::{Secret, Shutdown};
 
 use crate::{cli, output};
@@ -22,11 +22,19 @@ pub(crate) fn up(arguments: cli::Up) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // `down` may be run from another folder.
+    let kubeconfig = match arguments.kubeconfig.map(std::path::absolute).transpose() {
+        Ok(kubeconfig) => kubeconfig,
+        Err(error) => {
+            output::error(&format!("--kubeconfig: {error}"), None);
+            return ExitCode::FAILURE;
+        }
+    };
     let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     let options = local_up::Options {
         root,
         name: arguments.state.name,
-        kubeconfig: arguments.kubeconfig,
+        kubeconfig,
         port: arguments.port,
         issuer_port: arguments.issuer_port,
         values: arguments.values,
@@ -45,13 +53,32 @@ pub(crate) fn up(arguments: cli::Up) -> ExitCode {
         program,
         environment: env,
     };
+    until_stopped(async |steps, shutdown| local_up::run(options, steps, &output::data, shutdown).await)
+}
+
+pub(crate) fn apiserver(arguments: cli::Apiserver) -> ExitCode {
+    let root = match state_root(arguments.state.state) {
+        Ok(root) => root,
+        Err(code) => return code,
+    };
+    let options = local_apiserver::Options {
+        root,
+        name: arguments.state.name,
+        port: arguments.secure_port,
+        oidc: arguments.oidc.into_arguments(),
+    };
+    until_stopped(async |steps, shutdown| local_apiserver::run(options, steps, shutdown).await)
+}
+
+/// Runs a server of this machine until it ends, or until a signal ends it.
+fn until_stopped(run: impl AsyncFnOnce(&Steps, &Shutdown) -> Result<(), local_up::UpError>) -> ExitCode {
     let Some(runtime) = runtime() else { return ExitCode::FAILURE };
     let steps = Steps::new(Box::new(std::io::stderr()));
     let outcome = runtime.block_on(async {
         let shutdown = Shutdown::new();
         let stop = shutdown.clone();
         tokio::spawn(async move { portcullis_runtime::shutdown::on_signals(&stop).await });
-        local_up::run(options, &steps, &output::data, &shutdown).await
+        run(&steps, &shutdown).await
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

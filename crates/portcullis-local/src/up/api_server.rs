@@ -1,11 +1,10 @@
-//! The dev API server of `up`: it trusts the provider through the `oidc-*` flags, like any issuer.
+//! The dev API server of `up` and `apiserver`: it trusts an issuer through the `oidc-*` flags, our own like any other.
 
 use std::collections::BTreeMap;
 
 use portcullis_apiserver::{ApiServer, ApiServerConfig, Part, Running, TokenAuthenticator};
 use portcullis_authn::{Network, OidcFlags};
 use portcullis_kube::rbac::{ClusterRoleBinding, Subject};
-use portcullis_runtime::http_client::EgressPolicy;
 use portcullis_runtime::tls::TlsIdentity;
 use portcullis_runtime::{Clock, Rng, Shutdown};
 use tokio::net::TcpListener;
@@ -25,9 +24,12 @@ pub(crate) struct Setup<'a> {
     pub(crate) serving: &'a Leaf,
     pub(crate) client_ca_pem: &'a str,
     pub(crate) flags: &'a OidcFlags,
+    /// How the issuer may be reached.
+    pub(crate) network: Network,
     /// Name of the one node, `<name>-control-plane` as kind has it.
     pub(crate) node: String,
-    pub(crate) provider_port: u16,
+    /// Where the provider listens, when it runs in this process.
+    pub(crate) provider_port: Option<u16>,
     pub(crate) clock: Clock,
     pub(crate) rng: Rng,
 }
@@ -40,10 +42,8 @@ fn failed(error: impl std::error::Error + Send + Sync + 'static) -> UpError {
 pub(crate) async fn start(setup: Setup<'_>, stop: &Shutdown) -> Result<Running, UpError> {
     let port = setup.listener.local_addr().map_err(failed)?.port();
     let identity = TlsIdentity::from_pem(setup.serving.cert_pem.as_bytes(), setup.serving.key_pem.as_bytes())?;
-    // The issuer is this process; nothing else needs to be reached.
-    let network = Network { egress: EgressPolicy::LoopbackOnly, ..Network::default() };
     let tokens =
-        TokenAuthenticator::from_oidc_flags(setup.flags, setup.clock.clone(), &network, stop).map_err(failed)?;
+        TokenAuthenticator::from_oidc_flags(setup.flags, setup.clock.clone(), &setup.network, stop).map_err(failed)?;
     let started = setup.clock.now();
     let config = ApiServerConfig {
         tokens,
@@ -53,9 +53,9 @@ pub(crate) async fn start(setup: Setup<'_>, stop: &Shutdown) -> Result<Running, 
         ..ApiServerConfig::new(setup.listener, identity, setup.client_ca_pem.as_bytes().to_vec())
     };
     let running = ApiServer::start(config, stop.clone()).await.map_err(failed)?;
-    for (component, container, port) in
-        [("kube-apiserver", "portcullis-apiserver", port), ("dex", "portcullis-provider", setup.provider_port)]
-    {
+    let own = ("kube-apiserver", "portcullis-apiserver", port);
+    let provider = setup.provider_port.map(|port| ("dex", "portcullis-provider", port));
+    for (component, container, port) in std::iter::once(own).chain(provider) {
         let part = Part {
             namespace: NAMESPACE.to_owned(),
             name: format!("{container}-{}", setup.node),

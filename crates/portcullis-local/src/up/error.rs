@@ -1,5 +1,7 @@
 //! Everything that can end `up`, with what the user can do about it.
 
+use portcullis_provider::ServeError;
+
 use crate::ca::CaError;
 use crate::kubeconfig::KubeconfigError;
 use crate::state::StateError;
@@ -18,6 +20,9 @@ pub enum UpError {
     /// What the user gave.
     #[error(transparent)]
     Input(#[from] InputError),
+    /// The API server's `--oidc-*` flags.
+    #[error(transparent)]
+    Flags(#[from] portcullis_authn::FlagError),
     /// Certificates.
     #[error(transparent)]
     Ca(#[from] CaError),
@@ -70,7 +75,8 @@ impl UpError {
             Self::NobodyToSignIn => {
                 Some("add a user to staticPasswords, or run `up` in a terminal and sign in yourself".to_owned())
             }
-            Self::Pods(_) | Self::Listen { .. } | Self::Tls(_) | Self::Provider(_) | Self::ApiServer(_) => None,
+            Self::Provider(error) => error.downcast_ref::<ServeError>().and_then(ServeError::hint).map(str::to_owned),
+            Self::Flags(_) | Self::Pods(_) | Self::Listen { .. } | Self::Tls(_) | Self::ApiServer(_) => None,
         }
     }
 }

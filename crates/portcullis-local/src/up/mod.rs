@@ -7,7 +7,7 @@
 //! loopback. What is kept (authority, provider's store, kubeconfig) survives any end of the process; leaves, ports and the
 //! dev API server's objects are made anew.
 
-mod api_server;
+pub(crate) mod api_server;
 mod error;
 mod inputs;
 mod listeners;
@@ -19,6 +19,8 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
+use portcullis_authn::Network;
+use portcullis_runtime::http_client::EgressPolicy;
 use portcullis_runtime::telemetry::{LogConfig, init_logs};
 use portcullis_runtime::{Clock, Rng, Secret, Shutdown};
 use url::Url;
@@ -33,7 +35,7 @@ use self::listeners::Listeners;
 use self::sign_in::{Plugin, Who};
 use crate::ca::{Authority, Origin, Purpose};
 use crate::form::Credentials;
-use crate::kubeconfig::{self, Entries};
+use crate::kubeconfig::{self, Entries, PluginEntry};
 use crate::state::{self, StateDir, StateFile};
 use crate::steps::Steps;
 use crate::{plugin_link, system_trust, trust_folder};
@@ -95,8 +97,7 @@ pub async fn run(
 ) -> Result<(), UpError> {
     let state = StateDir::new(&options.root, &options.name)?;
     let (_lock, mut file) = state.open()?;
-    file.pid = Some(std::process::id());
-    file.pid_started = state::process_started(std::process::id());
+    file.claim();
     state.write(&file)?;
     log_to(&state)?;
     steps.done("state", &state.dir().display().to_string());
@@ -129,7 +130,7 @@ pub async fn run(
 }
 
 /// The servers' logs go into a file of the state folder, made anew at each start: the terminal is for the steps.
-fn log_to(state: &StateDir) -> Result<(), UpError> {
+pub(crate) fn log_to(state: &StateDir) -> Result<(), UpError> {
     let path = state.path("up.log");
     let file = OpenOptions::new()
         .create(true)
@@ -205,8 +206,10 @@ async fn start(
         serving: &serving,
         client_ca_pem: clients.cert_pem(),
         flags: &flags,
+        // The issuer is this process; nothing else needs to be reached.
+        network: Network { egress: EgressPolicy::LoopbackOnly, ..Network::default() },
         node: format!("{}-control-plane", options.name),
-        provider_port: listeners.issuer_port(),
+        provider_port: Some(listeners.issuer_port()),
         clock,
         rng,
     };
@@ -223,9 +226,11 @@ async fn start(
         ca_pem: authority.cert_pem().to_owned(),
         admin_cert_pem: admin.cert_pem,
         admin_key_pem: Secret::new(admin.key_pem),
-        plugin: plugin_path.clone(),
-        plugin_arguments: arguments.clone(),
-        signed_in: !options.no_bind,
+        plugin: Some(PluginEntry {
+            program: plugin_path.clone(),
+            arguments: arguments.clone(),
+            signed_in: !options.no_bind,
+        }),
     };
     let own = state.path("kubeconfig");
     kubeconfig::write_own(&own, &entries)?;
@@ -340,7 +345,7 @@ fn way_on(
 }
 
 /// A word that a POSIX shell reads as it is.
-fn shell_word(text: &str) -> String {
+pub(crate) fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,=".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         text.to_owned()
@@ -349,7 +354,7 @@ fn shell_word(text: &str) -> String {
     }
 }
 
-fn name_flag(name: &str) -> String {
+pub(crate) fn name_flag(name: &str) -> String {
     if name == "dev" { String::new() } else { format!(" --name {name}") }
 }
 

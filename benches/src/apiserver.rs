@@ -1,0 +1,166 @@
+//! The dev API server beside the real kube-apiserver with etcd: time to ready, memory, CPU of one GET.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use portcullis_kube::kubeconfig::Kubeconfig;
+use portcullis_runtime::Secret;
+use portcullis_runtime::http_client::{ClientIdentity, HttpClient, HttpClientConfig, Roots};
+use portcullis_testkit::ControlPlane;
+
+use crate::Options;
+use crate::process::{self, Memory, Server, median};
+use crate::report::Report;
+
+const STARTS: usize = 15;
+const GETS: u32 = 4_000;
+/// Requests under way at a time.
+const PARALLEL: u32 = 8;
+const PATH: &str = "/api/v1/namespaces?limit=1";
+
+pub(crate) fn measure(report: &mut Report, options: &Options) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let program = options.bin.join("portcullis");
+    let mut times = Vec::with_capacity(STARTS);
+    for _ in 0..STARTS {
+        times.push(runtime.block_on(Site::start(&program))?.1);
+    }
+    times.sort();
+    let (site, _) = runtime.block_on(Site::start(&program))?;
+    let client = site.client()?;
+    let memory = Memory::of(site.server.0.id()).context("the dev API server has ended")?;
+    let get = runtime.block_on(gets(&client, &site.url, &[site.server.0.id()]))?;
+    drop(site);
+
+    let peer = if options.peers.join("kube-apiserver").is_file() { Some(runtime.block_on(real())?) } else { None };
+    let told = |text: fn(&Peer) -> String| peer.as_ref().map(text);
+    report.at_most(
+        "dev API server, fresh state to ready",
+        "ms",
+        median(&times).as_secs_f64() * 1e3,
+        200.0,
+        told(|p| format!("{:.0} ms", p.ready.as_secs_f64() * 1e3)),
+    );
+    report.at_most(
+        "dev API server, memory when idle",
+        "MB",
+        memory.resident as f64 * 1024.0 / 1e6,
+        40.0,
+        told(|p| format!("{:.0} MB", p.resident as f64 * 1024.0 / 1e6)),
+    );
+    let limit = peer.as_ref().map_or(f64::INFINITY, |p| p.get.as_secs_f64() * 1e3 / 5.0);
+    report.at_most(
+        "dev API server, CPU of a GET (a fifth of the peer's)",
+        "ms",
+        get.as_secs_f64() * 1e3,
+        limit,
+        told(|p| format!("{:.3} ms", p.get.as_secs_f64() * 1e3)),
+    );
+    Ok(())
+}
+
+/// A dev API server with a state folder of its own.
+struct Site {
+    server: Server,
+    url: String,
+    kubeconfig: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Site {
+    /// Starts it, and says how long it took until `/readyz` was answered.
+    async fn start(program: &Path) -> Result<(Self, Duration)> {
+        let folder = tempfile::tempdir()?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let url = format!("https://127.0.0.1:{port}");
+        let begin = Instant::now();
+        let server = Server(
+            Command::new(program)
+                .args(["apiserver", "--secure-port", &port.to_string(), "--state"])
+                .arg(folder.path())
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()?,
+        );
+        let authority = folder.path().join("dev/ca/ca.pem");
+        while begin.elapsed() < Duration::from_secs(10) {
+            if let Ok(pem) = std::fs::read(&authority)
+                && let Ok(roots) = Roots::only_pem(&pem)
+            {
+                let client = HttpClient::new(HttpClientConfig { roots, ..HttpClientConfig::default() })?;
+                while begin.elapsed() < Duration::from_secs(10) {
+                    if client.get(&format!("{url}/readyz"), &[]).await.is_ok_and(|answer| answer.status == 200) {
+                        let took = begin.elapsed();
+                        let kubeconfig = folder.path().join("dev/kubeconfig");
+                        return Ok((Self { server, url, kubeconfig, _folder: folder }, took));
+                    }
+                    tokio::time::sleep(Duration::from_micros(500)).await;
+                }
+            }
+            tokio::time::sleep(Duration::from_micros(500)).await;
+        }
+        bail!("the dev API server was not ready after ten seconds")
+    }
+
+    /// The administrator, as the server's own kubeconfig has them; it is written a moment after the server is ready.
+    fn client(&self) -> Result<HttpClient> {
+        let begin = Instant::now();
+        while !self.kubeconfig.is_file() && begin.elapsed() < Duration::from_secs(5) {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        let text = std::fs::read_to_string(&self.kubeconfig).context("no kubeconfig")?;
+        let config = Kubeconfig::parse(&text, "kubeconfig")?;
+        let cluster = config.cluster("kind-dev")?.context("no cluster")?;
+        let user = config.user("kind-dev")?.context("no user")?;
+        let roots = Roots::only_pem(&cluster.certificate_authority_pem().context("no authority")?)?;
+        let certificate_pem = STANDARD.decode(&user.client_certificate_data)?;
+        let key_pem = String::from_utf8(STANDARD.decode(user.client_key_data.expose())?)?;
+        let identity = Some(ClientIdentity { certificate_pem, key_pem: Secret::new(key_pem) });
+        Ok(HttpClient::new(HttpClientConfig { roots, identity, ..HttpClientConfig::default() })?)
+    }
+}
+
+/// CPU of one GET in the processes `ids`, over connections that stay open.
+async fn gets(client: &HttpClient, url: &str, ids: &[u32]) -> Result<Duration> {
+    let url = format!("{url}{PATH}");
+    let used = || ids.iter().map(|id| process::cpu(*id)).sum::<Result<Duration>>();
+    some(client, &url, 40).await?;
+    let before = used()?;
+    some(client, &url, GETS / PARALLEL).await?;
+    Ok((used()? - before) / GETS)
+}
+
+/// `each` requests in each of [`PARALLEL`] rows.
+async fn some(client: &HttpClient, url: &str, each: u32) -> Result<()> {
+    let rows = (0..PARALLEL).map(|_| async {
+        for _ in 0..each {
+            let answer = client.get(url, &[]).await?;
+            anyhow::ensure!(answer.status == 200, "status {}", answer.status);
+        }
+        Ok(())
+    });
+    futures_util::future::try_join_all(rows).await.map(|_| ())
+}
+
+/// What the real server costs.
+struct Peer {
+    ready: Duration,
+    resident: u64,
+    get: Duration,
+}
+
+async fn real() -> Result<Peer> {
+    let begin = Instant::now();
+    let plane = ControlPlane::start(&[]).await;
+    let ready = begin.elapsed();
+    let (apiserver, etcd) = plane.ids();
+    let resident = [apiserver, etcd].into_iter().filter_map(Memory::of).map(|memory| memory.resident).sum();
+    let get = gets(&plane.admin_client(), plane.url(), &[apiserver]).await?;
+    Ok(Peer { ready, resident, get })
+}

@@ -1,0 +1,105 @@
+//! `apiserver`: the dev API server alone, with an authority and an administrator's kubeconfig of its own.
+//!
+//! It is the API server of `up` without the provider: whoever has an issuer names it with kube-apiserver's own `--oidc-*`
+//! flags. It shares `up`'s state folder and its lock, binds loopback only, and is removed by `down`.
+
+use std::path::PathBuf;
+
+use portcullis_authn::{Network, OidcFlags};
+use portcullis_runtime::{Clock, Rng, Secret, Shutdown};
+use tokio::net::TcpListener;
+
+use crate::ca::{Authority, Purpose};
+use crate::kubeconfig::{self, Entries};
+use crate::ports;
+use crate::state::StateDir;
+use crate::steps::Steps;
+use crate::up::{UpError, api_server, log_to, name_flag, shell_word};
+
+/// What the command line says.
+pub struct Options {
+    /// The folder of all names.
+    pub root: PathBuf,
+    /// The name; the context is `kind-<name>`.
+    pub name: String,
+    /// The port on loopback; 0 takes a free one.
+    pub port: u16,
+    /// `--oidc-*` flags, as kube-apiserver takes them.
+    pub oidc: Vec<String>,
+}
+
+/// Serves until `shutdown`.
+///
+/// # Errors
+/// See [`UpError`]; whatever was started is stopped before it returns.
+pub async fn run(options: Options, steps: &Steps, shutdown: &Shutdown) -> Result<(), UpError> {
+    let (flags, _) = OidcFlags::parse(&options.oidc)?;
+    let state = StateDir::new(&options.root, &options.name)?;
+    let (_lock, mut file) = state.open()?;
+    log_to(&state)?;
+
+    let bound = ports::bind(options.port).map_err(|source| UpError::Listen { port: options.port, source })?;
+    if let Some((wanted, holder)) = &bound.moved_from {
+        steps.word(&format!("port {wanted} is held by {holder}: the API server is on {}", bound.port));
+    }
+    let port = bound.port;
+    let gone = || UpError::Listen { port, source: std::io::ErrorKind::AddrNotAvailable.into() };
+    // Known by its IPv4 address alone, as under `up`.
+    let listener = bound.listeners.into_iter().next().ok_or_else(gone)?;
+    let listener = TcpListener::from_std(listener).map_err(|source| UpError::Listen { port, source })?;
+
+    let clock = Clock::system();
+    let now = clock.now().to_offset_date_time();
+    let (authority, _) = Authority::load_or_make(&state, Purpose::Servers, now)?;
+    let (clients, _) = Authority::load_or_make(&state, Purpose::Clients, now)?;
+    let serving = authority.issue_server("portcullis apiserver", now)?;
+    let admin = clients.issue_client("kubernetes-admin", "system:masters", now)?;
+    let stop = shutdown.child();
+    let setup = api_server::Setup {
+        listener,
+        serving: &serving,
+        client_ca_pem: clients.cert_pem(),
+        flags: &flags,
+        network: Network::default(),
+        node: format!("{}-control-plane", options.name),
+        provider_port: None,
+        clock,
+        rng: Rng::system(),
+    };
+    let running = api_server::start(setup, &stop).await?;
+    let server = format!("https://127.0.0.1:{port}");
+    steps.done("api server", &server);
+
+    let cluster = format!("kind-{}", options.name);
+    let own = state.path("kubeconfig");
+    let entries = Entries {
+        cluster: cluster.clone(),
+        server: server.clone(),
+        ca_pem: authority.cert_pem().to_owned(),
+        admin_cert_pem: admin.cert_pem,
+        admin_key_pem: Secret::new(admin.key_pem),
+        plugin: None,
+    };
+    let written = kubeconfig::write_own(&own, &entries).map_err(UpError::from).and_then(|()| {
+        file.claim();
+        file.server = Some(server);
+        file.issuer = flags.is_on().then(|| flags.issuer_url.clone());
+        Ok(state.write(&file)?)
+    });
+    if let Err(error) = written {
+        stop.trigger();
+        running.stopped().await;
+        return Err(error);
+    }
+    steps.done("kubeconfig", &format!("{} (context {cluster})", own.display()));
+    steps.line("");
+    steps.line(&format!("  export KUBECONFIG={}", shell_word(&own.display().to_string())));
+    steps.line("  kubectl get namespaces");
+    steps.line("");
+    steps.line("running until Ctrl-C; its objects are in memory");
+    running.stopped().await;
+    file.pid = None;
+    state.write(&file)?;
+    steps.line(&format!("stopped; `portcullis down{}` removes what it made", name_flag(&options.name)));
+    Ok(())
+}
