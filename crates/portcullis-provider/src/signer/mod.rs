@@ -67,28 +67,33 @@ impl Signer {
     pub(crate) async fn open(store: Store, clock: Clock, rng: Rng, policy: Policy) -> Result<Self, SignerError> {
         for _ in 0..RACES {
             let now = clock.now();
+            let mut made = None;
             let set = match store.signing_keys().load().await? {
                 Some(loaded) if rotation::signing_at(&loaded.value, now).is_some() => loaded.value,
                 Some(loaded) => {
                     let Plan::Generate(rest, from) = plan(&loaded.value, now, &policy) else {
                         return Err(SignerError::Contended);
                     };
-                    let set = with_key(rest, generate(&rng, policy, now, from).await?);
+                    let (record, key) = generate(&rng, policy, now, from).await?;
+                    let set = with_key(rest, record);
                     if !store.signing_keys().replace(&loaded, &set).await? {
                         continue;
                     }
+                    made = Some(key);
                     set
                 }
                 None => {
-                    let set = with_key(SigningKeySet::default(), generate(&rng, policy, now, now).await?);
+                    let (record, key) = generate(&rng, policy, now, now).await?;
+                    let set = with_key(SigningKeySet::default(), record);
                     if !store.signing_keys().create(&set).await? {
                         continue;
                     }
                     tracing::info!("made the first signing key");
+                    made = Some(key);
                     set
                 }
             };
-            let ring = Arc::new(Ring::new(&set, now)?);
+            let ring = Arc::new(Ring::with(&set, now, made)?);
             let state = ArcSwap::from_pointee(State { set, ring });
             return Ok(Self(Arc::new(Inner { store, clock, rng, policy, state })));
         }
@@ -133,7 +138,8 @@ impl Signer {
                     false => continue,
                 },
                 Plan::Generate(rest, from) => {
-                    let set = with_key(rest, generate(rng, *policy, now, from).await?);
+                    let (record, _) = generate(rng, *policy, now, from).await?;
+                    let set = with_key(rest, record);
                     if !store.signing_keys().replace(&loaded, &set).await? {
                         tracing::info!("keys already rotated by another server instance");
                         continue;
@@ -163,11 +169,17 @@ impl Signer {
 }
 
 /// Makes a key on a blocking thread: RSA takes tens of milliseconds.
-async fn generate(rng: &Rng, policy: Policy, now: Timestamp, from: Timestamp) -> Result<SigningKeyRecord, SignerError> {
+async fn generate(
+    rng: &Rng,
+    policy: Policy,
+    now: Timestamp,
+    from: Timestamp,
+) -> Result<(SigningKeyRecord, SigningKey), SignerError> {
     let kid: String = rng.bytes::<20>().iter().map(|b| format!("{b:02x}")).collect();
     let made = tokio::task::spawn_blocking(move || {
         let key = SigningKey::generate(policy.kind, kid)?;
-        SigningKeyRecord::of(&key, now, from)
+        let record = SigningKeyRecord::of(&key, now, from)?;
+        Ok((record, key))
     });
     made.await.unwrap_or(Err(JoseError::Crypto)).map_err(SignerError::Generate)
 }

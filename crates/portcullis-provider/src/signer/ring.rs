@@ -41,12 +41,21 @@ pub(crate) struct Ring {
 impl Ring {
     /// The ring of `set` at `now`.
     pub(crate) fn new(set: &SigningKeySet, now: Timestamp) -> Result<Self, RingError> {
+        Self::with(set, now, None)
+    }
+
+    /// The same; `made` is the key that was just made, if one was. A key that is read is checked (RSA takes tens of
+    /// milliseconds), one that was made here need not be.
+    pub(crate) fn with(set: &SigningKeySet, now: Timestamp, made: Option<SigningKey>) -> Result<Self, RingError> {
         let current = signing_at(set, now).ok_or(RingError::NoKey)?;
         let damaged = |kid: &str| {
             let kid = kid.to_owned();
             move |source| RingError::Damaged { kid, source }
         };
-        let key = current.signing_key().map_err(damaged(&current.kid))?.ok_or(RingError::NoKey)?;
+        let key = match made.filter(|made| made.kid() == current.kid) {
+            Some(made) => made,
+            None => current.signing_key().map_err(damaged(&current.kid))?.ok_or(RingError::NoKey)?,
+        };
         let next = next_after(set, now);
         let is_first = |k: &&SigningKeyRecord| k.kid == current.kid || next.is_some_and(|n| n.kid == k.kid);
         let published = std::iter::once(current)
