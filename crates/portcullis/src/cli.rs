@@ -1,5 +1,6 @@
 //! The command line: names are fixed by the design, and each command that is not built yet says what to use instead.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -25,35 +26,46 @@ pub(crate) enum Command {
     Login(PassedOn),
     /// Run the dev API server alone, on loopback, with its objects in memory
     Apiserver(Apiserver),
+    /// Not built yet; says what to use instead
     #[command(hide = true, disable_help_flag = true)]
     Check(PassedOn),
+    /// Not built yet; says what to use instead
     #[command(hide = true, disable_help_flag = true)]
     Webhook(PassedOn),
+    /// Not built yet; says what to use instead
     #[command(hide = true, disable_help_flag = true)]
     Gateway(PassedOn),
+    /// Not built yet; says what to use instead
     #[command(name = "can-i", hide = true, disable_help_flag = true)]
     CanI(PassedOn),
+    /// Not built yet; says what to use instead
     #[command(name = "who-can", hide = true, disable_help_flag = true)]
     WhoCan(PassedOn),
+    /// Not built yet; says what to use instead
     #[command(hide = true, disable_help_flag = true)]
     Trust(PassedOn),
+    /// Not built yet; says what to use instead
     #[command(hide = true, disable_help_flag = true)]
     Doctor(PassedOn),
+    /// Not built yet; says what to use instead
     #[command(hide = true, disable_help_flag = true)]
     Tunnel(PassedOn),
+    /// Not built yet; says what to use instead
     #[command(hide = true, disable_help_flag = true)]
     Store(PassedOn),
+    /// Not built yet; says what to use instead
     #[command(hide = true, disable_help_flag = true)]
     Keys(PassedOn),
+    /// Not built yet; says what to use instead
     #[command(hide = true, disable_help_flag = true)]
     Import(PassedOn),
 }
 
-/// Arguments that another parser reads.
+// No documentation comment: clap would show it as the help of commands that have none.
 #[derive(Debug, Args)]
 pub(crate) struct PassedOn {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) arguments: Vec<std::ffi::OsString>,
+    pub(crate) arguments: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]
@@ -226,6 +238,22 @@ impl Command {
     }
 }
 
+/// For a `login` command that kubelogin does not have and that is not built yet: its name, and what to use instead.
+pub(crate) fn login_not_built(arguments: &[OsString]) -> Option<(&'static str, &'static str)> {
+    let first = arguments.first()?.to_str()?;
+    let instead = [
+        (
+            "status",
+            "`kubectl auth whoami` says who the API server takes you for; `-v1` at get-token names the cache file",
+        ),
+        ("logout", "`portcullis login clean` removes the cached tokens"),
+        ("switch", "`kubectl config use-context CONTEXT`, or `--user` at `kubectl config set-context --current`"),
+        ("kubeconfig", "`portcullis login setup …` prints the kubectl commands that make the entry"),
+        ("convert", "kubelogin's arguments work as they are: put `kubectl-oidc_login` on PATH under that name"),
+    ];
+    instead.into_iter().find(|(name, _)| *name == first)
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -254,6 +282,17 @@ mod tests {
         let cli = Cli::try_parse_from(["portcullis", "apiserver"].iter().chain(&given)).unwrap();
         let Command::Apiserver(apiserver) = cli.command else { panic!("another command") };
         assert_eq!(apiserver.oidc.into_arguments(), given);
+    }
+
+    #[test]
+    fn login_commands_of_the_design_that_are_not_built_name_a_way() {
+        for name in ["status", "logout", "switch", "kubeconfig", "convert"] {
+            assert_eq!(login_not_built(&[name.into(), "--help".into()]).unwrap().0, name);
+        }
+        for kubelogins_own in ["get-token", "setup", "clean", "version", "help", "completion", "--help", "other"] {
+            assert!(login_not_built(&[kubelogins_own.into()]).is_none(), "{kubelogins_own}");
+        }
+        assert!(login_not_built(&[]).is_none());
     }
 
     #[test]

@@ -37,18 +37,25 @@ fn portcullis(arguments: Vec<OsString>) -> ExitCode {
         Err(error) => return output::usage(&error),
     };
     if let Some((name, instead)) = cli.command.not_built() {
-        output::error(&format!("`portcullis {name}` is not built yet"), Some(&format!("until then: {instead}")));
-        return ExitCode::from(USAGE);
+        return not_built(name, instead);
     }
     match cli.command {
         Command::Up(up) => up::up(*up),
         Command::Down(down) => up::down(&down),
         Command::Apiserver(apiserver) => up::apiserver(apiserver),
         Command::Serve(serve) => serve::serve_file(&serve),
-        Command::Login(passed) => login(passed.arguments),
+        Command::Login(passed) => match cli::login_not_built(&passed.arguments) {
+            Some((name, instead)) => not_built(&format!("login {name}"), instead),
+            None => login(passed.arguments),
+        },
         // `not_built` has answered for all others.
         _ => ExitCode::from(USAGE),
     }
+}
+
+fn not_built(name: &str, instead: &str) -> ExitCode {
+    output::error(&format!("`portcullis {name}` is not built yet"), Some(&format!("until then: {instead}")));
+    ExitCode::from(USAGE)
 }
 
 /// The plugin speaks for itself: kubelogin's streams, texts and exit codes.

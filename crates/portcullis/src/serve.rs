@@ -72,6 +72,9 @@ fn run(arguments: &cli::Serve, failed: ExitCode) -> ExitCode {
         }
     };
     if arguments.check {
+        for notice in &config.notices {
+            output::warning(&notice.to_string());
+        }
         output::data(&format!("{}: no mistakes", arguments.file.display()));
         return ExitCode::SUCCESS;
     }
