@@ -15,7 +15,7 @@ use portcullis_testkit::ControlPlane;
 
 use crate::Options;
 use crate::process::{self, Memory, Server, median};
-use crate::report::Report;
+use crate::report::{Peer, Report};
 
 const STARTS: usize = 15;
 const GETS: u32 = 4_000;
@@ -38,7 +38,7 @@ pub(crate) fn measure(report: &mut Report, options: &Options) -> Result<()> {
     drop(site);
 
     let peer = if options.peers.join("kube-apiserver").is_file() { Some(runtime.block_on(real())?) } else { None };
-    let told = |text: fn(&Peer) -> String| peer.as_ref().map(text);
+    let told = |text: fn(&Real) -> String| Peer::of(peer.as_ref().map(text));
     report.at_most(
         "dev API server, fresh state to ready",
         "ms",
@@ -149,18 +149,18 @@ async fn some(client: &HttpClient, url: &str, each: u32) -> Result<()> {
 }
 
 /// What the real server costs.
-struct Peer {
+struct Real {
     ready: Duration,
     resident: u64,
     get: Duration,
 }
 
-async fn real() -> Result<Peer> {
+async fn real() -> Result<Real> {
     let begin = Instant::now();
     let plane = ControlPlane::start(&[]).await;
     let ready = begin.elapsed();
     let (apiserver, etcd) = plane.ids();
     let resident = [apiserver, etcd].into_iter().filter_map(Memory::of).map(|memory| memory.resident).sum();
     let get = gets(&plane.admin_client(), plane.url(), &[apiserver]).await?;
-    Ok(Peer { ready, resident, get })
+    Ok(Real { ready, resident, get })
 }

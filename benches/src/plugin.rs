@@ -9,7 +9,7 @@ use portcullis_jose::{Algorithm, KeyKind, SigningKey, sign_compact};
 
 use crate::Options;
 use crate::process::{self, median};
-use crate::report::Report;
+use crate::report::{Peer, Report};
 
 const ROUNDS: usize = 400;
 const ISSUER: &str = "http://127.0.0.1:19100";
@@ -40,16 +40,25 @@ pub(crate) fn measure(report: &mut Report, options: &Options) -> Result<()> {
         "ms",
         median(&times).as_secs_f64() * 1e3,
         2.0,
-        peer.map(|p| format!("{:.2} ms", median(&p).as_secs_f64() * 1e3)),
+        Peer::of(peer.map(|p| format!("{:.2} ms", median(&p).as_secs_f64() * 1e3))),
     );
-    let memory = process::memory_at_last_write(command(&small))?;
-    report.at_most("plugin, warm cache, peak memory", "MB", memory.peak as f64 * 1024.0 / 1e6, 6.0, None);
+    let megabytes = |program: &Path| {
+        process::memory_at_last_write(command(program)).map(|memory| memory.peak as f64 * 1024.0 / 1e6)
+    };
+    let of_peer = options.kubelogin.as_deref().map(megabytes).transpose()?;
+    report.at_most(
+        "plugin, warm cache, peak memory",
+        "MB",
+        megabytes(&small)?,
+        6.0,
+        Peer::of(of_peer.map(|mb| format!("{mb:.1} MB"))),
+    );
     report.at_most(
         "plugin, size of the small binary",
         "MB",
         process::size_mb(&small)?,
         8.0,
-        options.kubelogin.as_ref().map(|p| process::size_mb(p)).transpose()?.map(|s| format!("{s:.1} MB")),
+        Peer::of(options.kubelogin.as_ref().map(|p| process::size_mb(p)).transpose()?.map(|s| format!("{s:.1} MB"))),
     );
     report.told("size of the big binary", format!("{:.1} MB", process::size_mb(&options.bin.join("portcullis"))?));
     Ok(())

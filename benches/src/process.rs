@@ -96,10 +96,7 @@ fn wait_until_blocked(child: &mut Child) -> Result<Memory> {
         if child.try_wait()?.is_some() {
             bail!("the program ended without writing");
         }
-        let wait_channel = fs::read_to_string(format!("/proc/{}/wchan", child.id())).unwrap_or_default();
-        let sleeping = fs::read_to_string(format!("/proc/{}/stat", child.id()))
-            .is_ok_and(|s| s.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('S')));
-        if wait_channel.contains("pipe") || (sleeping && wait_channel.trim_matches('0').is_empty()) {
+        if writes(child.id()) {
             return Memory::of(child.id()).context("the process has ended");
         }
         std::thread::yield_now();
@@ -107,8 +104,22 @@ fn wait_until_blocked(child: &mut Child) -> Result<Memory> {
     bail!("the program never wrote")
 }
 
-/// Runs a program to its end, watching its peak memory.
-pub(crate) fn run_and_watch(command: &mut Command) -> Result<(Duration, Memory, String)> {
+/// Whether a thread of the process is held by a full pipe. Where the kernel does not tell what a thread waits for, one
+/// thread that sleeps is taken for it: a program with several is not measured there.
+fn writes(pid: u32) -> bool {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    let tasks: Vec<_> = tasks.flatten().map(|task| task.path()).collect();
+    let held = |task: &std::path::PathBuf| {
+        let channel = fs::read_to_string(task.join("wchan")).unwrap_or_default();
+        let asleep = fs::read_to_string(task.join("stat"))
+            .is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('S')));
+        channel.contains("pipe") || (tasks.len() == 1 && asleep && channel.trim_matches('0').is_empty())
+    };
+    tasks.iter().any(held)
+}
+
+/// Runs a program to its end: its time, the most memory that it and its children had at a time (KiB), its output.
+pub(crate) fn run_and_watch(command: &mut Command) -> Result<(Duration, u64, String)> {
     let start = Instant::now();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let mut stdout = child.stdout.take().context("no pipe")?;
@@ -116,12 +127,12 @@ pub(crate) fn run_and_watch(command: &mut Command) -> Result<(Duration, Memory, 
         let mut text = String::new();
         stdout.read_to_string(&mut text).map(|_| text)
     });
-    let mut memory = Memory::default();
+    let mut peak = 0;
     loop {
-        if let Some(now) = Memory::of(child.id())
-            && now.peak >= memory.peak
-        {
-            memory = now;
+        if let Some(own) = Memory::of(child.id()) {
+            let of_children: u64 =
+                children(child.id()).into_iter().filter_map(Memory::of).map(|memory| memory.resident).sum();
+            peak = peak.max(own.peak).max(own.resident + of_children);
         }
         if let Some(status) = child.try_wait()? {
             let time = start.elapsed();
@@ -129,10 +140,17 @@ pub(crate) fn run_and_watch(command: &mut Command) -> Result<(Duration, Memory, 
             if !status.success() {
                 bail!("{:?} failed", command.get_program());
             }
-            return Ok((time, memory, text));
+            return Ok((time, peak, text));
         }
         std::thread::park_timeout(Duration::from_millis(2));
     }
+}
+
+/// The processes that `pid`'s threads have started (proc(5), /proc/PID/task/TID/children).
+fn children(pid: u32) -> Vec<u32> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let lists = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    lists.flat_map(|list| list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>()).collect()
 }
 
 /// A server that is stopped by its id when dropped.

@@ -18,7 +18,7 @@ use url::Url;
 
 use crate::Options;
 use crate::process::{self, Memory, Server, median};
-use crate::report::Report;
+use crate::report::{Peer, Report};
 
 const STARTS: usize = 15;
 const REFRESHES: u32 = 1_000;
@@ -36,7 +36,7 @@ pub(crate) fn measure(report: &mut Report, options: &Options) -> Result<()> {
         "ms",
         ms(median(&fresh)),
         100.0,
-        peer.map(|p| starts(p, true)).transpose()?.map(|t| format!("{:.1} ms", ms(median(&t)))),
+        Peer::of(peer.map(|p| starts(p, true)).transpose()?.map(|t| format!("{:.1} ms", ms(median(&t))))),
     );
     let again = starts(&ours, false)?;
     report.at_most(
@@ -44,7 +44,7 @@ pub(crate) fn measure(report: &mut Report, options: &Options) -> Result<()> {
         "ms",
         ms(median(&again)),
         50.0,
-        peer.map(|p| starts(p, false)).transpose()?.map(|t| format!("{:.1} ms", ms(median(&t)))),
+        Peer::of(peer.map(|p| starts(p, false)).transpose()?.map(|t| format!("{:.1} ms", ms(median(&t))))),
     );
 
     let (idle, refresh) = load(&ours)?;
@@ -54,7 +54,7 @@ pub(crate) fn measure(report: &mut Report, options: &Options) -> Result<()> {
         "MiB",
         idle.resident as f64 / 1024.0,
         22.0,
-        of_peer.map(|(m, _)| format!("{:.1} MiB", m.resident as f64 / 1024.0)),
+        Peer::of(of_peer.map(|(m, _)| format!("{:.1} MiB", m.resident as f64 / 1024.0))),
     );
     report.told(
         "  of which its own (RssAnon) / files (RssFile)",
@@ -70,14 +70,14 @@ pub(crate) fn measure(report: &mut Report, options: &Options) -> Result<()> {
         "×",
         refresh.as_secs_f64() / floor,
         1.3,
-        of_peer.map(|(_, r)| format!("{:.2} ×", r.as_secs_f64() / floor)),
+        Peer::of(of_peer.map(|(_, r)| format!("{:.2} ×", r.as_secs_f64() / floor))),
     );
     report.at_most(
         "CPU of a refresh (SQLite, full synchronisation)",
         "ms",
         ms(refresh),
         1.3 * floor * 1e3,
-        of_peer.map(|(_, r)| format!("{:.3} ms", ms(r))),
+        Peer::of(of_peer.map(|(_, r)| format!("{:.3} ms", ms(r)))),
     );
     Ok(())
 }
@@ -135,10 +135,10 @@ fn start(program: &Path, site: &Site) -> Result<(Server, Duration)> {
 fn healthy(address: std::net::SocketAddr) -> bool {
     use std::io::{Read, Write};
     let Ok(mut connection) = std::net::TcpStream::connect(address) else { return false };
-    let mut answer = [0; 15];
+    let mut answer = [0; 12];
     connection.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").is_ok()
         && connection.read_exact(&mut answer).is_ok()
-        && answer.ends_with(b" 200 O")
+        && answer.ends_with(b" 200")
 }
 
 fn starts(program: &Path, fresh: bool) -> Result<Vec<Duration>> {
