@@ -9,17 +9,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// Passed and failed tests, as the `test result:` lines of a Rust test runner give them.
+/// Tests that passed, failed or were not run, as the `test result:` lines of a Rust test runner give them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
+    pub(crate) skipped: u64,
 }
 
 impl Counts {
     pub(crate) fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
+        self.skipped += other.skipped;
     }
 
     /// Reads one line; lines that are no `test result:` count nothing.
@@ -31,7 +33,8 @@ impl Counts {
                 .find_map(|n| n.trim().parse().ok())
                 .unwrap_or(0)
         };
-        Self { passed: number_before("passed"), failed: number_before("failed") }
+        let skipped = number_before("ignored") + number_before("filtered out");
+        Self { passed: number_before("passed"), failed: number_before("failed"), skipped }
     }
 }
 
@@ -42,6 +45,16 @@ pub(crate) struct Outcome {
     pub(crate) ok: bool,
     pub(crate) counts: Counts,
     pub(crate) time: Duration,
+}
+
+/// Runs a stage of tests: one in which no test passes has failed, whatever its exit code says.
+pub(crate) fn run_tests(name: &str, cap: Duration, command: &mut Command) -> Result<Outcome> {
+    let mut outcome = run(name, cap, command)?;
+    if outcome.ok && outcome.counts.passed == 0 {
+        eprintln!("{name}: no test ran");
+        outcome.ok = false;
+    }
+    Ok(outcome)
 }
 
 /// Runs `command` as stage `name`, for at most `cap`. A failing command is an `Outcome`, not an error.
@@ -128,7 +141,7 @@ pub(crate) fn env(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Prints one line a stage and the closing line; an error when anything failed or no test ran.
+/// Prints one line a stage and the closing line; an error when anything failed.
 pub(crate) fn report(outcomes: &[Outcome]) -> Result<()> {
     println!("\nStage times:");
     let mut sum = Counts::default();
@@ -145,7 +158,8 @@ pub(crate) fn report(outcomes: &[Outcome]) -> Result<()> {
     }
     // A stage that breaks without a failing test (a build error, a time-out) must show in the sum as well.
     sum.failed += outcomes.iter().filter(|o| !o.ok && o.counts.failed == 0).count() as u64;
-    println!("{} passed, {} failed", sum.passed, sum.failed);
+    let skipped = if sum.skipped > 0 { format!(", {} skipped", sum.skipped) } else { String::new() };
+    println!("{} passed, {} failed{skipped}", sum.passed, sum.failed);
     if sum.failed > 0 {
         bail!("{} stage(s) failed", outcomes.iter().filter(|o| !o.ok).count().max(1));
     }
@@ -159,8 +173,9 @@ mod tests {
     #[test]
     fn test_result_lines_are_counted() {
         let line = "test result: ok. 12 passed; 3 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.03s";
-        assert_eq!(Counts::of_line(line), Counts { passed: 12, failed: 3 });
-        assert_eq!(Counts::of_line("test result: FAILED. 0 passed; 1 failed;"), Counts { passed: 0, failed: 1 });
+        assert_eq!(Counts::of_line(line), Counts { passed: 12, failed: 3, skipped: 1 });
+        let line = "test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 4 filtered out; finished in 0.03s";
+        assert_eq!(Counts::of_line(line), Counts { passed: 0, failed: 1, skipped: 4 });
         assert_eq!(Counts::of_line("7 passed"), Counts::default());
     }
 
@@ -171,6 +186,15 @@ mod tests {
         let outcome = run("sleeper", Duration::from_millis(100), &mut command).unwrap();
         assert!(!outcome.ok);
         assert!(outcome.time < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_stage_of_tests_without_tests_has_failed() {
+        let mut command = Command::new("true");
+        assert!(!run_tests("nothing", Duration::from_secs(30), &mut command).unwrap().ok);
+        let mut command = Command::new("echo");
+        command.arg("test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s");
+        assert!(run_tests("one", Duration::from_secs(30), &mut command).unwrap().ok);
     }
 
     #[test]
