@@ -16,6 +16,8 @@ mod background;
 pub mod config;
 mod endpoints;
 mod front;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod grants;
 mod http;
 mod pages;

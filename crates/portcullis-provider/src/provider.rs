@@ -17,7 +17,7 @@ use crate::config::{Config, RefreshPolicy};
 use crate::endpoints::Discovery;
 use crate::front::Front;
 use crate::http::Cors;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 use crate::http::{Inbound, Reply};
 use crate::pages::{Pages, PagesError};
 use crate::passwords::{HashPool, LocalPasswords, Throttle};
@@ -202,8 +202,8 @@ impl Provider {
         Background(tasks)
     }
 
-    /// Answers a request without a socket, for tests of programs that embed the provider.
-    #[cfg(test)]
+    /// Answers a request without a socket, for tests and fuzz targets.
+    #[cfg(any(test, fuzzing))]
     pub(crate) async fn respond(&self, inbound: &Inbound) -> Reply {
         crate::router::route(&self.front.app, &self.front.health, inbound).await
     }

@@ -66,8 +66,16 @@ pub async fn discover(
     if response.status != 200 {
         return Err(DiscoveryError::Status { status: response.status, body: body_start(&response.body) });
     }
-    let document: DiscoveryDocument = json::object(&response.body).map_err(|error| DiscoveryError::Json {
-        content_type: bounded(response.header("content-type").unwrap_or_default(), 64),
+    read_discovery(issuer, response.header("content-type").unwrap_or_default(), &response.body)
+}
+
+/// Reads and checks a document that was fetched from `issuer`.
+///
+/// # Errors
+/// [`DiscoveryError::Json`], [`DiscoveryError::IssuerMismatch`].
+pub fn read_discovery(issuer: &str, content_type: &str, body: &[u8]) -> Result<DiscoveryDocument, DiscoveryError> {
+    let document: DiscoveryDocument = json::object(body).map_err(|error| DiscoveryError::Json {
+        content_type: bounded(content_type, 64),
         reason: bounded(&error.to_string(), 256),
     })?;
     if document.issuer != issuer {

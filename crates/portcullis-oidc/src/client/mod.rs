@@ -20,7 +20,7 @@ mod token_client;
 
 pub use authorization_url::{AuthorizationRequest, InvalidEndpoint, authorization_url};
 pub use cache_control::fresh_for;
-pub use discovery::{DiscoveryError, DiscoveryOptions, discover};
+pub use discovery::{DiscoveryError, DiscoveryOptions, discover, read_discovery};
 pub use id_token::{Checks, IdTokenError, IdTokenVerifier, VerifiedIdToken};
 pub use jwks_cache::{JwksCache, JwksOptions, JwksPolicy};
 pub use jwks_fetch::JwksFetchError;
