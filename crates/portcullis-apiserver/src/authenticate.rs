@@ -117,6 +117,15 @@ fn bearer(headers: &HeaderMap) -> Result<Option<String>, &'static str> {
     if is_websocket(headers) { websocket_bearer(headers) } else { Ok(None) }
 }
 
+/// What a client is told whose token was not looked at, because two spaces stand before it.
+pub(crate) fn ignored_token(headers: &HeaderMap) -> Option<&'static str> {
+    let header = headers.get(AUTHORIZATION)?.to_str().ok()?.trim();
+    let mut parts = header.splitn(3, ' ');
+    let (scheme, token, rest) = (parts.next()?, parts.next()?, parts.next());
+    (scheme.eq_ignore_ascii_case("bearer") && token.is_empty() && rest.is_some())
+        .then_some("the provided Authorization header contains extra space before the bearer token, and is ignored")
+}
+
 fn is_websocket(headers: &HeaderMap) -> bool {
     let has = |name: http::HeaderName, wanted: &str| {
         let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
@@ -176,6 +185,17 @@ mod tests {
         for header in ["Basic dTpw", "Bearer", "Bearer ", "bad"] {
             let user = ask(Call::test("GET /", "").with("authorization", header)).await;
             assert_eq!(user.unwrap(), UserInfo::anonymous(), "{header}: no bearer token");
+        }
+    }
+
+    #[test]
+    fn a_token_behind_two_spaces_is_worth_a_warning() {
+        let warned = |header: &str| ignored_token(&Call::test("GET /", "").with("authorization", header).headers);
+        for header in ["Bearer  good", "bearer  a b", "Bearer   x"] {
+            assert!(warned(header).is_some_and(|text| text.contains("extra space")), "{header}");
+        }
+        for header in ["Bearer good", "Bearer ", "Bearer", "Basic  x", " Bearer good "] {
+            assert_eq!(warned(header), None, "{header}");
         }
     }
 

@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use crate::authenticate::TokenAuthenticator;
+use crate::authenticate::{TokenAuthenticator, ignored_token};
 use crate::discovery::Discovery;
 use crate::engine::Engine;
 use crate::handlers::health::version_info;
@@ -193,7 +193,11 @@ impl Handler for Edge {
         Box::pin(async move {
             let http2 = request.version() == Version::HTTP_2;
             let head_only = request.method() == Method::HEAD;
+            let ignored = ignored_token(request.headers());
             let mut reply = self.answer(request).await;
+            if let Some(warning) = ignored {
+                reply.warn(&[warning.to_owned()]);
+            }
             reply.set(http::HeaderName::from_static("audit-id"), &self.engine.rng.uuid_v4());
             // Compat: an unauthenticated client's HTTP/1.1 connection is closed, so that it cannot keep one.
             if !http2 && reply.status == http::StatusCode::UNAUTHORIZED {

@@ -317,6 +317,43 @@ fn a_wrong_password_is_refused_and_the_right_one_leads_to_the_client_after_conse
 }
 
 #[test]
+fn under_up_the_browser_meets_no_warning_from_the_plugins_page_to_its_end() {
+    block(async {
+        let world = World::new();
+        let _up = world.up_and_keep(&["--no-bind"]);
+        let driver = Driver::start();
+        let browser = driver.session().await;
+        let kubeconfig = fs::read_to_string(world.dev("kubeconfig")).unwrap();
+        let config = portcullis_kube::Kubeconfig::parse(&kubeconfig, "kubeconfig").unwrap();
+        let exec = config.user("oidc").unwrap().unwrap().exec.unwrap();
+        let mut command = world.command(&exec.command);
+        command.args(&exec.args).args(["--skip-open-browser", "--force-refresh"]);
+        command.arg(format!("--token-cache-dir={}/elsewhere", world.home().display()));
+        let mut plugin = Running::start(&mut command);
+        let line = plugin.wait_for("http://localhost:");
+        let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap();
+
+        browser.goto(url).await.unwrap();
+        let field = |name: &'static str| browser.wait().at_most(PATIENCE).for_element(Locator::Css(name));
+        field("input[name=login]").await.unwrap().send_keys(USER).await.unwrap();
+        let at = browser.current_url().await.unwrap();
+        assert_eq!((at.scheme(), at.host_str()), ("http", Some("localhost")), "no certificate is shown to a browser");
+        field("input[name=password]").await.unwrap().send_keys(PASSWORD).await.unwrap();
+        field("button[type=submit]").await.unwrap().click().await.unwrap();
+
+        let finished = plugin.output();
+        assert!(finished.status.success(), "{}", String::from_utf8_lossy(&finished.stderr));
+        let credential: Value = serde_json::from_slice(&finished.stdout).unwrap();
+        assert!(credential["status"]["token"].is_string());
+        let end = browser.current_url().await.unwrap();
+        assert_eq!(end.host_str(), Some("localhost"));
+        let text = field("body").await.unwrap().text().await.unwrap();
+        assert!(text.contains("close"), "the last page says that it can be closed: {text}");
+        browser.close().await.unwrap();
+    });
+}
+
+#[test]
 fn the_whole_flow_works_by_keyboard_alone() {
     block(async {
         let stage = Stage::new("").await;

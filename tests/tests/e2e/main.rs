@@ -16,5 +16,6 @@ mod browser;
 mod guide;
 mod killed;
 mod real_apiserver;
+mod tokens;
 mod up;
 mod world;

@@ -97,8 +97,13 @@ impl World {
 
     /// Puts a browser onto the PATH that signs in through the real form: `xdg-open URL`.
     pub(crate) fn install_browser(&self, login: &str, password: &str) {
+        self.install_browser_with(login, password, "");
+    }
+
+    /// The same, with more of an environment, such as `SIGN_IN_CA=FILE`.
+    pub(crate) fn install_browser_with(&self, login: &str, password: &str, environment: &str) {
         let script = format!(
-            "#!/bin/sh\nSIGN_IN_LOGIN='{login}' SIGN_IN_PASSWORD='{password}' exec '{}' \"$1\" >>'{}' 2>&1\n",
+            "#!/bin/sh\n{environment} SIGN_IN_LOGIN='{login}' SIGN_IN_PASSWORD='{password}' exec '{}' \"$1\" >>'{}' 2>&1\n",
             env!("CARGO_BIN_EXE_sign-in"),
             self.home().join("browser.log").display()
         );
