@@ -61,7 +61,7 @@ pub struct ValidConfig {
 }
 
 impl ValidConfig {
-    /// The configuration as it was given, with the default algorithm filled in.
+    /// The configuration as it was given, with the default algorithm filled in and empty names left out.
     pub fn config(&self) -> &JwtConfig {
         &self.config
     }
@@ -124,6 +124,10 @@ impl JwtConfig {
         if let Some(unknown) = self.signing_algs.iter().find(|alg| !ALL_SIGNING_ALGS.contains(&alg.as_str())) {
             return Err(ConfigError::UnsupportedSigningAlg(unknown.clone()));
         }
+        // Compat: an empty name is the same as none.
+        self.discovery_url = self.discovery_url.filter(|url| !url.is_empty());
+        self.groups = self.groups.filter(|groups| !groups.claim.is_empty());
+        self.uid_claim = self.uid_claim.filter(|claim| !claim.is_empty());
         Ok(ValidConfig { config: self, roots })
     }
 }
@@ -283,6 +287,19 @@ mod tests {
         let valid = good().validate("", &[]).expect("valid");
         assert_eq!(valid.config().signing_algs, ["RS256"]);
         assert!(valid.roots.is_none());
+    }
+
+    #[test]
+    fn empty_names_are_none() {
+        let config = JwtConfig {
+            discovery_url: Some(String::new()),
+            groups: Some(PrefixedClaim { claim: String::new(), prefix: "p:".into() }),
+            uid_claim: Some(String::new()),
+            ..good()
+        };
+        let valid = config.validate("", &[]).expect("valid");
+        let JwtConfig { discovery_url, groups, uid_claim, .. } = valid.config();
+        assert_eq!((discovery_url, groups, uid_claim), (&None, &None, &None));
     }
 
     type Change = fn(&mut JwtConfig);
