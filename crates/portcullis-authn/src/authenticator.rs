@@ -1,7 +1,7 @@
 //! The authenticator: a set of issuers, a token cache in front, one verdict for each token.
 //!
 //! Flow: cache → parse once → issuer by the unverified `iss` → initialised? → algorithm → signature (fetching keys when
-//! they are remote) → claims, audience, times, user → cache.
+//! they are remote) → claims, audience, times → groups that are to be had elsewhere → user → cache.
 //!
 //! It must never answer "user" for bytes that no key has verified: [`VerifiedUser`] is made here and nowhere else, from a
 //! [`VerifiedPayload`], which only a verified signature yields. It never logs a token.
@@ -15,13 +15,15 @@ use std::sync::Arc;
 
 use portcullis_jose::{CompactJws, JoseError, JwkSet, KeyHints};
 use portcullis_oidc::client::{KeySource, StaticKeys};
-use portcullis_runtime::http_client::HttpClientError;
+use portcullis_runtime::http_client::{HttpClient, HttpClientError};
 use portcullis_runtime::{Clock, Shutdown, Timestamp};
 
 use crate::cache::TokenCache;
 use crate::config::{JwtConfig, ValidConfig};
+use crate::distributed::{self, DistributedClaims, DistributedError, Resolved, Resolver, Source};
 use crate::error::{AuthnError, StrictError, VerifyError};
-use crate::keys::{Discovered, Keys, Network};
+use crate::go::json::Member;
+use crate::keys::{Discovered, Discovery, Keys, Network, Outside, Purpose, http_config};
 use crate::policy::Policy;
 use crate::route;
 use crate::verdict::{Verdict, VerifiedUser};
@@ -39,12 +41,19 @@ pub struct Options {
     pub clock: Clock,
     /// Bytes of accepted tokens that are remembered for up to 10 seconds; 0 remembers nothing. Default 32 MiB.
     pub cache_bytes: usize,
+    /// What happens to tokens that say that their groups are to be had from an endpoint. Default: it is asked.
+    pub distributed_claims: DistributedClaims,
 }
 
 impl Options {
-    /// Faithful, with the default cache.
+    /// As kube-apiserver, with the default cache.
     pub fn new(clock: Clock) -> Self {
-        Self { policy: Policy::Faithful, clock, cache_bytes: DEFAULT_CACHE_BYTES }
+        Self {
+            policy: Policy::Faithful,
+            clock,
+            cache_bytes: DEFAULT_CACHE_BYTES,
+            distributed_claims: DistributedClaims::Fetch,
+        }
     }
 }
 
@@ -63,9 +72,11 @@ struct Issuer {
     url: Arc<str>,
     config: JwtConfig,
     keys: Keys,
+    /// `None` refuses tokens whose groups would have to be fetched.
+    resolver: Option<Resolver>,
 }
 
-/// A user, and when the token ends (`exp`, Unix seconds).
+/// A user, and until when it may be remembered (Unix seconds): `exp` of the token, or of the one that its groups came in.
 type Accepted = (VerifiedUser, i64);
 
 impl Authenticator {
@@ -82,15 +93,13 @@ impl Authenticator {
         network: &Network,
         shutdown: &Shutdown,
     ) -> Result<Self, HttpClientError> {
-        let discovered = |config: ValidConfig| {
-            let (policy, clock) = (options.policy, options.clock.clone());
-            Discovered::start(&config, policy, clock, network, shutdown.child()).map(|keys| (config, keys))
-        };
+        let discovered = |config: ValidConfig| Issuer::discovered(config, &options, network, shutdown);
         let issuers = configs.into_iter().map(discovered).collect::<Result<Vec<_>, _>>()?;
         Ok(Self::build(issuers, options))
     }
 
-    /// An authenticator with keys given, which never touches the network.
+    /// An authenticator with keys given, which never touches the network: it refuses tokens whose groups would have to be
+    /// fetched.
     pub fn with_static_keys(issuers: impl IntoIterator<Item = (ValidConfig, JwkSet)>, options: Options) -> Self {
         let hints = key_hints(options.policy);
         let sources = issuers.into_iter().map(|(config, keys)| {
@@ -100,28 +109,27 @@ impl Authenticator {
         Self::with_key_sources(sources, options)
     }
 
-    /// An authenticator that asks `issuers`' own sources about signatures.
+    /// An authenticator that asks `issuers`' own sources about signatures, and like [`Authenticator::with_static_keys`]
+    /// fetches no claims.
     pub fn with_key_sources(
         issuers: impl IntoIterator<Item = (ValidConfig, Arc<dyn KeySource>)>,
         options: Options,
     ) -> Self {
-        Self::build(issuers.into_iter().map(|(config, source)| (config, Keys::Given(source))).collect(), options)
+        let given =
+            |(config, source): (ValidConfig, Arc<dyn KeySource>)| Issuer::new(config, Keys::Given(source), None);
+        Self::build(issuers.into_iter().map(given).collect(), options)
     }
 
-    fn build(issuers: Vec<(ValidConfig, Keys)>, options: Options) -> Self {
-        let issuers = issuers
-            .into_iter()
-            .map(|(ValidConfig { config, .. }, keys)| {
-                (config.issuer_url.clone(), Issuer { url: Arc::from(config.issuer_url.as_str()), config, keys })
-            })
-            .collect();
-        let Options { policy, clock, cache_bytes } = options;
+    fn build(issuers: Vec<Issuer>, options: Options) -> Self {
+        let issuers = issuers.into_iter().map(|issuer| (issuer.config.issuer_url.clone(), issuer)).collect();
+        let Options { policy, clock, cache_bytes, .. } = options;
         Self(Arc::new(Shared { issuers, cache: TokenCache::new(cache_bytes), policy, clock }))
     }
 
     /// The verdict on `token`, the text after `Bearer `.
     ///
-    /// Waits only when keys have to be fetched, at most for one request to the issuer.
+    /// Waits only when keys have to be fetched, at most for one request to the issuer, and when groups have to be fetched,
+    /// at most for [`Network::timeout`].
     pub async fn authenticate(&self, token: &str) -> Verdict {
         let shared = &*self.0;
         let now = shared.clock.now();
@@ -129,8 +137,8 @@ impl Authenticator {
             return Verdict::User(user);
         }
         match shared.decide(token).await {
-            Ok(Some((user, exp))) => {
-                shared.cache.insert(token, &user, exp, now);
+            Ok(Some((user, until))) => {
+                shared.cache.insert(token, &user, until, now);
                 Verdict::User(user)
             }
             Ok(None) => Verdict::NoOpinion,
@@ -161,7 +169,7 @@ impl Authenticator {
 impl Shared {
     /// `None` is no opinion.
     async fn decide(&self, token: &str) -> Result<Option<Accepted>, AuthnError> {
-        match route::parse(token) {
+        match route::parse(token, &route::LIMITS) {
             Ok(jws) => {
                 let Some(issuer) = self.issuer(jws.unverified_payload()) else { return Ok(None) };
                 issuer.initialised()?;
@@ -178,17 +186,15 @@ impl Shared {
             let parts = token.split('.').count();
             return if parts == 3 { Err(VerifyError::Malformed(error).into()) } else { Ok(None) };
         }
-        let Some(payload) = route::lenient_payload(token) else { return Ok(None) };
+        let Ok(payload) = route::lenient_payload(token) else { return Ok(None) };
         let Some(issuer) = self.issuer(&payload) else { return Ok(None) };
         issuer.initialised()?;
         let canonical = match route::canonical(token).map_err(VerifyError::Malformed)? {
-            // Compat: in go-jose's eyes no header is a header without `alg`.
-            Cow::Borrowed(_) if token.starts_with('.') => return Err(issuer.unsupported("")),
-            Cow::Borrowed(_) => return Err(issuer.malformed(error)),
+            Cow::Borrowed(_) => return Err(verify::malformed(&issuer.config, token, error).into()),
             Cow::Owned(_) if self.policy == Policy::Strict => return Err(StrictError::NotCanonical.into()),
             Cow::Owned(canonical) => canonical,
         };
-        let jws = route::parse(&canonical).map_err(|error| issuer.malformed(error))?;
+        let jws = verify::parse(&issuer.config, &canonical, &route::LIMITS)?;
         self.verify(issuer, jws).await.map(Some)
     }
 
@@ -198,30 +204,69 @@ impl Shared {
 
     async fn verify(&self, issuer: &Issuer, jws: CompactJws<'_>) -> Result<Accepted, AuthnError> {
         let config = &issuer.config;
-        if !config.signing_algs.iter().any(|alg| alg == jws.algorithm_name()) {
-            return Err(issuer.unsupported(jws.algorithm_name()));
-        }
+        verify::check_algorithm(config, &jws)?;
         let payload = issuer.keys.verify(jws).await?;
-        let evaluated = verify::evaluate(config, self.policy, payload.bytes(), self.clock.now())?;
-        let expires_at = Timestamp::from_unix_seconds(evaluated.expiry);
-        Ok((VerifiedUser::new(evaluated.user, Arc::clone(&issuer.url), expires_at), evaluated.expiry))
+        // Declared before the claims, which borrow from it.
+        let resolved;
+        let verify::Checked { mut members, expiry } =
+            verify::check::<AuthnError>(config, &config.issuer_url, self.policy, payload.bytes(), self.clock.now())?;
+        let mut until = expiry;
+        if let Some((claim, source)) = issuer.distributed(&members)? {
+            // Boxed, so that the many tokens without such claims carry nothing of it.
+            resolved = Box::pin(issuer.resolve(claim, source)).await?;
+            members.push(Member { name: Cow::Borrowed(claim), value: &resolved.value });
+            until = until.min(resolved.expiry);
+        }
+        let user = verify::user(config, self.policy, &members)?;
+        let expires_at = Timestamp::from_unix_seconds(expiry);
+        Ok((VerifiedUser::new(user, Arc::clone(&issuer.url), expires_at), until))
     }
 }
 
 impl Issuer {
+    fn new(ValidConfig { config, .. }: ValidConfig, keys: Keys, resolver: Option<Resolver>) -> Self {
+        Self { url: Arc::from(config.issuer_url.as_str()), config, keys, resolver }
+    }
+
+    /// An issuer that is discovered in the background.
+    fn discovered(
+        config: ValidConfig,
+        options: &Options,
+        network: &Network,
+        shutdown: &Shutdown,
+    ) -> Result<Self, HttpClientError> {
+        let http = HttpClient::new(http_config(&config, network))?;
+        let outside = Outside { http, policy: options.policy, clock: options.clock.clone(), retry: network.retry };
+        let resolver = match options.distributed_claims {
+            DistributedClaims::Fetch if config.config.groups.is_some() => {
+                Some(Resolver::new(&config, outside.clone(), network, shutdown.child())?)
+            }
+            DistributedClaims::Fetch | DistributedClaims::Refuse => None,
+        };
+        let discovery = Discovery {
+            outside,
+            issuer: config.config.issuer_url.clone(),
+            document_url: config.config.discovery_url.clone(),
+            purpose: Purpose::Users,
+        };
+        let keys = Keys::Discovered(Discovered::start(discovery, shutdown.child()));
+        Ok(Self::new(config, keys, resolver))
+    }
+
     fn initialised(&self) -> Result<(), AuthnError> {
         if self.keys.initialised() { Ok(()) } else { Err(AuthnError::NotInitialized) }
     }
 
-    fn unsupported(&self, got: &str) -> AuthnError {
-        VerifyError::UnsupportedAlgorithm { expected: self.config.signing_algs.clone(), got: got.to_owned() }.into()
+    /// The groups claim and where to fetch it, when the token does not hold it and says where it is.
+    fn distributed(&self, members: &[Member<'_>]) -> Result<Option<(&str, Source)>, DistributedError> {
+        let Some(groups) = &self.config.groups else { return Ok(None) };
+        Ok(distributed::wanted(&groups.claim, members)?.map(|source| (groups.claim.as_str(), source)))
     }
 
-    /// Compat: a header without `alg` is well-formed in go-jose's eyes and fails at the algorithm.
-    fn malformed(&self, error: JoseError) -> AuthnError {
-        match error {
-            JoseError::HeaderMember("alg") => self.unsupported(""),
-            error => VerifyError::Malformed(error).into(),
+    async fn resolve(&self, claim: &str, source: Source) -> Result<Resolved, DistributedError> {
+        match &self.resolver {
+            Some(resolver) => resolver.resolve(&self.config, claim, source).await,
+            None => Err(DistributedError::NotFetched { claim: claim.to_owned(), endpoint: source.shown() }),
         }
     }
 }

@@ -8,9 +8,9 @@
 //! signature's, only accepted tokens get in, and no two of them share a signature but by spelling.
 //! The cache is bounded in bytes and evicts what is used least.
 //!
-//! There is no single flight: upstream coalesces concurrent lookups of one token because a lookup may fetch keys. Here the
-//! key fetch itself is single-flight, and what is left (one signature, about 20 µs) is cheaper than waiting for another
-//! task.
+//! There is no single flight: upstream coalesces concurrent lookups of one token because a lookup may fetch keys or groups.
+//! Here those fetches are single-flight themselves, and what is left (one signature, about 20 µs) is cheaper than waiting
+//! for another task.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::hint::black_box;

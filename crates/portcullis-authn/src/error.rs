@@ -7,6 +7,7 @@
 
 use portcullis_jose::JoseError;
 
+use crate::distributed::DistributedError;
 use crate::go::time;
 use portcullis_kube::go::{quote, quote_all};
 
@@ -170,38 +171,6 @@ impl VerifyError {
             Self::NotYetValid { .. } => Step::NotBefore,
         }
     }
-}
-
-/// A distributed groups claim that cannot be had.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DistributedError {
-    /// `_claim_names` is no object of strings.
-    #[error("oidc: error parsing distributed claim names: {0}")]
-    Names(String),
-    /// `_claim_names` without `_claim_sources`.
-    #[error("oidc: no claim sources")]
-    NoSources,
-    /// `_claim_sources` is no object of sources.
-    #[error("oidc: could not parse claim sources: {0}")]
-    Sources(String),
-    /// The claim's source is not among the sources.
-    #[error("id token _claim_names contained a source {0} missing in _claims_sources")]
-    MissingSource(String),
-    /// The claim would have to be fetched, which this authenticator does not do.
-    ///
-    /// kube-apiserver asks the endpoint that the token names, whatever its host.
-    #[error(
-        "while getting distributed claim {}: this authenticator does not fetch claims from {}",
-        quote(claim),
-        quote(endpoint)
-    )]
-    NotFetched {
-        /// The groups claim.
-        claim: String,
-        /// The endpoint that the token names.
-        endpoint: String,
-    },
 }
 
 /// The mapping from claims to a user.

@@ -5,9 +5,9 @@
 //! "not initialized". A token never starts a discovery, so a flood of tokens cannot either.
 //!
 //! Compat: `New` of `oidc.go` in `k8s.io/apiserver` v0.37: discovery is never repeated after it succeeded, the keys are
-//! fetched when the first token needs them, redirects and proxies are as Go's client has them.
+//! fetched when the first token needs them, proxies are as Go's client has them. Redirects from https to http are refused.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use portcullis_jose::{CompactJws, VerifiedPayload};
@@ -15,9 +15,7 @@ use portcullis_kube::go::quote;
 use portcullis_oidc::client::{
     DiscoveryError, DiscoveryOptions, JwksCache, JwksOptions, KeySource, KeySourceError, discover,
 };
-use portcullis_runtime::http_client::{
-    EgressPolicy, HttpClient, HttpClientConfig, HttpClientError, ProxyFromEnv, Roots,
-};
+use portcullis_runtime::http_client::{EgressPolicy, HttpClient, HttpClientConfig, ProxyFromEnv, Roots};
 use portcullis_runtime::{Clock, Shutdown};
 use tokio::sync::SetOnce;
 
@@ -28,23 +26,37 @@ use crate::policy::Policy;
 /// How often discovery is tried until it succeeds.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// Time for one request to an issuer, from its start to the last byte.
+/// Time for one request, from its start to the last byte.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How issuers are reached.
+/// How issuers, and the claims endpoints that their tokens name, are reached.
 #[derive(Debug, Clone)]
 pub struct Network {
     /// Proxies, as the process' environment names them.
     pub proxy: ProxyFromEnv,
     /// Where connections may go. kube-apiserver's are not restricted.
     pub egress: EgressPolicy,
+    /// Time for one request to an issuer, and for the whole of a distributed claim: endpoint, redirects and keys. Default
+    /// 30 seconds, as kube-apiserver.
+    pub timeout: Duration,
     /// How often discovery is tried until it succeeds. Default 10 seconds, as kube-apiserver.
     pub retry: Duration,
 }
 
 impl Default for Network {
     fn default() -> Self {
-        Self { proxy: ProxyFromEnv::default(), egress: EgressPolicy::Any, retry: RETRY }
+        Self { proxy: ProxyFromEnv::default(), egress: EgressPolicy::Any, timeout: REQUEST_TIMEOUT, retry: RETRY }
+    }
+}
+
+/// The HTTP settings for `config`'s issuer and whatever its tokens lead to.
+pub(crate) fn http_config(config: &ValidConfig, network: &Network) -> HttpClientConfig {
+    HttpClientConfig {
+        roots: config.roots.clone().map_or(Roots::System, Roots::Only),
+        timeout: network.timeout,
+        proxy: network.proxy.clone(),
+        egress: network.egress,
+        ..HttpClientConfig::default()
     }
 }
 
@@ -61,7 +73,7 @@ impl Keys {
     pub(crate) fn initialised(&self) -> bool {
         match self {
             Self::Given(_) => true,
-            Self::Discovered(discovered) => discovered.keys.get().is_some(),
+            Self::Discovered(discovered) => discovered.keys().is_some(),
         }
     }
 
@@ -84,16 +96,48 @@ impl Keys {
     pub(crate) async fn verify(&self, jws: CompactJws<'_>) -> Result<VerifiedPayload, AuthnError> {
         let outcome = match self {
             Self::Given(source) => source.verify(jws).await,
-            Self::Discovered(discovered) => match discovered.keys.get() {
+            Self::Discovered(discovered) => match discovered.keys() {
                 Some(cache) => cache.verify(jws).await,
                 None => return Err(AuthnError::NotInitialized),
             },
         };
-        outcome.map_err(|error| match error {
-            KeySourceError::Signature(reason) => VerifyError::Signature(reason).into(),
-            KeySourceError::Fetch(reason) => VerifyError::FetchingKeys(reason.to_string()).into(),
-        })
+        outcome.map_err(|error| key_error(error).into())
     }
+}
+
+/// A signature that was not confirmed, in kube-apiserver's words.
+pub(crate) fn key_error(error: KeySourceError) -> VerifyError {
+    match error {
+        KeySourceError::Signature(reason) => VerifyError::Signature(reason),
+        KeySourceError::Fetch(reason) => VerifyError::FetchingKeys(reason.to_string()),
+    }
+}
+
+/// What a discovery runs with.
+#[derive(Clone)]
+pub(crate) struct Outside {
+    pub(crate) http: HttpClient,
+    pub(crate) policy: Policy,
+    pub(crate) clock: Clock,
+    pub(crate) retry: Duration,
+}
+
+/// What an issuer is discovered for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It is configured: its tokens are users.
+    Users,
+    /// A claims endpoint's token names it. Compat: its document may lack `jwks_uri`, which then fails later.
+    Claims,
+}
+
+/// One issuer to be discovered.
+pub(crate) struct Discovery {
+    pub(crate) outside: Outside,
+    pub(crate) issuer: String,
+    /// Where the document is, if not at the well-known place.
+    pub(crate) document_url: Option<String>,
+    pub(crate) purpose: Purpose,
 }
 
 /// An issuer that is, or will be, discovered.
@@ -103,83 +147,77 @@ pub(crate) struct Discovered {
 }
 
 impl Discovered {
-    /// Starts the discovery of `config`'s issuer in the background, until it succeeds or `shutdown` is triggered.
+    /// Starts `discovery` in the background, until it succeeds or `shutdown` is triggered.
     ///
-    /// Must be called inside a Tokio runtime. Errors when no HTTP client can be made, as with a broken proxy setting.
-    pub(crate) fn start(
-        config: &ValidConfig,
-        policy: Policy,
-        clock: Clock,
-        network: &Network,
-        shutdown: Shutdown,
-    ) -> Result<Keys, HttpClientError> {
-        let http = HttpClient::new(HttpClientConfig {
-            roots: config.roots.clone().map_or(Roots::System, Roots::Only),
-            timeout: REQUEST_TIMEOUT,
-            proxy: network.proxy.clone(),
-            egress: network.egress,
-            ..HttpClientConfig::default()
-        })?;
+    /// Must be called inside a Tokio runtime.
+    pub(crate) fn start(discovery: Discovery, shutdown: Shutdown) -> Arc<Self> {
         let discovered = Arc::new(Self { keys: SetOnce::new(), last_error: Mutex::default() });
-        let task = DiscoveryTask {
-            http,
-            issuer: config.config.issuer_url.clone(),
-            options: DiscoveryOptions { document_url: config.config.discovery_url.clone() },
-            jwks: match policy {
-                Policy::Faithful => JwksOptions::faithful(),
-                Policy::Strict => JwksOptions::limited(),
-            },
-            clock,
-            retry: network.retry,
-        };
         let state = Arc::clone(&discovered);
-        tokio::spawn(async move { shutdown.unless(task.run(state)).await });
-        Ok(Keys::Discovered(discovered))
+        tokio::spawn(async move { shutdown.unless(discovery.run(state)).await });
+        discovered
+    }
+
+    /// The keys, once they can be had.
+    pub(crate) fn keys(&self) -> Option<&JwksCache> {
+        self.keys.get()
+    }
+
+    /// Whether an attempt has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.last_error().is_some()
     }
 
     fn unhealthy(&self, issuer: &str) -> Option<String> {
-        if self.keys.get().is_some() {
+        if self.keys().is_some() {
             return None;
         }
         let issuer = quote(issuer);
-        let error = self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let error = self.last_error().clone();
         let reason = error.unwrap_or_else(|| format!("oidc: authenticator for issuer {issuer} is not initialized"));
         Some(format!("oidc: authenticator for issuer {issuer} is not healthy: {reason}"))
     }
+
+    fn last_error(&self) -> MutexGuard<'_, Option<String>> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-struct DiscoveryTask {
-    http: HttpClient,
-    issuer: String,
-    options: DiscoveryOptions,
-    jwks: JwksOptions,
-    clock: Clock,
-    retry: Duration,
-}
-
-impl DiscoveryTask {
+impl Discovery {
     async fn run(self, state: Arc<Discovered>) {
         loop {
             match self.discover().await {
                 Ok(jwks_uri) => {
                     tracing::info!(issuer = self.issuer, jwks_uri, "oidc authenticator: issuer discovered");
-                    let cache = JwksCache::new(self.http, jwks_uri, self.jwks, self.clock);
+                    let Outside { http, policy, clock, .. } = self.outside;
+                    let options = match policy {
+                        Policy::Faithful => JwksOptions::faithful(),
+                        Policy::Strict => JwksOptions::limited(),
+                    };
                     // Only this task sets it.
-                    let _ = state.keys.set(cache);
+                    let _ = state.keys.set(JwksCache::new(http, jwks_uri, options, clock));
                     return;
                 }
                 Err(reason) => {
-                    tracing::warn!(issuer = self.issuer, "oidc authenticator: initializing plugin: {reason}");
-                    *state.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+                    match self.purpose {
+                        Purpose::Users => {
+                            tracing::warn!(issuer = self.issuer, "oidc authenticator: initializing plugin: {reason}");
+                        }
+                        Purpose::Claims => tracing::warn!(
+                            issuer = self.issuer,
+                            "oidc authenticator: async token verifier: init verifier failed: {reason}"
+                        ),
+                    }
+                    *state.last_error() = Some(reason);
                 }
             }
-            tokio::time::sleep(self.retry).await;
+            tokio::time::sleep(self.outside.retry).await;
         }
     }
 
     /// The issuer's `jwks_uri`; the error is kube-apiserver's text.
     async fn discover(&self) -> Result<String, String> {
-        let document = discover(&self.http, &self.issuer, &self.options).await.map_err(|error| match error {
+        let options = DiscoveryOptions { document_url: self.document_url.clone() };
+        let document = discover(&self.outside.http, &self.issuer, &options).await.map_err(|error| match error {
             // Compat: go-oidc 2.5.0 words this differently from go-oidc 3.
             DiscoveryError::IssuerMismatch { expected, got } => format!(
                 "oidc: issuer did not match the issuer returned by provider, expected {} got {}",
@@ -188,7 +226,10 @@ impl DiscoveryTask {
             ),
             other => other.to_string(),
         })?;
-        let uri = document.jwks_uri.filter(|uri| !uri.is_empty());
-        uri.ok_or_else(|| "provider did not return JWKS URL".to_owned())
+        let uri = document.jwks_uri.unwrap_or_default();
+        match self.purpose {
+            Purpose::Users if uri.is_empty() => Err("provider did not return JWKS URL".to_owned()),
+            Purpose::Users | Purpose::Claims => Ok(uri),
+        }
     }
 }

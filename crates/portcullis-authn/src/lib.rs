@@ -23,7 +23,8 @@ mod verify;
 
 pub use authenticator::{Authenticator, Options};
 pub use config::{ALL_SIGNING_ALGS, ConfigError, FieldErrors, JwtConfig, PrefixedClaim, ValidConfig};
-pub use error::{AuthnError, ClaimsError, DistributedError, Step, StrictError, VerifyError};
+pub use distributed::{ClaimFetchError, DistributedClaims, DistributedError};
+pub use error::{AuthnError, ClaimsError, Step, StrictError, VerifyError};
 pub use flags::{FlagError, OidcFlags};
 pub use keys::Network;
 pub use policy::Policy;

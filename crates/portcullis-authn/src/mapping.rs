@@ -1,7 +1,7 @@
 //! From verified claims to a user: names exact, last member wins, values decoded as Go decodes them into strings.
 //!
-//! Order as upstream, because the first failure is the one that is reported: distributed claims, user name, groups, uid,
-//! extra, and only then the required claims.
+//! Order as upstream, because the first failure is the one that is reported: user name, groups, uid, extra, and only then
+//! the required claims. Distributed claims have been put in before.
 //!
 //! Compat: `getUsername`, `getGroups`, `getUID`, `getExtra` and the required claims of `oidc.go` in `k8s.io/apiserver`
 //! v0.37, claim mode.
@@ -12,18 +12,14 @@ use portcullis_kube::user_info::UserInfo;
 
 use crate::claims::string_list;
 use crate::config::{JwtConfig, PrefixedClaim};
-use crate::distributed;
-use crate::error::{AuthnError, ClaimsError};
+use crate::error::ClaimsError;
 use crate::go::json::{self, Kind, Member};
 
 /// The extra key under which the token's `jti` travels.
 const CREDENTIAL_ID_KEY: &str = "authentication.kubernetes.io/credential-id";
 
 /// Maps `members` to a user, or says which step failed.
-pub(crate) fn user(config: &JwtConfig, members: &[Member<'_>]) -> Result<UserInfo, AuthnError> {
-    if let Some(groups) = &config.groups {
-        distributed::expand(&groups.claim, members)?;
-    }
+pub(crate) fn user(config: &JwtConfig, members: &[Member<'_>]) -> Result<UserInfo, ClaimsError> {
     let user = UserInfo {
         username: username(&config.username, members)?,
         groups: groups(config.groups.as_ref(), members)?,

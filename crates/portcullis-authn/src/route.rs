@@ -40,17 +40,22 @@ pub(crate) fn untrusted_issuer(payload: &[u8]) -> Option<String> {
     Some(if issuer == GOOGLE_BARE { GOOGLE.to_owned() } else { issuer })
 }
 
-/// The payload of a token that is not in canonical form, if Go would route it; decoded as Go's router does.
-pub(crate) fn lenient_payload(token: &str) -> Option<Vec<u8>> {
+/// The issuer that a claims endpoint's token names. The error is upstream's text, without what its decoders add.
+pub(crate) fn issuer_of(token: &str) -> Result<String, &'static str> {
+    let payload = lenient_payload(token)?;
+    untrusted_issuer(&payload).ok_or("while unmarshaling token: no JSON object with a text for iss")
+}
+
+/// The payload of a token that need not be in canonical form, decoded as Go's router does; or why it is none.
+pub(crate) fn lenient_payload(token: &str) -> Result<Vec<u8>, &'static str> {
     if token.trim().starts_with('{') {
-        return None;
+        return Err("token is not compact JWT");
     }
     let mut parts = token.split('.');
-    let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() {
-        return None;
-    }
-    base64::decode(payload)
+    let (Some(_), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        return Err("malformed token");
+    };
+    base64::decode(payload).ok_or("error decoding token: illegal base64 data")
 }
 
 /// The token as go-jose sees it: white space taken out anywhere, unused base64 bits cleared (it signs over the decoded
@@ -70,8 +75,8 @@ pub(crate) fn canonical(token: &str) -> Result<Cow<'_, str>, JoseError> {
 }
 
 /// Parses a canonical token.
-pub(crate) fn parse(token: &str) -> Result<CompactJws<'_>, JoseError> {
-    CompactJws::parse(token, &LIMITS)
+pub(crate) fn parse<'t>(token: &'t str, limits: &Limits) -> Result<CompactJws<'t>, JoseError> {
+    CompactJws::parse(token, limits)
 }
 
 #[cfg(test)]
@@ -103,9 +108,27 @@ mod tests {
         assert!(matches!(canonical("YQ.YWI.YWJj"), Ok(Cow::Borrowed("YQ.YWI.YWJj"))));
         assert_eq!(canonical("Y R.Y\nWI.YWJ\u{a0}j").as_deref(), Ok("YQ.YWI.YWJj"));
         assert_eq!(canonical("YQ=.YWI.YWJj"), Err(JoseError::TokenBase64Url(TokenPart::Header)));
-        assert_eq!(lenient_payload("x.YWJ\r\n.y"), Some(b"ab".to_vec()));
+        assert_eq!(lenient_payload("x.YWJ\r\n.y"), Ok(b"ab".to_vec()));
         for foreign in ["", "a.b", "a.YQ.c.d", " {\"payload\":\"a.YQ.c\"}", "a.Y Q.c", "a.YQ==.c"] {
-            assert_eq!(lenient_payload(foreign), None, "{foreign:?}");
+            assert!(lenient_payload(foreign).is_err(), "{foreign:?}");
+        }
+    }
+
+    #[test]
+    fn an_endpoints_token_names_its_issuer_or_says_why_not() {
+        let token = |payload: &str| format!("x.{}.y\n", base64::encode(payload.as_bytes()));
+        for (token, want) in [
+            (token(r#"{"iss":"https://a"}"#), Ok("https://a")),
+            (token(r#"{"ISS":"accounts.google.com"}"#), Ok("https://accounts.google.com")),
+            (token("{}"), Ok("")),
+            (" {\"a\":1}".to_owned(), Err("token is not compact JWT")),
+            ("<html>".to_owned(), Err("malformed token")),
+            ("a.b.c.d".to_owned(), Err("malformed token")),
+            ("a.=.c".to_owned(), Err("error decoding token: illegal base64 data")),
+            (token(r#"{"iss":1}"#), Err("while unmarshaling token: no JSON object with a text for iss")),
+            (token("[]"), Err("while unmarshaling token: no JSON object with a text for iss")),
+        ] {
+            assert_eq!(issuer_of(&token).as_deref().map_err(|error| *error), want, "{token}");
         }
     }
 }

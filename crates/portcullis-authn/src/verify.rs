@@ -1,4 +1,5 @@
-//! What happens to a payload once its signature is right: typed claims, sources, issuer, audience, times, user.
+//! The checks around a signature: form and algorithm before it; typed claims, sources, issuer, audience, times and user
+//! once it is right.
 //!
 //! Pure: the same payload, configuration and time always give the same answer. The order of the checks is upstream's,
 //! because the first failure is the one that people read.
@@ -6,36 +7,62 @@
 //! Compat: `IDTokenVerifier.Verify` of go-oidc v2.5.0 and `idTokenVerifier.verifyAudience` of `k8s.io/apiserver` v0.37.
 //! `exp` has no leeway, `nbf` has 60 seconds, and with several audiences they are compared after the times.
 
+use portcullis_jose::{CompactJws, JoseError, Limits};
 use portcullis_kube::user_info::UserInfo;
 use portcullis_runtime::Timestamp;
 
 use crate::claims::IdTokenClaims;
 use crate::config::{self, JwtConfig};
-use crate::error::{AuthnError, VerifyError};
-use crate::go::json::{self, Document};
+use crate::error::{AuthnError, StrictError, VerifyError};
+use crate::go::json::{self, Document, Member};
 use crate::go::number;
 use crate::mapping;
 use crate::policy::{self, Policy};
-use crate::route::{GOOGLE, GOOGLE_BARE};
+use crate::route::{self, GOOGLE, GOOGLE_BARE};
 
 /// Seconds that a token may be used before its `nbf`.
 const NOT_BEFORE_LEEWAY: i64 = 60;
 
-/// A user and how long the token behind it lasts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Evaluated {
-    pub(crate) user: UserInfo,
+/// The claims of a token that is valid.
+#[derive(Debug)]
+pub(crate) struct Checked<'p> {
+    pub(crate) members: Vec<Member<'p>>,
     /// `exp` in Unix seconds.
     pub(crate) expiry: i64,
 }
 
-/// Evaluates the payload of a token whose signature has been verified.
-pub(crate) fn evaluate(
+/// Parses a token in canonical form.
+pub(crate) fn parse<'t>(config: &JwtConfig, token: &'t str, limits: &Limits) -> Result<CompactJws<'t>, VerifyError> {
+    route::parse(token, limits).map_err(|error| malformed(config, token, error))
+}
+
+/// Compat: no header at all, and one without `alg`, are well-formed in go-jose's eyes and fail at the algorithm.
+pub(crate) fn malformed(config: &JwtConfig, token: &str, error: JoseError) -> VerifyError {
+    match error {
+        JoseError::HeaderMember("alg") => unsupported(config, ""),
+        _ if token.starts_with('.') => unsupported(config, ""),
+        error => VerifyError::Malformed(error),
+    }
+}
+
+/// Whether the header's algorithm is one of the configured ones.
+pub(crate) fn check_algorithm(config: &JwtConfig, jws: &CompactJws<'_>) -> Result<(), VerifyError> {
+    let name = jws.algorithm_name();
+    if config.signing_algs.iter().any(|alg| alg == name) { Ok(()) } else { Err(unsupported(config, name)) }
+}
+
+fn unsupported(config: &JwtConfig, got: &str) -> VerifyError {
+    VerifyError::UnsupportedAlgorithm { expected: config.signing_algs.clone(), got: got.to_owned() }
+}
+
+/// Checks the payload of a token whose signature is `issuer`'s: the configured one, or that of a distributed claim.
+pub(crate) fn check<'p, E: From<VerifyError> + From<StrictError>>(
     config: &JwtConfig,
+    issuer: &str,
     policy: Policy,
-    payload: &[u8],
+    payload: &'p [u8],
     now: Timestamp,
-) -> Result<Evaluated, AuthnError> {
+) -> Result<Checked<'p>, E> {
     let members = match json::parse(payload) {
         Ok(Document::Object(members)) => members,
         // Unreachable after routing, which found an issuer in the same bytes.
@@ -46,7 +73,7 @@ pub(crate) fn evaluate(
     }
     let claims = IdTokenClaims::decode(&members)?;
     claims.check_sources()?;
-    check_issuer(&config.issuer_url, &claims.issuer)?;
+    check_issuer(issuer, &claims.issuer)?;
     if let [only] = config.audiences.as_slice() {
         check_audience(only, &claims.audience)?;
     }
@@ -54,11 +81,16 @@ pub(crate) fn evaluate(
     if config.audiences.len() > 1 {
         check_audiences(&config.audiences, &claims.audience)?;
     }
-    let user = mapping::user(config, &members)?;
+    Ok(Checked { members, expiry })
+}
+
+/// The user that valid claims make.
+pub(crate) fn user(config: &JwtConfig, policy: Policy, members: &[Member<'_>]) -> Result<UserInfo, AuthnError> {
+    let user = mapping::user(config, members)?;
     if policy == Policy::Strict {
         policy::check_user(&user.username, &user.groups)?;
     }
-    Ok(Evaluated { user, expiry })
+    Ok(user)
 }
 
 fn check_issuer(expected: &str, got: &str) -> Result<(), VerifyError> {
@@ -116,7 +148,12 @@ mod tests {
         }
     }
 
-    fn at(config: &JwtConfig, now: Timestamp, claims: &str) -> Result<Evaluated, AuthnError> {
+    fn evaluate(config: &JwtConfig, policy: Policy, payload: &[u8], now: Timestamp) -> Result<UserInfo, AuthnError> {
+        let checked = check::<AuthnError>(config, &config.issuer_url, policy, payload, now)?;
+        user(config, policy, &checked.members)
+    }
+
+    fn at(config: &JwtConfig, now: Timestamp, claims: &str) -> Result<UserInfo, AuthnError> {
         evaluate(config, Policy::Faithful, format!(r#"{{"iss":"https://issuer.example",{claims}}}"#).as_bytes(), now)
     }
 
