@@ -6,6 +6,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::disallowed_methods,
     reason = "a test that cannot go on has failed; the runner speaks through the environment"
@@ -13,6 +14,7 @@
 
 mod bad_input;
 mod browser;
+mod distributed_claims;
 mod guide;
 mod killed;
 mod real_apiserver;
