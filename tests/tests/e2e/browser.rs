@@ -4,7 +4,7 @@
 //! of every page, light and dark, wide and narrow, are kept in `PORTCULLIS_ARTEFACTS`. What axe-core finds, fails.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -218,6 +218,13 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
+        // It ends its browsers when asked; killed, it would leave those of a test that has failed.
+        if let Ok(mut connection) = std::net::TcpStream::connect(("127.0.0.1", self.port)) {
+            let _gone_already = connection.set_read_timeout(Some(Duration::from_secs(10)));
+            let _gone_already = connection
+                .write_all(b"GET /shutdown HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+                .and_then(|()| connection.read_to_end(&mut Vec::new()));
+        }
         let _ended_already = self.child.kill();
         let _reaped_already = self.child.wait();
     }
