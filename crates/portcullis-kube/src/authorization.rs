@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::meta::{ObjectMeta, SelectorRequirement};
 use crate::wire::{is_false, nullable};
 
+pub mod validate;
+
 /// The API group.
 pub const GROUP: &str = "authorization.k8s.io";
 /// Group and version.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{ClusterRole, ClusterRoleBinding, GROUP, PolicyRule, Role, RoleBinding, RoleRef, Subject};
 use crate::field::FieldError;
-use crate::meta::{LabelSelector, ObjectMeta};
+use crate::meta::{LabelSelector, ObjectMeta, SelectorRequirement};
 use crate::names;
 
 /// Bytes that keys and values of all annotations of one object may have together.
@@ -246,29 +246,47 @@ impl Problems {
             self.first.extend(invalid_each(&field, value, names::label_value(value)));
         }
         for (index, requirement) in selector.match_expressions.iter().enumerate() {
-            let path = format!("{path}.matchExpressions[{index}]");
-            match requirement.operator.as_str() {
-                "In" | "NotIn" if requirement.values.is_empty() => self.first.push(FieldError::required(
-                    format!("{path}.values"),
-                    "must be specified when `operator` is 'In' or 'NotIn'",
-                )),
-                "Exists" | "DoesNotExist" if !requirement.values.is_empty() => self.first.push(FieldError::forbidden(
-                    format!("{path}.values"),
-                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
-                )),
-                "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-                other => self.first.push(FieldError::invalid(
-                    format!("{path}.operator"),
-                    other,
-                    "not a valid selector operator",
-                )),
-            }
-            let key = format!("{path}.key");
-            self.first.extend(invalid_each(&key, &requirement.key, names::label_key(&requirement.key)));
-            for (at, value) in requirement.values.iter().enumerate() {
-                self.first.extend(invalid_each(&format!("{path}.values[{at}]"), value, names::label_value(value)));
-            }
+            label_requirement(requirement, &format!("{path}.matchExpressions[{index}]"), false, &mut self.first);
         }
+    }
+}
+
+/// Problems of one condition on labels. `any_operator` lets operators pass that this version does not know.
+pub(crate) fn label_requirement(
+    requirement: &SelectorRequirement,
+    path: &str,
+    any_operator: bool,
+    out: &mut Vec<FieldError>,
+) {
+    requirement_values(requirement, path, any_operator, out);
+    let key = format!("{path}.key");
+    out.extend(invalid_each(&key, &requirement.key, names::label_key(&requirement.key)));
+    for (at, value) in requirement.values.iter().enumerate() {
+        out.extend(invalid_each(&format!("{path}.values[{at}]"), value, names::label_value(value)));
+    }
+}
+
+/// Problems of a condition's operator and of the number of its values.
+pub(crate) fn requirement_values(
+    requirement: &SelectorRequirement,
+    path: &str,
+    any_operator: bool,
+    out: &mut Vec<FieldError>,
+) {
+    match requirement.operator.as_str() {
+        "In" | "NotIn" if requirement.values.is_empty() => out.push(FieldError::required(
+            format!("{path}.values"),
+            "must be specified when `operator` is 'In' or 'NotIn'",
+        )),
+        "Exists" | "DoesNotExist" if !requirement.values.is_empty() => out.push(FieldError::forbidden(
+            format!("{path}.values"),
+            "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+        )),
+        "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+        other if !any_operator => {
+            out.push(FieldError::invalid(format!("{path}.operator"), other, "not a valid selector operator"));
+        }
+        _ => {}
     }
 }
 
