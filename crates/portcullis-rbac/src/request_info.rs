@@ -10,6 +10,7 @@ use portcullis_kube::names;
 
 use crate::attributes::{Attributes, ResourceTarget, Target};
 use crate::field_selector::FieldSelector;
+use crate::label_selector::LabelSelector;
 
 /// What a request is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -162,9 +163,10 @@ impl RequestInfo {
     fn list_or_watch(&mut self, query: &str) {
         let watch = first_value(query, "watch").is_some_and(|v| v != "0" && !v.eq_ignore_ascii_case("false"));
         self.verb = if watch { "watch" } else { "list" }.to_owned();
-        // When a number among the options is malformed, upstream reads none of them.
-        let numbers = ["limit", "timeoutSeconds"].iter().filter_map(|key| first_value(query, key));
-        if numbers.into_iter().any(|value| value.parse::<i64>().is_err()) {
+        // When one of the options is malformed, upstream reads none of them.
+        let mut numbers = ["limit", "timeoutSeconds"].iter().filter_map(|key| first_value(query, key));
+        let labels = first_value(query, "labelSelector").unwrap_or_default();
+        if numbers.any(|value| value.parse::<i64>().is_err()) || LabelSelector::parse(&labels).is_err() {
             return;
         }
         let Some(selector) = first_value(query, "fieldSelector") else { return };
@@ -290,6 +292,12 @@ mod tests {
             ("GET", "/api/v1/pods", "fieldSelector=metadata.name=a/b", ("list", "", "v1", "", "pods", "", "")),
             ("GET", "/api/v1/pods", "limit=x&fieldSelector=metadata.name=foo", ("list", "", "v1", "", "pods", "", "")),
             ("GET", "/api/v1/pods", "fieldSelector=oops", ("list", "", "v1", "", "pods", "", "")),
+            (
+                "GET",
+                "/api/v1/pods",
+                "labelSelector=a=b=c&fieldSelector=metadata.name=foo",
+                ("list", "", "v1", "", "pods", "", ""),
+            ),
             (
                 "DELETE",
                 "/api/v1/pods",

@@ -1,7 +1,8 @@
 //! Label and field selectors, as lists and watches take them.
 
 pub(crate) mod field;
-pub(crate) mod label;
+
+use portcullis_rbac::label_selector::LabelSelector;
 
 use crate::resources::Resource;
 use crate::store::object::Object;
@@ -9,17 +10,14 @@ use crate::store::object::Object;
 /// What a request selects.
 #[derive(Debug, Default)]
 pub(crate) struct Selection {
-    pub(crate) labels: label::LabelSelector,
+    pub(crate) labels: LabelSelector,
     pub(crate) fields: field::FieldSelector,
 }
 
 impl Selection {
     /// Reads both selectors; the error is the message of a 400.
     pub(crate) fn parse(resource: &Resource, labels: &str, fields: &str) -> Result<Self, String> {
-        Ok(Self {
-            labels: label::LabelSelector::parse(labels)?,
-            fields: field::FieldSelector::parse(resource, fields)?,
-        })
+        Ok(Self { labels: LabelSelector::parse(labels)?, fields: field::FieldSelector::parse(resource, fields)? })
     }
 
     pub(crate) fn everything(&self) -> bool {

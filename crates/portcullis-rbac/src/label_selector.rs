@@ -1,4 +1,4 @@
-//! `labelSelector`: `a=b`, `a!=b`, `a in (b,c)`, `a notin (b)`, `a`, `!a`, `a>1`, `a<1`, joined by commas.
+//! Label selectors of a query: `a=b`, `a!=b`, `a in (b,c)`, `a notin (b)`, `a`, `!a`, `a>1`, `a<1`, joined by commas.
 //!
 //! Compat: grammar and messages follow `apimachinery/pkg/labels/selector.go`.
 
@@ -10,10 +10,10 @@ const MAX_BYTES: usize = 32 * 1024;
 const MAX_REQUIREMENTS: usize = 256;
 
 /// A parsed selector: every requirement must hold.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct LabelSelector(Vec<Requirement>);
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LabelSelector(Vec<Requirement>);
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Requirement {
     key: String,
     operator: Operator,
@@ -31,8 +31,11 @@ enum Operator {
 }
 
 impl LabelSelector {
-    /// Reads a selector; the error is the message of a 400.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    /// Reads a selector of at most 32 KiB and 256 requirements; an empty text selects everything.
+    ///
+    /// # Errors
+    /// The message of the 400, in upstream's words.
+    pub fn parse(text: &str) -> Result<Self, String> {
         if text.len() > MAX_BYTES {
             return Err(format!("the label selector is longer than {MAX_BYTES} bytes"));
         }
@@ -42,12 +45,13 @@ impl LabelSelector {
         Ok(Self(requirements))
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether it selects everything.
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Whether an object with these labels is selected.
-    pub(crate) fn matches<'o>(&self, label: impl Fn(&str) -> Option<&'o str>) -> bool {
+    pub fn matches<'o>(&self, label: impl Fn(&str) -> Option<&'o str>) -> bool {
         self.0.iter().all(|requirement| requirement.matches(label(&requirement.key)))
     }
 }
@@ -87,22 +91,23 @@ impl Token {
     }
 }
 
+/// Compat: upstream reads bytes and takes a zero byte for the end of a word, or else of the text.
 fn lex(text: &str) -> Vec<Token> {
+    const SYMBOLS: [&str; 9] = ["==", "!=", "=", "!", "(", ")", ",", ">", "<"];
+    let blank = |c: char| matches!(c, ' ' | '\t' | '\r' | '\n');
     let mut tokens = Vec::new();
-    let mut rest = text.trim_start();
-    while let Some(first) = rest.chars().next() {
-        let symbol =
-            ["==", "!=", "=", "!", "(", ")", ",", ">", "<"].into_iter().find(|symbol| rest.starts_with(symbol));
-        if let Some(symbol) = symbol {
+    let mut rest = text.trim_start_matches(blank);
+    while !rest.is_empty() && !rest.starts_with('\0') {
+        if let Some(symbol) = SYMBOLS.into_iter().find(|symbol| rest.starts_with(symbol)) {
             tokens.push(Token::Symbol(symbol));
-            rest = rest.get(symbol.len()..).unwrap_or_default().trim_start();
-            continue;
+            rest = rest.get(symbol.len()..).unwrap_or_default();
+        } else {
+            let ends = |c: char| c == '\0' || blank(c) || matches!(c, '=' | '!' | '(' | ')' | ',' | '>' | '<');
+            let (word, after) = rest.split_at(rest.find(ends).unwrap_or(rest.len()));
+            tokens.push(Token::Word(word.to_owned()));
+            rest = after.strip_prefix('\0').unwrap_or(after);
         }
-        let special = |c: char| c.is_whitespace() || matches!(c, '=' | '!' | '(' | ')' | ',' | '>' | '<');
-        let end = rest.find(special).unwrap_or(rest.len()).max(first.len_utf8());
-        let (word, after) = rest.split_at(end);
-        tokens.push(Token::Word(word.to_owned()));
-        rest = after.trim_start();
+        rest = rest.trim_start_matches(blank);
     }
     tokens
 }
@@ -173,10 +178,10 @@ impl Parser {
             Token::Word(_) | Token::Symbol(_) => {}
         }
         let (operator, values) = match self.take() {
-            Token::Symbol("=" | "==") => (Operator::In, vec![self.exact_value()]),
-            Token::Symbol("!=") => (Operator::NotIn, vec![self.exact_value()]),
-            Token::Symbol(">") => (Operator::GreaterThan, vec![self.exact_value()]),
-            Token::Symbol("<") => (Operator::LessThan, vec![self.exact_value()]),
+            Token::Symbol("=" | "==") => (Operator::In, vec![self.exact_value()?]),
+            Token::Symbol("!=") => (Operator::NotIn, vec![self.exact_value()?]),
+            Token::Symbol(">") => (Operator::GreaterThan, vec![self.exact_value()?]),
+            Token::Symbol("<") => (Operator::LessThan, vec![self.exact_value()?]),
             Token::Word(word) if word == "in" => (Operator::In, self.set()?),
             Token::Word(word) if word == "notin" => (Operator::NotIn, self.set()?),
             other => {
@@ -203,44 +208,53 @@ impl Parser {
     }
 
     /// The value after `=`; nothing there means the empty value.
-    fn exact_value(&mut self) -> String {
-        let Token::Word(word) = self.peek().clone() else { return String::new() };
-        self.at += 1;
-        word
+    fn exact_value(&mut self) -> Result<String, String> {
+        if matches!(self.peek(), Token::End | Token::Symbol(",")) {
+            return Ok(String::new());
+        }
+        match self.take() {
+            Token::Word(word) => Ok(word),
+            other => Err(format!("found '{}', expected: identifier", other.text())),
+        }
     }
 
+    /// The values in parentheses. Between two commas, and where one begins or ends the list, stands an empty value.
     fn set(&mut self) -> Result<Vec<String>, String> {
         match self.take() {
             Token::Symbol("(") => {}
             other => return Err(format!("found '{}' expected: '('", other.text())),
         }
         let mut values = Vec::new();
+        match self.peek() {
+            Token::Word(_) | Token::Symbol(",") => {}
+            Token::Symbol(")") => {
+                self.take();
+                return Ok(vec![String::new()]);
+            }
+            other => return Err(format!("found '{}', expected: ',', ')' or identifier", other.text())),
+        }
         loop {
             match self.take() {
                 Token::Word(word) => {
                     values.push(word);
-                    match self.take() {
+                    match self.peek() {
+                        Token::Symbol(",") => {}
                         Token::Symbol(")") => break,
-                        Token::Symbol(",") if *self.peek() == Token::Symbol(")") => {
-                            values.push(String::new());
-                            self.take();
-                            break;
-                        }
-                        Token::Symbol(",") if matches!(self.peek(), Token::Word(_) | Token::Symbol(",")) => {}
-                        Token::Symbol(",") => {
-                            return Err(format!("found '{}', expected: ',', or identifier", self.peek().text()));
-                        }
                         other => return Err(format!("found '{}', expected: ',' or ')'", other.text())),
                     }
                 }
-                Token::Symbol(",") => values.push(String::new()),
-                Token::Symbol(")") => {
-                    values.push(String::new());
-                    break;
+                Token::Symbol(",") => {
+                    if values.is_empty() || matches!(self.peek(), Token::Symbol(")" | ",")) {
+                        values.push(String::new());
+                    }
+                    if *self.peek() == Token::Symbol(")") {
+                        break;
+                    }
                 }
-                other => return Err(format!("found '{}', expected: ',', ')' or identifier", other.text())),
+                other => return Err(format!("found '{}', expected: ',', or identifier", other.text())),
             }
         }
+        self.take();
         values.sort();
         values.dedup();
         Ok(values)
@@ -288,6 +302,12 @@ mod tests {
             ("a=b,a=c", false),
             ("e in ()", true),
             ("a in (b,)", true),
+            ("e in (,b)", true),
+            ("e in (c,,b)", true),
+            ("a in (c,,d)", false),
+            ("a=b\u{0}", true),
+            ("a=b \u{0}no", true),
+            ("a\u{0}=b", true),
         ] {
             assert_eq!(selects(selector, &labels), want, "{selector}");
         }
@@ -301,6 +321,11 @@ mod tests {
             (",", "found ',', expected: !, identifier, or 'end of string'"),
             ("a,", "found '', expected: identifier after ','"),
             ("a in b", "unable to parse requirement: found 'b' expected: '('"),
+            ("a in (", "unable to parse requirement: found '', expected: ',', ')' or identifier"),
+            ("a in (,", "unable to parse requirement: found '', expected: ',', or identifier"),
+            ("a in (b c)", "unable to parse requirement: found 'c', expected: ',' or ')'"),
+            ("a=)", "unable to parse requirement: found ')', expected: identifier"),
+            ("!a=b", "found '=', expected: ',' or 'end of string'"),
         ] {
             assert_eq!(LabelSelector::parse(selector).unwrap_err(), want);
         }
@@ -318,7 +343,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(text in "[a-c=!<>(), é]{0,40}") {
+        fn no_text_panics(text in "[a-c=!<>(), é\\u{0}]{0,40}") {
             let _ = LabelSelector::parse(&text);
         }
 
