@@ -81,11 +81,73 @@ mod tests {
         assert_eq!(resources(&policy, "b"), ["c"]);
     }
 
+    fn set_rules(policy: &mut Policy, name: &str, rules: Vec<PolicyRule>) {
+        let role = policy.cluster_role(name).unwrap().clone();
+        policy.set_cluster_role(ClusterRole { rules, ..role });
+    }
+
     #[test]
     fn what_the_selectors_no_longer_find_is_gone() {
         let mut policy = Policy::default();
+        policy.set_cluster_role(role("a", &[], vec![], &["x"]));
+        policy.set_cluster_role(role("part", &["x"], vec![rule("part")], &[]));
+        policy.aggregate();
+        assert_eq!(resources(&policy, "a"), ["part"]);
+        policy.remove_cluster_role("part");
+        assert_eq!(policy.aggregate().len(), 1);
+        assert_eq!(resources(&policy, "a"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn rules_written_by_hand_are_overwritten_but_never_by_nothing() {
+        let mut policy = Policy::default();
+        policy.set_cluster_role(role("a", &[], vec![rule("hand")], &["x"]));
+        assert!(policy.aggregate().is_empty());
+        assert_eq!(resources(&policy, "a"), ["hand"]);
+        policy.set_cluster_role(role("part", &["x"], vec![rule("part")], &[]));
+        policy.aggregate();
+        set_rules(&mut policy, "a", vec![rule("hand")]);
+        policy.aggregate();
+        assert_eq!(resources(&policy, "a"), ["part"]);
+        policy.remove_cluster_role("part");
+        policy.aggregate();
+        set_rules(&mut policy, "a", vec![rule("hand")]);
+        assert!(policy.aggregate().is_empty());
+        assert_eq!(resources(&policy, "a"), ["hand"]);
+    }
+
+    #[test]
+    fn what_a_store_held_counts_as_aggregated() {
+        let mut policy = Policy::default();
         policy.set_cluster_role(role("a", &[], vec![rule("old")], &["x"]));
+        policy.adopt_aggregated();
         policy.aggregate();
         assert_eq!(resources(&policy, "a"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn selectors_may_have_expressions_and_an_empty_one_finds_every_other_role() {
+        let mut policy = Policy::default();
+        let mut all = role("all", &[], vec![], &[]);
+        all.aggregation_rule = Some(AggregationRule { cluster_role_selectors: vec![LabelSelector::default()] });
+        policy.set_cluster_role(all);
+        policy.set_cluster_role(role("x", &["x"], vec![rule("x")], &[]));
+        policy.set_cluster_role(role("y", &["y"], vec![rule("y")], &[]));
+        let mut not_x = role("not-x", &[], vec![], &[]);
+        let requirement = portcullis_kube::meta::SelectorRequirement {
+            key: "x".to_owned(),
+            operator: "DoesNotExist".to_owned(),
+            values: Vec::new(),
+        };
+        let selector = LabelSelector { match_expressions: vec![requirement], ..LabelSelector::default() };
+        not_x.aggregation_rule = Some(AggregationRule { cluster_role_selectors: vec![selector] });
+        policy.set_cluster_role(not_x);
+        policy.aggregate();
+        // The two find each other: what one gathers comes to the other, in an order that depends on who was first.
+        for name in ["all", "not-x"] {
+            let mut found = resources(&policy, name);
+            found.sort();
+            assert_eq!(found, ["x", "y"], "{name}");
+        }
     }
 }

@@ -27,6 +27,8 @@ pub struct Policy {
     cluster_role_bindings: BTreeMap<String, Arc<ClusterRoleBinding>>,
     roles: BTreeMap<String, BTreeMap<String, Arc<Role>>>,
     role_bindings: BTreeMap<String, BTreeMap<String, Arc<RoleBinding>>>,
+    /// Aggregated roles as aggregation last wrote them: rules that someone else wrote since are theirs.
+    aggregated: BTreeMap<String, Arc<ClusterRole>>,
 }
 
 impl Policy {
@@ -58,6 +60,7 @@ impl Policy {
 
     /// Removes a cluster role; whether there was one.
     pub fn remove_cluster_role(&mut self, name: &str) -> bool {
+        self.aggregated.remove(name);
         self.cluster_roles.remove(name).is_some()
     }
 
@@ -93,6 +96,9 @@ impl Policy {
 
     /// Brings the rules of all aggregated cluster roles up to date, as the aggregation controller does, until nothing changes.
     /// The changed roles, each once.
+    ///
+    /// Compat: the controller applies its rules over whatever others wrote. When it finds none it gives up its own, but rules that
+    /// someone wrote by hand stay.
     pub fn aggregate(&mut self) -> Vec<Arc<ClusterRole>> {
         let mut changed = BTreeMap::new();
         // Roles can aggregate aggregated roles; a chain is at most as long as there are roles, and a circle only grows until
@@ -102,6 +108,7 @@ impl Policy {
             for role in self.cluster_roles.values() {
                 if let Some(rules) = aggregated_rules(role, self.cluster_roles.values().map(Arc::as_ref))
                     && rules != role.rules
+                    && (!rules.is_empty() || self.has_rules_of_its_own_making(role))
                 {
                     updates.push(Arc::new(ClusterRole { rules, ..ClusterRole::clone(role) }));
                 }
@@ -111,10 +118,22 @@ impl Policy {
             }
             for role in updates {
                 changed.insert(role.metadata.name.clone(), Arc::clone(&role));
+                self.aggregated.insert(role.metadata.name.clone(), Arc::clone(&role));
                 self.cluster_roles.insert(role.metadata.name.clone(), role);
             }
         }
         changed.into_values().collect()
+    }
+
+    /// Takes the rules that aggregated roles have now for written by aggregation. For a policy that was read from a store, which
+    /// does not say who wrote them: to keep what nobody grants any more would be the worse mistake.
+    pub fn adopt_aggregated(&mut self) {
+        let aggregated = self.cluster_roles.values().filter(|role| role.aggregation_rule.is_some());
+        self.aggregated = aggregated.map(|role| (role.metadata.name.clone(), Arc::clone(role))).collect();
+    }
+
+    fn has_rules_of_its_own_making(&self, role: &ClusterRole) -> bool {
+        self.aggregated.get(&role.metadata.name).is_some_and(|written| written.rules == role.rules)
     }
 }
 
