@@ -22,6 +22,16 @@ pub struct Decision {
     pub reason: String,
 }
 
+impl Decision {
+    /// What an audit event of the request says about it: always both, even when there is no reason.
+    ///
+    /// Compat: `endpoints/filters/authorization.go` of apiserver v0.37.
+    pub fn audit_annotations(&self) -> [(&'static str, &str); 2] {
+        let decision = if self.allowed { "allow" } else { "forbid" };
+        [("authorization.k8s.io/decision", decision), ("authorization.k8s.io/reason", &self.reason)]
+    }
+}
+
 /// The rules that apply to someone.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RulesFor<'a> {
@@ -333,6 +343,15 @@ mod tests {
         for (user, verb, namespace, want) in table {
             assert_eq!(ask(&p, &user, verb, namespace), want, "{user:?} {verb} {namespace}");
         }
+    }
+
+    #[test]
+    fn an_audit_event_says_what_was_decided_and_why() {
+        let (yes, no) = (allowed("because"), refused(""));
+        let decision = "authorization.k8s.io/decision";
+        let reason = "authorization.k8s.io/reason";
+        assert_eq!(yes.audit_annotations(), [(decision, "allow"), (reason, "because")]);
+        assert_eq!(no.audit_annotations(), [(decision, "forbid"), (reason, "")]);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! A request becomes [`Attributes`] ([`RequestInfo`] reads them from method, path and query); a [`Policy`] holds roles and
 //! bindings; [`authorize()`] gives the [`Decision`] with upstream's exact reason, and [`forbidden()`] the body of the 403.
-//! [`bootstrap`] is what every cluster starts with, [`escalation`] keeps people from granting more than they have.
+//! [`bootstrap`] is what every cluster starts with, and [`reconcile`] brings an older cluster up to it. [`review`] answers access
+//! reviews, [`impersonation`] decides who may act as whom, [`escalation`] keeps people from granting more than they have.
 //!
 //! Pure functions over values: no I/O, no tokens, no HTTP types, no clock.
 
@@ -13,6 +14,7 @@ pub mod field_selector;
 pub mod label_selector;
 pub mod policy;
 pub mod request_info;
+pub mod review;
 
 mod aggregate;
 mod authorize;

@@ -2,12 +2,11 @@
 //!
 //! Compat: `pkg/registry/authorization`, `pkg/registry/authentication` and their validation of Kubernetes 1.37.
 
-use portcullis_kube::authorization::{
-    NonResourceRule, ResourceRule, SubjectAccessReviewSpec, SubjectRulesReviewStatus,
-};
-use portcullis_kube::field::FieldError;
-use portcullis_kube::{Status, UserInfo};
-use portcullis_rbac::{Attributes, Policy, RequestInfo, authorize, rules_for};
+use portcullis_kube::authorization::validate::{self, AccessReview};
+use portcullis_kube::authorization::{GROUP as AUTHORIZATION, SubjectAccessReviewSpec};
+use portcullis_kube::{ObjectMeta, Status, UserInfo};
+use portcullis_rbac::{Policy, RequestInfo, review as answer};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::no_such_method;
@@ -17,7 +16,7 @@ use crate::http::negotiate::{Accepted, Form};
 use crate::http::params::WriteOptions;
 use crate::http::reply::Reply;
 use crate::http::{Call, Outcome};
-use crate::resources::{Review, api_version, at};
+use crate::resources::{Review, api_version, at, pods};
 
 /// POST of a review.
 pub(crate) async fn review(
@@ -44,9 +43,11 @@ pub(crate) async fn review(
             members.insert("metadata".to_owned(), json!({"creationTimestamp": engine.clock.now().rfc3339()}));
             members.insert("status".to_owned(), json!({"userInfo": user}));
         }
-        "SelfSubjectAccessReview" => access_review(&policy, review, &mut members, Some(user), "")?,
-        "SubjectAccessReview" => access_review(&policy, review, &mut members, None, "")?,
-        "LocalSubjectAccessReview" => access_review(&policy, review, &mut members, None, &info.namespace)?,
+        "SelfSubjectAccessReview" => access_review(&policy, AccessReview::Own, &mut members, user, "")?,
+        "SubjectAccessReview" => access_review(&policy, AccessReview::Subject, &mut members, user, "")?,
+        "LocalSubjectAccessReview" => {
+            access_review(&policy, AccessReview::Local, &mut members, user, &info.namespace)?;
+        }
         "SelfSubjectRulesReview" => rules_review(&policy, &mut members, user)?,
         _ => token_review(engine, &mut members).await?,
     }
@@ -61,81 +62,45 @@ pub(crate) async fn review(
 
 fn access_review(
     policy: &Policy,
-    review: &Review,
+    kind: AccessReview,
     members: &mut Map<String, Value>,
-    own: Option<&UserInfo>,
+    own: &UserInfo,
     namespace: &str,
 ) -> Outcome<()> {
-    let spec: SubjectAccessReviewSpec =
-        serde_json::from_value(members.get("spec").cloned().unwrap_or_default()).unwrap_or_default();
-    let wrong = problems(members, &spec, own.is_some(), namespace);
+    place_in(members, namespace)?;
+    let spec: SubjectAccessReviewSpec = read(members, "spec");
+    let wrong = validate::access_review(kind, &read::<ObjectMeta>(members, "metadata"), &spec);
     if !wrong.is_empty() {
         // Compat: these kinds' names are missing from the message.
-        return Err(Box::new(Status::invalid(review.group, "", "", &wrong)));
+        return Err(Box::new(Status::invalid(AUTHORIZATION, "", "", &wrong)));
     }
-    let asked = UserInfo {
-        username: spec.user.clone(),
-        uid: spec.uid.clone(),
-        groups: spec.groups.clone(),
-        extra: spec.extra.clone(),
-    };
-    let user = own.unwrap_or(&asked);
-    let mut status = Map::new();
-    if let Some(attributes) = Attributes::from_review(user, &spec) {
-        let decision = authorize(policy, &attributes);
-        status.insert("allowed".to_owned(), Value::from(decision.allowed));
-        if !decision.reason.is_empty() {
-            status.insert("reason".to_owned(), Value::from(decision.reason));
-        }
-    }
-    members.insert("status".to_owned(), Value::Object(status));
+    let asked = answer::subject(&spec);
+    let user = if kind == AccessReview::Own { own } else { &asked };
+    members.insert("status".to_owned(), json!(answer::access(policy, user, &spec)));
     Ok(())
 }
 
-fn problems(
-    members: &Map<String, Value>,
-    spec: &SubjectAccessReviewSpec,
-    own: bool,
-    namespace: &str,
-) -> Vec<FieldError> {
-    let mut wrong = Vec::new();
-    if spec.resource_attributes.is_some() == spec.non_resource_attributes.is_some() {
-        let mut error = match (own, spec.resource_attributes.is_some()) {
-            (_, true) => FieldError::invalid("spec.nonResourceAttributes", "", ""),
-            (_, false) => FieldError::invalid("spec", "", ""),
-        };
-        error.value = Some("null".to_owned());
-        "exactly one of nonResourceAttributes or resourceAttributes must be specified".clone_into(&mut error.detail);
-        if spec.resource_attributes.is_some() {
-            "cannot be specified in combination with resourceAttributes".clone_into(&mut error.detail);
-        }
-        wrong.push(error);
+/// A member of a tree that has its kind's shape, as the typed object.
+fn read<T: DeserializeOwned + Default>(members: &Map<String, Value>, name: &str) -> T {
+    serde_json::from_value(members.get(name).cloned().unwrap_or_default()).unwrap_or_default()
+}
+
+/// Gives a review the namespace of its request, or none.
+fn place_in(members: &mut Map<String, Value>, namespace: &str) -> Outcome<()> {
+    let metadata = pods::object(members, "metadata");
+    let sent = metadata.get("namespace").and_then(Value::as_str).unwrap_or_default();
+    if !namespace.is_empty() && !sent.is_empty() && sent != namespace {
+        let why = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(Box::new(Status::bad_request(why)));
     }
-    if !own && spec.user.is_empty() && spec.groups.is_empty() {
-        wrong.push(FieldError::invalid("spec.user", "", "at least one of user or group must be specified"));
-    }
-    if !namespace.is_empty() {
-        match &spec.resource_attributes {
-            Some(asked) if asked.namespace != namespace => {
-                let field = "spec.resourceAttributes.namespace";
-                wrong.push(FieldError::invalid(field, &asked.namespace, "must match metadata.namespace"));
-            }
-            Some(_) => {}
-            None => {
-                wrong.push(FieldError::invalid("spec.nonResourceAttributes", "", "disallowed on this kind of request"))
-            }
-        }
-    }
-    let empty = Map::new();
-    let mut metadata = members.get("metadata").and_then(Value::as_object).unwrap_or(&empty).clone();
-    if !namespace.is_empty() && metadata.get("namespace").is_some_and(|sent| sent == namespace) {
+    if namespace.is_empty() {
         metadata.shift_remove("namespace");
+    } else if sent.is_empty() {
+        // Where Go writes it: behind the names.
+        let at = metadata.keys().take_while(|key| matches!(key.as_str(), "name" | "generateName")).count();
+        metadata.shift_insert(at, "namespace".to_owned(), Value::from(namespace));
     }
-    metadata.shift_remove("managedFields");
-    if !metadata.is_empty() {
-        wrong.push(FieldError::invalid_json("metadata", &metadata, "must be empty"));
-    }
-    wrong
+    Ok(())
 }
 
 fn rules_review(policy: &Policy, members: &mut Map<String, Value>, user: &UserInfo) -> Outcome<()> {
@@ -143,28 +108,9 @@ fn rules_review(policy: &Policy, members: &mut Map<String, Value>, user: &UserIn
     if namespace.is_empty() {
         return Err(Box::new(Status::bad_request("no namespace on request")));
     }
-    let found = rules_for(policy, user, namespace);
-    let mut status =
-        SubjectRulesReviewStatus { incomplete: !found.errors.is_empty(), ..SubjectRulesReviewStatus::default() };
-    if !found.errors.is_empty() {
-        let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
-        status.evaluation_error = portcullis_kube::field::aggregate(&errors);
-    }
-    for rule in found.rules {
-        if !rule.resources.is_empty() {
-            status.resource_rules.push(ResourceRule {
-                verbs: rule.verbs.clone(),
-                api_groups: rule.api_groups.clone(),
-                resources: rule.resources.clone(),
-                resource_names: rule.resource_names.clone(),
-            });
-        }
-        if !rule.non_resource_urls.is_empty() {
-            let (verbs, non_resource_urls) = (rule.verbs.clone(), rule.non_resource_urls.clone());
-            status.non_resource_rules.push(NonResourceRule { verbs, non_resource_urls });
-        }
-    }
-    // Compat: the real server answers with an empty spec.
+    let status = answer::rules(policy, user, namespace);
+    // Compat: the real server answers with empty metadata and an empty spec.
+    members.insert("metadata".to_owned(), json!({}));
     members.insert("spec".to_owned(), json!({}));
     members.insert("status".to_owned(), json!(status));
     Ok(())
