@@ -23,7 +23,7 @@ use crate::handlers::{
 use crate::http::negotiate::{Accepted, Encoding, Form, negotiate, wants_pretty};
 use crate::http::reply::Reply;
 use crate::http::{Call, Outcome};
-use crate::impersonate::effective_user;
+use crate::impersonate::{LastModes, effective_user};
 use crate::policy::LivePolicy;
 use crate::resources::{self, Resource, namespaces, strategy};
 use crate::store::Store;
@@ -36,6 +36,7 @@ const MAX_EVENTS: usize = 1_000;
 pub(crate) struct Engine {
     pub(crate) store: Arc<Store>,
     pub(crate) policy: LivePolicy,
+    pub(crate) last_modes: LastModes,
     pub(crate) tokens: TokenAuthenticator,
     pub(crate) discovery: Discovery,
     pub(crate) version: VersionInfo,
@@ -65,7 +66,8 @@ impl Engine {
             refuse(&Status::unauthorized())
         })?;
         let policy = self.policy.snapshot();
-        let user = effective_user(user, &call.headers, &policy).map_err(|status| refuse(&status))?;
+        let user =
+            effective_user(user, &info, &call.headers, &policy, &self.last_modes).map_err(|status| refuse(&status))?;
         let attributes = info.attributes(&user);
         let decision = authorize(&*policy, &attributes);
         if !decision.allowed {

@@ -1,96 +1,127 @@
 //! Impersonation: acting as someone else, with the `Impersonate-*` headers of `kubectl --as`.
 //!
-//! Every part of the wanted identity is authorized (verb `impersonate`) before anything of it counts. A request with such
-//! headers that is not allowed is refused: it must never be served under the caller's own name.
+//! `portcullis_rbac::impersonation` decides; here the headers are read, and the mode that last worked for a user is kept.
+//! A request whose impersonation is not allowed is refused: it must never be served under the caller's own name.
 //!
-//! Compat: the legacy mode of `endpoints/filters/impersonation`; the constrained modes of KEP-5284 are not served.
+//! Compat: `endpoints/filters/impersonation` of apiserver v0.37. Headers with an unknown part after `Impersonate-` are ignored, as
+//! there.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use http::HeaderMap;
-use portcullis_kube::user_info::{ALL_AUTHENTICATED, ALL_UNAUTHENTICATED, ANONYMOUS, SERVICE_ACCOUNT_PREFIX};
+use portcullis_kube::go::quote;
 use portcullis_kube::{Status, UserInfo};
-use portcullis_rbac::{Attributes, Policy, ResourceTarget, authorize, forbidden};
+use portcullis_rbac::impersonation::{Impersonated, Mode, Wanted, impersonate};
+use portcullis_rbac::{Policy, RequestInfo, authorize};
 
 use crate::http::Outcome;
 use crate::http::params::decode;
 
-const EXTRA: &str = "impersonate-extra-";
-/// Groups and extra values of one request.
-const MAX_PARTS: usize = 256;
+const EXTRA: &str = "extra-";
+/// Impersonation headers of one request.
+const MAX_HEADERS: usize = 256;
+/// Users whose last mode is remembered.
+const MAX_USERS: usize = 10_000;
 
-#[derive(Default)]
-struct Wanted {
-    user: String,
-    uid: String,
-    groups: Vec<String>,
-    extra: BTreeMap<String, Vec<String>>,
+/// The mode that last worked for each user. Only the order of attempts depends on it, and so which refusal is shown.
+#[derive(Debug, Default)]
+pub(crate) struct LastModes(Mutex<BTreeMap<String, Mode>>);
+
+impl LastModes {
+    fn of(&self, user: &str) -> Option<Mode> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(user).copied()
+    }
+
+    /// Everything is forgotten when there are too many: no entry is worth more than another.
+    fn keep(&self, user: &str, mode: Mode) {
+        let mut modes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if modes.len() >= MAX_USERS && !modes.contains_key(user) {
+            modes.clear();
+        }
+        modes.insert(user.to_owned(), mode);
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
 }
 
-/// The user as whom the request is served: `user`, or whom `user` may act as.
-pub(crate) fn effective_user(user: UserInfo, headers: &HeaderMap, policy: &Policy) -> Outcome<UserInfo> {
+/// As whom a request is served: `user`, or whom `user` may act as for this request.
+pub(crate) fn effective_user(
+    user: UserInfo,
+    info: &RequestInfo,
+    headers: &HeaderMap,
+    policy: &Policy,
+    last: &LastModes,
+) -> Outcome<UserInfo> {
     let Some(wanted) = wanted(headers)? else { return Ok(user) };
-    let may = |group: &str, resource: &str, subresource: &str, namespace: &str, name: &str| {
-        let target = ResourceTarget { namespace, api_group: group, api_version: "v1", resource, subresource, name };
-        let attributes = Attributes::resource(&user, "impersonate", target);
-        let decision = authorize(policy, &attributes);
-        if decision.allowed { Ok(()) } else { Err(Box::new(forbidden(&attributes, &decision.reason))) }
-    };
-    let account = wanted.user.strip_prefix(SERVICE_ACCOUNT_PREFIX).and_then(|rest| rest.split_once(':'));
-    let account = account.filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty() && !name.contains(':'));
-    match account {
-        Some((namespace, name)) => may("", "serviceaccounts", "", namespace, name)?,
-        None => may("", "users", "", "", &wanted.user)?,
-    }
-    for group in &wanted.groups {
-        may("", "groups", "", "", group)?;
-    }
-    for (key, values) in &wanted.extra {
-        for value in values {
-            may("authentication.k8s.io", "userextras", key, "", value)?;
-        }
-    }
-    if !wanted.uid.is_empty() {
-        may("authentication.k8s.io", "uids", "", "", &wanted.uid)?;
-    }
-    let mut groups = wanted.groups;
-    if let (Some((namespace, _)), true) = (account, groups.is_empty()) {
-        groups = vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")];
-    }
-    let everyone = if wanted.user == ANONYMOUS { ALL_UNAUTHENTICATED } else { ALL_AUTHENTICATED };
-    if !groups.iter().any(|group| group == ALL_AUTHENTICATED || group == ALL_UNAUTHENTICATED) {
-        groups.push(everyone.to_owned());
-    }
-    Ok(UserInfo { username: wanted.user, uid: wanted.uid, groups, extra: wanted.extra })
+    let attributes = info.attributes(&user);
+    let granted = impersonate(&attributes, &wanted, last.of(&user.username), |asked| authorize(policy, asked))?;
+    last.keep(&user.username, granted.mode);
+    let Impersonated { user: wanted, mode } = granted;
+    tracing::debug!(user = %user.username, wanted = %wanted.username, constraint = mode.constraint(), "impersonating");
+    Ok(wanted)
 }
 
 fn wanted(headers: &HeaderMap) -> Outcome<Option<Wanted>> {
     let mut wanted = Wanted::default();
     let mut parts = 0;
-    for (name, value) in headers {
+    for name in headers.keys() {
         let Some(part) = name.as_str().strip_prefix("impersonate-") else { continue };
-        let text =
-            value.to_str().map_err(|_| Box::new(Status::bad_request("an Impersonate header is not text")))?.to_owned();
-        parts += 1;
+        let values = headers.get_all(name).iter().map(|value| {
+            let text = std::str::from_utf8(value.as_bytes()).map(str::to_owned);
+            text.map_err(|_| Box::new(Status::bad_request(format!("the header {name} is not UTF-8"))))
+        });
+        let values = values.collect::<Outcome<Vec<String>>>()?;
+        parts += values.len();
         match part {
-            "user" => wanted.user = text,
-            "uid" => wanted.uid = text,
-            "group" => wanted.groups.push(text),
+            "user" => wanted.username = values.into_iter().next().unwrap_or_default(),
+            "uid" => wanted.uid = values.into_iter().next().unwrap_or_default(),
+            "group" => wanted.groups = values,
             _ => {
-                if let Some(key) = name.as_str().strip_prefix(EXTRA) {
-                    wanted.extra.entry(decode(key, false).to_lowercase()).or_default().push(text);
+                if let Some(key) = part.strip_prefix(EXTRA) {
+                    wanted.extra.entry(unescape(key)).or_default().extend(values);
                 }
             }
         }
     }
-    if parts > MAX_PARTS {
-        return Err(Box::new(Status::bad_request(format!("more than {MAX_PARTS} Impersonate headers"))));
+    if parts > MAX_HEADERS {
+        return Err(Box::new(Status::bad_request(format!("more than {MAX_HEADERS} Impersonate headers"))));
     }
-    if wanted.user.is_empty() && parts > 0 {
-        let what = format!("requested {:?} without impersonating a user", wanted.groups);
-        return Err(Box::new(Status::internal_error(&what)));
+    if !wanted.username.is_empty() {
+        return Ok(Some(wanted));
     }
-    Ok((parts > 0).then_some(wanted))
+    if wanted == Wanted::default() {
+        return Ok(None);
+    }
+    let why = format!("requested {} without impersonating a user name", go_syntax(&wanted));
+    Err(Box::new(Status::bad_request(why)))
+}
+
+/// A key that is not properly escaped stays as it is.
+fn unescape(key: &str) -> String {
+    let mut escapes = key.split('%').skip(1);
+    let proper = escapes.all(|rest| rest.get(..2).is_some_and(|digits| digits.chars().all(|c| c.is_ascii_hexdigit())));
+    if proper { decode(key, false) } else { key.to_owned() }
+}
+
+/// Compat: upstream prints its own type in Go's syntax.
+fn go_syntax(wanted: &Wanted) -> String {
+    fn list(values: &[String]) -> String {
+        let quoted: Vec<String> = values.iter().map(|value| quote(value)).collect();
+        format!("[]string{{{}}}", quoted.join(", "))
+    }
+    let groups = if wanted.groups.is_empty() { "[]string(nil)".to_owned() } else { list(&wanted.groups) };
+    let extra = if wanted.extra.is_empty() {
+        "map[string][]string(nil)".to_owned()
+    } else {
+        let pairs: Vec<String> =
+            wanted.extra.iter().map(|(key, values)| format!("{}:{}", quote(key), list(values))).collect();
+        format!("map[string][]string{{{}}}", pairs.join(", "))
+    };
+    format!("&user.DefaultInfo{{Name:\"\", UID:{}, Groups:{groups}, Extra:{extra}}}", quote(&wanted.uid))
 }
 
 #[cfg(test)]
@@ -101,54 +132,140 @@ mod tests {
     use crate::http::Call;
 
     fn policy() -> Policy {
-        let mut policy = Policy::default();
-        let mut role = ClusterRole::default();
-        role.metadata.name = "actor".to_owned();
-        role.rules = vec![PolicyRule {
-            verbs: vec!["impersonate".to_owned()],
-            api_groups: vec![String::new()],
-            resources: vec!["users".to_owned(), "serviceaccounts".to_owned()],
+        let own = |list: &[&str]| list.iter().map(|&s| s.to_owned()).collect::<Vec<_>>();
+        let rule = |verbs: &[&str], groups: &[&str], resources: &[&str]| PolicyRule {
+            verbs: own(verbs),
+            api_groups: own(groups),
+            resources: own(resources),
             ..PolicyRule::default()
-        }];
-        policy.set_cluster_role(role);
-        policy.set_cluster_role_binding(ClusterRoleBinding::new("actor", "actor", vec![Subject::user("gw")]));
+        };
+        let mut policy = Policy::default();
+        for (name, rules) in [
+            ("actor", vec![rule(&["impersonate"], &[""], &["users", "serviceaccounts"])]),
+            (
+                "agent",
+                vec![
+                    rule(&["impersonate:user-info"], &["authentication.k8s.io"], &["users"]),
+                    rule(&["impersonate-on:user-info:list"], &[""], &["pods"]),
+                ],
+            ),
+        ] {
+            let mut role = ClusterRole { rules, ..ClusterRole::default() };
+            role.metadata.name = name.to_owned();
+            policy.set_cluster_role(role);
+            policy.set_cluster_role_binding(ClusterRoleBinding::new(name, name, vec![Subject::user(name)]));
+        }
         policy
     }
 
-    fn act(user: &str, headers: &[(&'static str, &str)]) -> Result<UserInfo, i32> {
-        let call = headers.iter().fold(Call::test("GET /", ""), |call, (name, value)| call.with(name, value));
-        effective_user(UserInfo::new(user, ["system:authenticated"]), &call.headers, &policy())
-            .map_err(|status| status.code)
+    fn act_on(
+        path: &str,
+        user: &str,
+        headers: &[(&'static str, &str)],
+        last: &LastModes,
+    ) -> Result<UserInfo, (i32, String)> {
+        let call =
+            headers.iter().fold(Call::test(&format!("GET {path}"), ""), |call, (name, value)| call.with(name, value));
+        let info = RequestInfo::parse("GET", path, "").unwrap();
+        effective_user(UserInfo::new(user, ["system:authenticated"]), &info, &call.headers, &policy(), last)
+            .map_err(|status| (status.code, status.message))
+    }
+
+    fn act(user: &str, headers: &[(&'static str, &str)]) -> Result<UserInfo, (i32, String)> {
+        act_on("/api/v1/pods", user, headers, &LastModes::default())
     }
 
     #[test]
     fn without_headers_the_user_stays() {
         assert_eq!(act("bob", &[]).unwrap().username, "bob");
+        assert_eq!(act("bob", &[("impersonate-user", ""), ("impersonate-odd", "x")]).unwrap().username, "bob");
     }
 
     #[test]
     fn every_part_needs_a_grant() {
-        let jane = act("gw", &[("impersonate-user", "jane")]).unwrap();
+        let jane = act("actor", &[("impersonate-user", "jane")]).unwrap();
         assert_eq!(
             (jane.username.as_str(), jane.groups.as_slice()),
             ("jane", &["system:authenticated".to_owned()][..])
         );
-        assert_eq!(act("bob", &[("impersonate-user", "jane")]), Err(403));
-        assert_eq!(act("gw", &[("impersonate-user", "jane"), ("impersonate-group", "system:masters")]), Err(403));
-        assert_eq!(act("gw", &[("impersonate-user", "jane"), ("impersonate-extra-a%2fb", "c")]), Err(403));
-        assert_eq!(act("gw", &[("impersonate-user", "jane"), ("impersonate-uid", "1")]), Err(403));
+        for (user, headers) in [
+            ("bob", vec![("impersonate-user", "jane")]),
+            ("actor", vec![("impersonate-user", "jane"), ("impersonate-group", "system:masters")]),
+            ("actor", vec![("impersonate-user", "jane"), ("impersonate-extra-a%2fb", "c")]),
+            ("actor", vec![("impersonate-user", "jane"), ("impersonate-uid", "1")]),
+        ] {
+            assert_eq!(act(user, &headers).unwrap_err().0, 403, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_constrained_grant_is_for_its_requests_only() {
+        let headers = [("impersonate-user", "jane")];
+        assert_eq!(act("agent", &headers).unwrap().username, "jane");
+        let (code, message) = act_on("/api/v1/secrets", "agent", &headers, &LastModes::default()).unwrap_err();
+        assert_eq!(code, 403);
+        assert!(message.contains("cannot impersonate-on:user-info:list resource \"secrets\""), "{message}");
+    }
+
+    #[test]
+    fn the_refusal_is_that_of_the_mode_that_last_worked() {
+        let last = LastModes::default();
+        let more = [("impersonate-user", "jane"), ("impersonate-group", "x")];
+        assert!(act_on("/", "actor", &more, &last).unwrap_err().1.contains("impersonate-on:user-info:get"));
+        act_on("/", "actor", &[("impersonate-user", "jane")], &last).unwrap();
+        assert!(act_on("/", "actor", &more, &last).unwrap_err().1.starts_with("groups \"x\" is forbidden"));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let last = LastModes::default();
+        for n in 0..=MAX_USERS {
+            last.keep(&n.to_string(), Mode::Legacy);
+        }
+        assert_eq!((last.len(), last.of("0"), last.of(&MAX_USERS.to_string())), (1, None, Some(Mode::Legacy)));
     }
 
     #[test]
     fn a_group_without_a_user_is_an_error_and_not_ignored() {
-        assert_eq!(act("gw", &[("impersonate-group", "x")]), Err(500));
-        assert_eq!(act("gw", &[("impersonate-odd", "x")]), Err(500));
+        let error = |headers: &[(&'static str, &str)]| act("actor", headers).unwrap_err();
+        assert_eq!(
+            error(&[("impersonate-group", "al\"ice"), ("impersonate-uid", "7"), ("impersonate-extra-foo%2fbar", "x")]),
+            (
+                400,
+                "requested &user.DefaultInfo{Name:\"\", UID:\"7\", Groups:[]string{\"al\\\"ice\"}, Extra:map[string][]string{\"foo/bar\":[]string{\"x\"}}} without impersonating a user name".to_owned()
+            )
+        );
+        let (code, message) = error(&[("impersonate-uid", "7")]);
+        assert_eq!(code, 400);
+        assert!(message.contains("Groups:[]string(nil), Extra:map[string][]string(nil)}"), "{message}");
+    }
+
+    #[test]
+    fn the_number_of_headers_is_bounded() {
+        let headers = |count: usize| {
+            let mut headers = vec![("impersonate-user", "jane")];
+            headers.resize(count, ("impersonate-group", "g"));
+            act("actor", &headers).unwrap_err().0
+        };
+        assert_eq!((headers(MAX_HEADERS), headers(MAX_HEADERS + 1)), (403, 400));
+    }
+
+    #[test]
+    fn keys_are_unescaped_as_a_whole_or_not_at_all() {
+        for (key, want) in
+            [("a%2fb", "a/b"), ("a%2f%zz", "a%2f%zz"), ("a%2", "a%2"), ("%41", "A"), ("a+b", "a+b"), ("", "")]
+        {
+            assert_eq!(unescape(key), want);
+        }
     }
 
     #[test]
     fn service_accounts_and_the_anonymous_user_get_their_groups() {
-        let account = act("gw", &[("impersonate-user", "system:serviceaccount:n:s")]).unwrap();
+        let account = act("actor", &[("impersonate-user", "system:serviceaccount:n:s")]).unwrap();
         assert_eq!(account.groups, ["system:serviceaccounts", "system:serviceaccounts:n", "system:authenticated"]);
-        assert_eq!(act("gw", &[("impersonate-user", "system:anonymous")]).unwrap().groups, ["system:unauthenticated"]);
+        assert_eq!(
+            act("actor", &[("impersonate-user", "system:anonymous")]).unwrap().groups,
+            ["system:unauthenticated"]
+        );
     }
 }

@@ -148,6 +148,7 @@ impl ApiServer {
         let engine = Arc::new(Engine {
             store: Arc::new(Store::new(config.store_limits)),
             policy: LivePolicy::default(),
+            last_modes: Default::default(),
             tokens: config.tokens,
             discovery: Discovery::new(&addr.to_string()),
             version: version_info(GIT_VERSION, go_arch()),

@@ -37,6 +37,7 @@ fn world_with(limits: StoreLimits) -> World {
     let engine = Engine {
         store: Arc::new(Store::new(limits)),
         policy: LivePolicy::default(),
+        last_modes: Default::default(),
         tokens: TokenAuthenticator::Fixed(tokens),
         discovery: Discovery::new("127.0.0.1:6443"),
         version: version_info(GIT_VERSION, "amd64"),

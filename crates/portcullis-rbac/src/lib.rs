@@ -11,6 +11,7 @@ pub mod attributes;
 pub mod bootstrap;
 pub mod escalation;
 pub mod field_selector;
+pub mod impersonation;
 pub mod label_selector;
 pub mod policy;
 pub mod request_info;
