@@ -8,11 +8,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use portcullis_kube::rbac::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding};
+use portcullis_kube::rbac::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef};
 use portcullis_kube::user_info::MASTERS_GROUP;
-use portcullis_kube::{Status, UserInfo};
+use portcullis_kube::{ObjectMeta, Status, UserInfo};
 use portcullis_rbac::escalation::confirm_no_escalation;
-use portcullis_rbac::{Attributes, Policy, ResourceTarget, authorize, referenced_rules, rules_for};
+use portcullis_rbac::{
+    Attributes, Policy, ResourceTarget, RoleError, authorize, forbidden, referenced_rules, rules_for,
+};
 use serde_json::{Map, Value};
 
 use crate::http::Outcome;
@@ -89,51 +91,113 @@ fn write_rules(store: &Store, role: &ClusterRole) {
 }
 
 /// Whether `user` may write this role or binding: members of `system:masters`, whoever may `escalate` (roles) or `bind`
-/// (bindings), and whoever already has all that it grants.
+/// (bindings), and whoever already has all that it grants. `place` is the namespace and the name in the request's path; the
+/// name is empty for a POST, so that a grant of `escalate` with names says nothing about it.
+///
+/// Compat: `pkg/registry/rbac/*/policybased` of Kubernetes 1.37. It comes before validation, and a change of nothing but what
+/// garbage collection needs (finalizers, owners) is free.
 pub(crate) fn check_escalation(
     policy: &Policy,
     user: &UserInfo,
     resource: &Resource,
+    place: (&str, &str),
     new: &Map<String, Value>,
     old: Option<&Map<String, Value>>,
 ) -> Outcome<()> {
     if resource.group != GROUP || user.in_group(MASTERS_GROUP) {
         return Ok(());
     }
-    let name = resources::text(new, &["metadata", "name"]);
-    let namespace = resources::text(new, &["metadata", "namespace"]);
-    let refuse = |why: &str| Box::new(Status::forbidden(resource.group_resource(), &name, why));
+    let (namespace, name_in_path) = place;
+    let refuse = |name: &str, why: &str| Err(Box::new(Status::forbidden(resource.group_resource(), name, why)));
     if let "Role" | "ClusterRole" = resource.kind {
-        let Some(role) = rbac::read::<ClusterRole>(new) else { return Ok(()) };
-        let before = old.and_then(rbac::read::<ClusterRole>);
-        let unchanged = before.is_some_and(|b| b.rules == role.rules && b.aggregation_rule == role.aggregation_rule);
-        if unchanged || may(policy, user, "escalate", resource.plural, &namespace, &name) {
+        if may(policy, user, "escalate", resource.plural, namespace, name_in_path) {
             return Ok(());
         }
-        if role.aggregation_rule.is_some() {
-            covered(policy, user, "", &everything(), resource)
-                .map_err(|_| refuse("must have cluster-admin privileges to use the aggregationRule"))?;
+        let Some(role) = rbac::read::<ClusterRole>(new) else { return Ok(()) };
+        let before = old.and_then(rbac::read::<ClusterRole>);
+        if before.as_ref().is_some_and(|before| {
+            let metadata = only_for_collection(&role.metadata, &before.metadata);
+            ClusterRole { metadata, ..role.clone() } == *before
+        }) {
+            return Ok(());
         }
-        return covered(policy, user, &namespace, &role.rules, resource).map_err(|why| refuse(&why));
-    }
-    let Some(binding) = rbac::read::<RoleBinding>(new) else { return Ok(()) };
-    let before = old.and_then(rbac::read::<RoleBinding>);
-    if before.is_some_and(|before| before.subjects == binding.subjects && before.role_ref == binding.role_ref) {
+        let name = &role.metadata.name;
+        covered(policy, user, namespace, &role.rules, resource).or_else(|why| refuse(name, &why))?;
+        if aggregates(&role) || before.as_ref().is_some_and(aggregates) {
+            covered(policy, user, namespace, &everything(), resource)
+                .or_else(|_| refuse(name, "must have cluster-admin privileges to use the aggregationRule"))?;
+        }
         return Ok(());
     }
-    let roles = if binding.role_ref.kind == "Role" { "roles" } else { "clusterroles" };
-    if may(policy, user, "bind", roles, &namespace, &binding.role_ref.name) {
+    let Some(mut binding) = rbac::read::<RoleBinding>(new) else { return Ok(()) };
+    binding.set_defaults();
+    if old.and_then(rbac::read::<RoleBinding>).is_some_and(|before| {
+        let metadata = only_for_collection(&binding.metadata, &before.metadata);
+        RoleBinding { metadata, ..binding.clone() } == before
+    }) {
         return Ok(());
     }
-    // Compat: a role that is not there is reported under the resource that was to be written.
-    let rules = referenced_rules(policy, &binding.role_ref, &namespace)
-        .map_err(|_| Box::new(Status::not_found(resource.group_resource(), &binding.role_ref.name)))?;
-    covered(policy, user, &namespace, rules, resource).map_err(|why| refuse(&why))
+    let role = &binding.role_ref;
+    let roles = match role.kind.as_str() {
+        "Role" => Some("roles"),
+        "ClusterRole" => Some("clusterroles"),
+        _ => None,
+    };
+    if roles.is_some_and(|roles| may_bind(policy, user, role, roles, namespace)) {
+        return Ok(());
+    }
+    let rules = referenced_rules(policy, role, namespace).map_err(|error| match error {
+        // Compat: a role that is not there is reported under the resource that was to be written.
+        RoleError::NotFound { name, .. } => Box::new(Status::not_found(resource.group_resource(), &name)),
+        RoleError::UnsupportedKind(_) => Box::new(Status::failure(500, "", error.to_string())),
+    })?;
+    covered(policy, user, namespace, rules, resource).or_else(|why| refuse(&binding.metadata.name, &why))
+}
+
+/// Whether `user` may create the object that a PUT names and that is not there: `update` alone is not enough.
+pub(crate) fn check_create_on_update(
+    policy: &Policy,
+    user: &UserInfo,
+    resource: &Resource,
+    (namespace, name): (&str, &str),
+) -> Outcome<()> {
+    let target = ResourceTarget {
+        namespace,
+        api_group: resource.group,
+        api_version: resource.version,
+        resource: resource.plural,
+        subresource: "",
+        name,
+    };
+    let attributes = Attributes::resource(user, "create", target);
+    let decision = authorize(policy, &attributes);
+    if decision.allowed { Ok(()) } else { Err(Box::new(forbidden(&attributes, &decision.reason))) }
+}
+
+/// New metadata with what garbage collection changes taken from the old: equal, when nothing else changed.
+fn only_for_collection(new: &ObjectMeta, old: &ObjectMeta) -> ObjectMeta {
+    ObjectMeta {
+        owner_references: old.owner_references.clone(),
+        finalizers: old.finalizers.clone(),
+        self_link: old.self_link.clone(),
+        managed_fields: old.managed_fields.clone(),
+        ..new.clone()
+    }
+}
+
+fn aggregates(role: &ClusterRole) -> bool {
+    role.aggregation_rule.as_ref().is_some_and(|rule| !rule.cluster_role_selectors.is_empty())
 }
 
 fn may(policy: &Policy, user: &UserInfo, verb: &str, resource: &str, namespace: &str, name: &str) -> bool {
-    let target = ResourceTarget { namespace, api_group: GROUP, api_version: "v1", resource, subresource: "", name };
+    let target = ResourceTarget { namespace, api_group: GROUP, api_version: "*", resource, subresource: "", name };
     authorize(policy, &Attributes::resource(user, verb, target)).allowed
+}
+
+fn may_bind(policy: &Policy, user: &UserInfo, role: &RoleRef, resource: &str, namespace: &str) -> bool {
+    let (api_group, name) = (role.api_group.as_str(), role.name.as_str());
+    let target = ResourceTarget { namespace, api_group, api_version: "*", resource, subresource: "", name };
+    authorize(policy, &Attributes::resource(user, "bind", target)).allowed
 }
 
 fn covered(
@@ -219,7 +283,7 @@ mod tests {
         policy.set_cluster_role_binding(ClusterRoleBinding::new("b", "own", vec![Subject::user("u")]));
         live.replace(policy);
         let check = |user: &UserInfo, resource: &Resource, new: &Map<String, Value>| {
-            check_escalation(&live.snapshot(), user, resource, new, None)
+            check_escalation(&live.snapshot(), user, resource, ("", ""), new, None)
                 .map_err(|status| (status.code, status.message.clone()))
         };
         let user = UserInfo::new("u", [""; 0]);

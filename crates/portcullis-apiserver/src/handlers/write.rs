@@ -1,6 +1,6 @@
 //! Create, update and merge patch.
 //!
-//! Flow: options → body in its kind's shape → names and namespace → strategy (defaults, validation) → escalation check →
+//! Flow: options → body in its kind's shape → names and namespace → escalation check → strategy (defaults, validation) →
 //! store → policy, namespaces and pods follow.
 //!
 //! Compat: the order of checks and their texts follow `endpoints/handlers` and `registry/generic` of Kubernetes 1.37.
@@ -17,7 +17,7 @@ use crate::http::Outcome;
 use crate::http::body::{self, Decoded, Expected};
 use crate::http::params::WriteOptions;
 use crate::http::reply::Reply;
-use crate::policy::check_escalation;
+use crate::policy::{check_create_on_update, check_escalation};
 use crate::resources::{pods, strategy, text};
 use crate::store::StoreError;
 use crate::store::object::Object;
@@ -40,6 +40,8 @@ fn create_object(engine: &Engine, asked: &Asked<'_>, decoded: Decoded, options: 
     if !text(&decoded.members, &["metadata", "resourceVersion"]).is_empty() {
         return Err(Box::new(Status::failure(500, "", "resourceVersion should not be set on objects to be created")));
     }
+    let (policy, place) = (engine.policy.snapshot(), (asked.namespace, asked.name));
+    check_escalation(&policy, asked.user, asked.resource, place, &decoded.members, None)?;
     let now = engine.clock.now();
     let members = strategy::for_create(asked.resource, decoded.members, asked.namespace, &engine.rng, now);
     let name = text(&members, &["metadata", "name"]);
@@ -47,7 +49,9 @@ fn create_object(engine: &Engine, asked: &Asked<'_>, decoded: Decoded, options: 
     if !wrong.is_empty() {
         return Err(Box::new(Status::invalid(asked.resource.group, asked.resource.kind, &name, &wrong)));
     }
-    check_escalation(&engine.policy.snapshot(), asked.user, asked.resource, &members, None)?;
+    if !asked.name.is_empty() {
+        check_create_on_update(&policy, asked.user, asked.resource, place)?;
+    }
     let object =
         if options.dry_run { dry_create(engine, asked, members) } else { engine.store.create(asked.resource, members) };
     let object = object.map_err(|error| store_error(error, asked.resource, asked.namespace, &name))?;
@@ -148,20 +152,21 @@ fn replace(
     let stale = |error| store_error(error, asked.resource, asked.namespace, asked.name);
     let metadata = |name: &str| text(&decoded.members, &["metadata", name]);
     let (version, uid) = (metadata("resourceVersion"), metadata("uid"));
-    if !version.is_empty() && *version != *old.version.to_string() {
-        return Err(stale(StoreError::Conflict));
-    }
     if !uid.is_empty() && uid != old.uid {
         let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.uid);
         return Err(Box::new(Status::conflict(asked.resource.group_resource(), asked.name, &why)));
     }
     let before = old.members();
+    let place = (asked.namespace, asked.name);
+    check_escalation(&engine.policy.snapshot(), asked.user, asked.resource, place, &decoded.members, Some(&before))?;
+    if !version.is_empty() && *version != *old.version.to_string() {
+        return Err(stale(StoreError::Conflict));
+    }
     let members = strategy::for_update(asked.resource, decoded.members, &before);
     let wrong = strategy::validate_update(asked.resource, &members, &before);
     if !wrong.is_empty() {
         return Err(Box::new(Status::invalid(asked.resource.group, asked.resource.kind, asked.name, &wrong)));
     }
-    check_escalation(&engine.policy.snapshot(), asked.user, asked.resource, &members, Some(&before))?;
     let warnings = decoded.warnings;
     if members == before || options.dry_run {
         return Ok((Object::seal(asked.resource, members, old.version), warnings));
