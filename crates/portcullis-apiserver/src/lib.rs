@@ -8,6 +8,7 @@
 //! and says why. It never knows the provider: tokens of every issuer are treated alike.
 
 mod authenticate;
+mod bootstrap;
 mod discovery;
 mod engine;
 mod handlers;

@@ -15,6 +15,7 @@ use portcullis_rbac::escalation::confirm_no_escalation;
 use portcullis_rbac::{
     Attributes, Policy, ResourceTarget, RoleError, authorize, forbidden, referenced_rules, rules_for,
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::http::Outcome;
@@ -37,8 +38,27 @@ impl LivePolicy {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts a whole policy in force, as at start.
-    pub(crate) fn replace(&self, policy: Policy) {
+    /// Puts what the store holds in force, as at start.
+    pub(crate) fn load(&self, store: &Store) {
+        let _turn = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut policy = Policy::default();
+        fn each<T: DeserializeOwned>(store: &Store, resource: &'static Resource, mut take: impl FnMut(T)) {
+            store.all(resource, "").iter().filter_map(|object| rbac::read(&object.members())).for_each(&mut take);
+        }
+        each(store, resources::cluster_roles(), |role: ClusterRole| policy.set_cluster_role(role));
+        each(store, resources::cluster_role_bindings(), |binding: ClusterRoleBinding| {
+            policy.set_cluster_role_binding(binding);
+        });
+        each(store, resources::roles(), |role: Role| policy.set_role(role));
+        each(store, resources::role_bindings(), |binding: RoleBinding| policy.set_role_binding(binding));
+        policy.adopt_aggregated();
+        for role in policy.aggregate() {
+            write_rules(store, &role);
+        }
+        self.replace(policy);
+    }
+
+    fn replace(&self, policy: Policy) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
     }
 

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use portcullis_kube::rbac::ClusterRoleBinding;
-use portcullis_rbac::{Policy, bootstrap};
 use portcullis_runtime::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -130,21 +129,7 @@ impl Engine {
         for name in NAMESPACES {
             self.seed(resources::namespaces(), json!({"metadata": {"name": name}}), "")?;
         }
-        let policy: Policy = bootstrap::policy();
-        for role in policy.cluster_roles() {
-            self.seed_quietly(resources::cluster_roles(), role.as_ref(), "")?;
-        }
-        let objects = bootstrap::objects();
-        for binding in &objects.cluster_role_bindings {
-            self.seed_quietly(resources::cluster_role_bindings(), binding, "")?;
-        }
-        for role in &objects.roles {
-            self.seed_quietly(resources::roles(), role, &role.metadata.namespace)?;
-        }
-        for binding in &objects.role_bindings {
-            self.seed_quietly(resources::role_bindings(), binding, &binding.metadata.namespace)?;
-        }
-        self.policy.replace(policy);
+        self.bootstrap_rbac()?;
         self.seed(resources::nodes(), node_members(node, version, &self.clock.now().rfc3339()), "")
     }
 
@@ -157,23 +142,14 @@ impl Engine {
         self.seed(resource, Value::Object(rbac::members(object)), namespace)
     }
 
-    /// Without telling the authorizer, who gets all of it at once.
-    fn seed_quietly<T: Serialize>(
-        &self,
-        resource: &'static Resource,
-        object: &T,
-        namespace: &str,
-    ) -> Result<(), SeedError> {
-        self.put(resource, Value::Object(rbac::members(object)), namespace).map(drop)
-    }
-
     fn seed(&self, resource: &'static Resource, value: Value, namespace: &str) -> Result<(), SeedError> {
         let name = self.put(resource, value, namespace)?;
         self.written(resource, namespace, &name);
         Ok(())
     }
 
-    fn put(&self, resource: &'static Resource, value: Value, namespace: &str) -> Result<String, SeedError> {
+    /// Creates an object without telling the authorizer; one that is there stays as it is.
+    pub(crate) fn put(&self, resource: &'static Resource, value: Value, namespace: &str) -> Result<String, SeedError> {
         let Value::Object(members) = value else { return Err(SeedError::Invalid("not an object".to_owned())) };
         let members = strategy::for_create(resource, members, namespace, &self.rng, self.clock.now());
         let wrong = strategy::validate_create(resource, &members);

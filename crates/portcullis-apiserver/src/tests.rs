@@ -25,8 +25,8 @@ const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const POD: &str =
     r#"{"metadata":{"name":"web","labels":{"app":"web"}},"spec":{"containers":[{"name":"c","image":"i"}]}}"#;
 
-struct World {
-    engine: Arc<Engine>,
+pub(crate) struct World {
+    pub(crate) engine: Arc<Engine>,
     hand: MockClock,
 }
 
@@ -49,7 +49,7 @@ fn world_with(limits: StoreLimits) -> World {
     World { engine: Arc::new(engine), hand }
 }
 
-fn world() -> World {
+pub(crate) fn world() -> World {
     world_with(StoreLimits::default())
 }
 

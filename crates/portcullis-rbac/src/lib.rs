@@ -14,6 +14,7 @@ pub mod field_selector;
 pub mod impersonation;
 pub mod label_selector;
 pub mod policy;
+pub mod reconcile;
 pub mod request_info;
 pub mod review;
 
