@@ -5,6 +5,7 @@
 
 mod bench;
 mod fuzz;
+mod generate;
 mod layers;
 mod lint;
 mod peers;
@@ -37,8 +38,10 @@ enum Command {
     Bench(bench::Options),
     /// Run every fuzz target for a bounded time.
     FuzzSmoke(fuzz::Options),
-    /// Build the pinned real programs (kube-apiserver, etcd, kubectl, the oracle).
+    /// Build the pinned real programs (kube-apiserver, etcd, kubectl, the oracle, upstream's RBAC pieces).
     Peers,
+    /// Make the checked-in data that comes from the pinned modules again; with `--check`, only compare.
+    Gen(generate::Options),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Bench(options) => bench::run(&options),
         Command::FuzzSmoke(options) => fuzz::run(&options),
+        Command::Gen(options) => generate::run(&options),
         Command::Peers => peers::build_all().map(|_| ()),
     };
     match outcome {

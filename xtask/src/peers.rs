@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::stage;
 
 /// Kubernetes' version, as `peers/go.mod` pins it; it is also linked into the programs, which report it.
-const KUBERNETES: &str = "v1.37.2";
+pub(crate) const KUBERNETES: &str = "v1.37.2";
 
 /// Builds what is missing and returns the folder that holds the programs.
 pub(crate) fn build_all() -> Result<PathBuf> {
@@ -26,10 +26,11 @@ pub(crate) fn build_all() -> Result<PathBuf> {
     let current = fs::read_to_string(&stamp).unwrap_or_default();
     let peers = stage::root().join("peers");
     let version = version_flags();
-    let programs: [(&str, PathBuf, &str, &str); 4] = [
+    let programs: [(&str, PathBuf, &str, &str); 5] = [
         ("kubectl", peers.clone(), "k8s.io/kubernetes/cmd/kubectl", &version),
         ("etcd", peers.clone(), "go.etcd.io/etcd/server/v3", ""),
         ("kube-apiserver", peers.clone(), "k8s.io/kubernetes/cmd/kube-apiserver", &version),
+        ("upstream-rbac", peers.clone(), "./rbac", ""),
         ("oracle", peers.join("oracle"), ".", ""),
     ];
     for (name, dir, package, flags) in programs {
@@ -67,7 +68,7 @@ fn version_flags() -> String {
 fn sums() -> Result<String> {
     let peers = stage::root().join("peers");
     let mut all = version_flags();
-    for file in ["go.mod", "go.sum", "oracle/go.mod", "oracle/go.sum", "oracle/main.go"] {
+    for file in ["go.mod", "go.sum", "oracle/go.mod", "oracle/go.sum", "oracle/main.go", "rbac/main.go"] {
         let path = peers.join(file);
         all.push_str(&fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?);
     }

@@ -102,8 +102,18 @@ impl ControlPlane {
     /// A client with a certificate of `system:masters`.
     #[must_use]
     pub fn admin_client(&self) -> HttpClient {
+        self.client_with(&self.admin)
+    }
+
+    /// A client with the certificate of somebody.
+    #[must_use]
+    pub fn client(&self, name: &str, groups: &[&str]) -> HttpClient {
+        self.client_with(&self.ca.client(name, groups))
+    }
+
+    fn client_with(&self, leaf: &Leaf) -> HttpClient {
         let config = HttpClientConfig {
-            identity: Some(self.admin.client_identity()),
+            identity: Some(leaf.client_identity()),
             max_body: 16 * 1024 * 1024,
             ..self.ca.http_client_config()
         };
@@ -139,6 +149,14 @@ impl ControlPlane {
             .env("HOME", self.folder.path())
             .env("KUBECONFIG", kubeconfig);
         command
+    }
+
+    /// Starts upstream's controller that fills aggregated cluster roles; it ends with its guard.
+    #[must_use]
+    pub fn aggregation_controller(&self) -> ChildGuard {
+        let mut command = Command::new(peer(Peer::UpstreamRbac));
+        command.arg("aggregate").arg(self.admin_kubeconfig());
+        ChildGuard::spawn("upstream-rbac", self.folder.path(), &mut command)
     }
 
     /// The API server's log so far.

@@ -18,6 +18,7 @@ pub use child::ChildGuard;
 pub use control_plane::ControlPlane;
 pub use issuer::{FakeIssuer, IssuerOptions, Recorded, Reply};
 pub use peers::{Peer, peer, peers_folder};
+pub use portcullis_runtime::http_client::{HttpClient, HttpResponse};
 pub use portcullis_runtime::{Clock, MockClock, Rng, Timestamp};
 pub use ports::{free_port, free_ports};
 pub use tempfile::TempDir;

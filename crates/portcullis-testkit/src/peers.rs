@@ -13,6 +13,8 @@ pub enum Peer {
     Kubectl,
     /// The oracle: Kubernetes' own OIDC package behind JSON lines.
     Oracle,
+    /// Kubernetes' own bootstrap policy and aggregation controller.
+    UpstreamRbac,
 }
 
 impl Peer {
@@ -24,6 +26,7 @@ impl Peer {
             Self::Etcd => "etcd",
             Self::Kubectl => "kubectl",
             Self::Oracle => "oracle",
+            Self::UpstreamRbac => "upstream-rbac",
         }
     }
 }
