@@ -2,10 +2,9 @@
 //!
 //! The golden file is reviewed like code. A change of it is a change of someone's permissions.
 
-use portcullis_kube::UserInfo;
-use portcullis_kube::rbac::{RoleBinding, RoleRef, Subject};
-use portcullis_kube::{ObjectMeta, rbac::ClusterRoleBinding};
-use portcullis_rbac::{Attributes, RequestInfo, authorize, bootstrap};
+use portcullis_kube::rbac::{ClusterRoleBinding, RoleBinding, RoleRef, Subject};
+use portcullis_kube::{ObjectMeta, UserInfo};
+use portcullis_rbac::{Policy, RequestInfo, authorize, bootstrap};
 
 const SUBJECTS: &[(&str, &str, &[&str])] = &[
     ("anonymous", "system:anonymous", &["system:unauthenticated"]),
@@ -13,7 +12,7 @@ const SUBJECTS: &[(&str, &str, &[&str])] = &[
     ("viewer", "viewer", &["system:authenticated"]),
     ("editor", "editor", &["system:authenticated"]),
     ("owner", "owner", &["system:authenticated"]),
-    ("demo", "oidc-demo-user@example.com", &["system:authenticated"]),
+    ("demo", DEMO_USER, &["system:authenticated"]),
     ("admin", "kubernetes-admin", &["system:masters", "system:authenticated"]),
     (
         "pod",
@@ -21,6 +20,14 @@ const SUBJECTS: &[(&str, &str, &[&str])] = &[
         &["system:serviceaccounts", "system:serviceaccounts:dev", "system:authenticated"],
     ),
     ("scheduler", "system:kube-scheduler", &["system:authenticated"]),
+    ("proxy", "system:kube-proxy", &["system:authenticated"]),
+    ("node", "system:node:n1", &["system:nodes", "system:authenticated"]),
+    ("joining", "system:bootstrap:abcdef", &["system:bootstrappers", "system:authenticated"]),
+    (
+        "collector",
+        "system:serviceaccount:kube-system:generic-garbage-collector",
+        &["system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"],
+    ),
     (
         "namespacer",
         "system:serviceaccount:kube-system:namespace-controller",
@@ -72,11 +79,20 @@ const REQUESTS: &[(&str, &str)] = &[
     ("PUT", "/api/v1/namespaces/dev/finalize"),
     ("POST", "/api/v1/namespaces/dev/pods/a/binding"),
     ("GET", "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-scheduler"),
+    ("GET", "/apis/discovery.k8s.io/v1/endpointslices?watch=1"),
+    ("POST", "/apis/certificates.k8s.io/v1/certificatesigningrequests"),
+    ("PATCH", "/api/v1/nodes/n1/status"),
+    ("DELETE", "/apis/apps/v1/namespaces/dev/replicasets/a"),
+    ("GET", "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication"),
 ];
 
-#[test]
-fn the_bootstrap_policy_gives_exactly_the_golden_verdicts() {
-    let mut policy = bootstrap::policy();
+/// Who is cluster-admin by the guide's binding.
+pub(crate) const DEMO_USER: &str = "oidc-demo-user@example.com";
+/// That binding.
+pub(crate) const DEMO_BINDING: &str = "oidc-admin-binding";
+
+/// The bindings that the matrix adds to those of a new cluster.
+pub(crate) fn bind_people_in_dev(policy: &mut Policy) {
     for (user, role) in [("viewer", "view"), ("editor", "edit"), ("owner", "admin")] {
         policy.set_role_binding(RoleBinding {
             metadata: ObjectMeta::namespaced("dev", user),
@@ -85,24 +101,38 @@ fn the_bootstrap_policy_gives_exactly_the_golden_verdicts() {
             ..RoleBinding::default()
         });
     }
-    policy.set_cluster_role_binding(ClusterRoleBinding::new(
-        "oidc-admin-binding",
-        "cluster-admin",
-        vec![Subject::user("oidc-demo-user@example.com")],
-    ));
+    let demo = vec![Subject::user(DEMO_USER)];
+    policy.set_cluster_role_binding(ClusterRoleBinding::new(DEMO_BINDING, "cluster-admin", demo));
+}
 
+/// Every request with every subject, and a label for both.
+pub(crate) fn cells() -> impl Iterator<Item = (String, RequestInfo, UserInfo)> {
+    REQUESTS.iter().flat_map(|(method, url)| {
+        SUBJECTS.iter().map(move |(label, name, groups)| {
+            (format!("{label} {method} {url}"), read(method, url), UserInfo::new(*name, groups.iter().copied()))
+        })
+    })
+}
+
+fn read(method: &str, url: &str) -> RequestInfo {
+    let (path, query) = url.split_once('?').unwrap_or((url, ""));
+    RequestInfo::parse(method, path, query).expect("a good URL")
+}
+
+#[test]
+fn the_bootstrap_policy_gives_exactly_the_golden_verdicts() {
+    let mut policy = bootstrap::policy();
+    bind_people_in_dev(&mut policy);
     let mut matrix = String::from(
         "# Allowed subjects of each request in a new cluster; viewer, editor and owner are bound in dev.\n",
     );
     for (method, url) in REQUESTS {
-        let (path, query) = url.split_once('?').unwrap_or((url, ""));
-        let info = RequestInfo::parse(method, path, query).expect("a good URL");
+        let info = read(method, url);
         let allowed: Vec<&str> = SUBJECTS
             .iter()
             .filter(|(_, name, groups)| {
                 let user = UserInfo::new(*name, groups.iter().copied());
-                let attributes: Attributes<'_> = info.attributes(&user);
-                authorize(&policy, &attributes).allowed
+                authorize(&policy, &info.attributes(&user)).allowed
             })
             .map(|(label, ..)| *label)
             .collect();
