@@ -1,7 +1,8 @@
 //! What the API types look like: for each type its fields with JSON name, protobuf number and type.
 //!
-//! One table serves four readers: the JSON decoder (types, unknown fields, Go's zero values), the protobuf decoder
-//! (kubectl's typed clients send nothing else since 1.37), the encoder's field order, and later OpenAPI.
+//! One table serves five readers: the JSON decoder (types, unknown fields, Go's zero values), the protobuf decoder
+//! (kubectl's typed clients send nothing else since 1.37), the encoder's field order, strategic merge patch (how lists
+//! are merged), and later OpenAPI.
 //! The table is data (`types.txt`), made by `examples/schema_gen.rs` from the pinned Kubernetes modules.
 
 pub(crate) mod normalise;
@@ -45,6 +46,12 @@ pub(crate) struct Field {
     /// The members of this struct stand in JSON beside those of the outer one.
     pub(crate) inline: bool,
     pub(crate) kind: Kind,
+    /// Go's `patchStrategy` tag, such as `merge` or `merge,retainKeys`; empty when there is none.
+    #[cfg_attr(not(test), expect(dead_code, reason = "strategic merge patch reads it as soon as PATCH takes one"))]
+    pub(crate) patch_strategy: &'static str,
+    /// Go's `patchMergeKey` tag, such as `name`; empty when there is none.
+    #[cfg_attr(not(test), expect(dead_code, reason = "strategic merge patch reads it as soon as PATCH takes one"))]
+    pub(crate) patch_merge_key: &'static str,
 }
 
 /// The type of a field.
@@ -105,6 +112,8 @@ impl Schema {
             pointer: flags.contains('p'),
             inline: flags.contains('i'),
             kind: self.kind(kind)?,
+            patch_strategy: words.next().filter(|strategy| *strategy != "-").unwrap_or_default(),
+            patch_merge_key: words.next().unwrap_or_default(),
         })
     }
 
@@ -160,6 +169,21 @@ mod tests {
         let fields: usize = SCHEMA.types.iter().map(|message| message.fields.len()).sum();
         assert_eq!(fields, lines);
         assert!(SCHEMA.types.len() > 150);
+    }
+
+    #[test]
+    fn lists_say_how_a_strategic_patch_merges_them() {
+        let patch = |of: &str, name: &str| {
+            let fields = SCHEMA.fields(SCHEMA.find(of).unwrap());
+            let field = fields.iter().find(|field| field.name == name).unwrap();
+            (field.patch_strategy, field.patch_merge_key)
+        };
+        assert_eq!(patch("core.PodSpec", "containers"), ("merge", "name"));
+        assert_eq!(patch("core.PodSpec", "volumes"), ("merge,retainKeys", "name"));
+        assert_eq!(patch("core.PodSpec", "tolerations"), ("", ""));
+        assert_eq!(patch("core.Container", "ports"), ("merge", "containerPort"));
+        assert_eq!(patch("meta.ObjectMeta", "finalizers"), ("merge", ""));
+        assert_eq!(patch("meta.ObjectMeta", "ownerReferences"), ("merge", "uid"));
     }
 
     #[test]
