@@ -32,6 +32,7 @@ pub(crate) fn build_all() -> Result<PathBuf> {
         ("kube-apiserver", peers.clone(), "k8s.io/kubernetes/cmd/kube-apiserver", &version),
         ("upstream-rbac", peers.clone(), "./rbac", ""),
         ("oracle", peers.join("oracle"), ".", ""),
+        ("patch-oracle", peers.join("patch-oracle"), ".", ""),
     ];
     for (name, dir, package, flags) in programs {
         let out = folder.join(name);
@@ -65,12 +66,26 @@ fn version_flags() -> String {
         .join(" ")
 }
 
+/// Everything that the programs are made of: a change of any of it builds them anew.
 fn sums() -> Result<String> {
-    let peers = stage::root().join("peers");
     let mut all = version_flags();
-    for file in ["go.mod", "go.sum", "oracle/go.mod", "oracle/go.sum", "oracle/main.go", "rbac/main.go"] {
-        let path = peers.join(file);
+    for path in sources(&stage::root().join("peers"))? {
         all.push_str(&fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?);
     }
     Ok(all)
+}
+
+/// The Go files and module files below a folder, in the order of their names.
+fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
+        let path = entry.with_context(|| format!("cannot list {}", folder.display()))?.path();
+        if path.is_dir() {
+            found.extend(sources(&path)?);
+        } else if path.extension().is_some_and(|ending| ["go", "mod", "sum"].iter().any(|known| ending == *known)) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
 }

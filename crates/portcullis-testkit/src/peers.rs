@@ -15,6 +15,8 @@ pub enum Peer {
     Oracle,
     /// Kubernetes' own bootstrap policy and aggregation controller.
     UpstreamRbac,
+    /// The patch oracle: Kubernetes' own patch packages behind JSON lines.
+    PatchOracle,
 }
 
 impl Peer {
@@ -27,6 +29,7 @@ impl Peer {
             Self::Kubectl => "kubectl",
             Self::Oracle => "oracle",
             Self::UpstreamRbac => "upstream-rbac",
+            Self::PatchOracle => "patch-oracle",
         }
     }
 }
