@@ -166,7 +166,7 @@ fn strategy(strategies: &str) -> Result<&str, StrategicError> {
     match strategies.split_once(',') {
         None if strategies == RETAIN_KEYS => Ok(""),
         None => Ok(strategies),
-        Some((RETAIN_KEYS, other)) | Some((other, RETAIN_KEYS)) if !other.contains(',') => Ok(other),
+        Some((RETAIN_KEYS, other) | (other, RETAIN_KEYS)) if !other.contains(',') => Ok(other),
         Some(_) => {
             let all = strategies.replace(',', " ");
             Err(StrategicError::Merge(format!("unexpected patch strategy: [{all}]")))
