@@ -13,6 +13,19 @@ use std::io;
 use crate::config::{ConfigError, JwtConfig, PrefixedClaim, ValidConfig};
 use portcullis_kube::go::quote;
 
+/// The names of all flags, without dashes before them.
+pub const FLAG_NAMES: [&str; 9] = [
+    "oidc-issuer-url",
+    "oidc-client-id",
+    "oidc-ca-file",
+    "oidc-username-claim",
+    "oidc-username-prefix",
+    "oidc-groups-claim",
+    "oidc-groups-prefix",
+    "oidc-signing-algs",
+    "oidc-required-claim",
+];
+
 /// The flags as given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OidcFlags {
@@ -339,6 +352,13 @@ mod tests {
             "--oidc-required-claim=c=d",
         ];
         assert_eq!(Ok(from_map), parse(&line));
+    }
+
+    #[test]
+    fn every_flag_that_is_named_is_known() {
+        for name in FLAG_NAMES {
+            assert!(OidcFlags::from_extra_args([(name, "a=b")]).expect(name).0.set, "{name}");
+        }
     }
 
     #[test]

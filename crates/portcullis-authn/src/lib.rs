@@ -25,7 +25,7 @@ pub use authenticator::{Authenticator, Options};
 pub use config::{ALL_SIGNING_ALGS, ConfigError, FieldErrors, JwtConfig, PrefixedClaim, ValidConfig};
 pub use distributed::{ClaimFetchError, DistributedClaims, DistributedError};
 pub use error::{AuthnError, ClaimsError, Step, StrictError, VerifyError};
-pub use flags::{FlagError, OidcFlags};
+pub use flags::{FLAG_NAMES, FlagError, OidcFlags};
 pub use keys::Network;
 pub use policy::Policy;
 pub use verdict::{Verdict, VerifiedUser};

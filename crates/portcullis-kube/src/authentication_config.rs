@@ -190,10 +190,7 @@ pub enum AuthenticationConfigError {
     #[error(transparent)]
     Yaml(#[from] YamlError),
     /// Another kind or version.
-    #[error(
-        "{file}: no kind {kind:?} is registered for version {api_version:?}\nhint: kind must be AuthenticationConfiguration, apiVersion one of {}",
-        API_VERSIONS.join(", ")
-    )]
+    #[error("{file}: no kind {kind:?} is registered for version {api_version:?}")]
     UnknownKind {
         /// The file.
         file: String,
@@ -202,6 +199,19 @@ pub enum AuthenticationConfigError {
         /// Its version.
         api_version: String,
     },
+}
+
+impl AuthenticationConfigError {
+    /// What the user can do about it, where the text does not say it already.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Yaml(error) => error.hint().map(str::to_owned),
+            Self::UnknownKind { .. } => {
+                Some(format!("kind must be AuthenticationConfiguration, apiVersion one of {}", API_VERSIONS.join(", ")))
+            }
+        }
+    }
 }
 
 impl AuthenticationConfiguration {
@@ -247,7 +257,11 @@ mod tests {
         assert!(unknown.to_string().starts_with("auth.yaml:12:1: "), "{unknown}");
         assert!(unknown.to_string().contains("jwts"), "{unknown}");
         let version = AuthenticationConfiguration::parse(&GOOD.replace("/v1\n", "/v2\n"), "auth.yaml").unwrap_err();
-        assert!(version.to_string().contains("apiserver.config.k8s.io/v2"), "{version}");
+        assert_eq!(
+            version.to_string(),
+            "auth.yaml: no kind \"AuthenticationConfiguration\" is registered for version \"apiserver.config.k8s.io/v2\""
+        );
+        assert!(version.hint().unwrap().contains("apiserver.config.k8s.io/v1beta1"), "{:?}", version.hint());
         assert!(AuthenticationConfiguration::parse(&GOOD.replace("kind: Auth", "kind: X"), "f").is_err());
         assert!(AuthenticationConfiguration::parse("", "f").is_err());
     }

@@ -42,16 +42,15 @@ pub struct Resolved {
     pub user: User,
 }
 
-/// Why a kubeconfig cannot be used. Every text names the file, the path where there is one, and what to do.
+/// Why a kubeconfig cannot be used. Every text names the file, and the path where there is one; [`KubeconfigError::hint`]
+/// says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KubeconfigError {
     /// Not YAML, or too large.
-    #[error(
-        "{0}\nhint: a kubeconfig is YAML or JSON; `kubectl config view --kubeconfig FILE` shows whether kubectl can read it"
-    )]
+    #[error(transparent)]
     Yaml(#[from] YamlError),
     /// A member is there, with another type.
-    #[error("{file}: {path}: expected {expected}, found {found}\nhint: correct {path} in that file")]
+    #[error("{file}: {path}: expected {expected}, found {found}")]
     WrongType {
         /// The file.
         file: String,
@@ -63,9 +62,7 @@ pub enum KubeconfigError {
         found: &'static str,
     },
     /// The document is of another kind or version.
-    #[error(
-        "{file}: {path}: expected {expected:?}, found {found:?}\nhint: this is not a kubeconfig that kubectl would read"
-    )]
+    #[error("{file}: {path}: expected {expected:?}, found {found:?}")]
     WrongKind {
         /// The file.
         file: String,
@@ -77,7 +74,7 @@ pub enum KubeconfigError {
         found: String,
     },
     /// Two entries of one list have the same name; client-go refuses that.
-    #[error("{file}: {path}: another entry is named {name:?} too\nhint: rename or remove one of them")]
+    #[error("{file}: {path}: another entry is named {name:?} too")]
     Duplicate {
         /// The file.
         file: String,
@@ -87,7 +84,7 @@ pub enum KubeconfigError {
         name: String,
     },
     /// More entries than allowed.
-    #[error("{file}: {list}: {count} entries, at most {ENTRIES_LIMIT} are read\nhint: split the file")]
+    #[error("{file}: {list}: {count} entries, at most {ENTRIES_LIMIT} are read")]
     TooMany {
         /// The file.
         file: String,
@@ -97,7 +94,7 @@ pub enum KubeconfigError {
         count: usize,
     },
     /// A name that nothing has.
-    #[error("{file}: there is no {what} named {name:?}\nhint: {hint}")]
+    #[error("{file}: there is no {what} named {name:?}")]
     Missing {
         /// The file.
         file: String,
@@ -109,19 +106,38 @@ pub enum KubeconfigError {
         hint: String,
     },
     /// No context was asked for, and the file has no current one.
-    #[error("{file}: current-context is not set\nhint: choose one with `kubectl config use-context NAME`")]
+    #[error("{file}: current-context is not set")]
     NoCurrentContext {
         /// The file.
         file: String,
     },
     /// The document could not be printed.
-    #[error("{file}: cannot be written as YAML: {reason}\nhint: this is a defect of this program")]
+    #[error("{file}: cannot be written as YAML: {reason}")]
     Unprintable {
         /// The file.
         file: String,
         /// Why.
         reason: String,
     },
+}
+
+impl KubeconfigError {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Yaml(error) => error.hint().unwrap_or(
+                "a kubeconfig is YAML or JSON; `kubectl config view --kubeconfig FILE` shows whether kubectl can read it",
+            ).to_owned(),
+            Self::WrongType { path, .. } => format!("correct {path} in that file"),
+            Self::WrongKind { .. } => "this is not a kubeconfig that kubectl would read".to_owned(),
+            Self::Duplicate { .. } => "rename or remove one of them".to_owned(),
+            Self::TooMany { .. } => "split the file".to_owned(),
+            Self::Missing { hint, .. } => hint.clone(),
+            Self::NoCurrentContext { .. } => "choose one with `kubectl config use-context NAME`".to_owned(),
+            Self::Unprintable { .. } => "this is a defect of this program".to_owned(),
+        }
+    }
 }
 
 impl Kubeconfig {

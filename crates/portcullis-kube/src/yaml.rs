@@ -18,7 +18,7 @@ const ALIASES_LIMIT: usize = 1_000;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum YamlError {
     /// More bytes than allowed.
-    #[error("{file}: {bytes} bytes, at most {limit} are read\nhint: is this the right file?")]
+    #[error("{file}: {bytes} bytes, at most {limit} are read")]
     TooLarge {
         /// The file.
         file: String,
@@ -39,6 +39,17 @@ pub enum YamlError {
         /// What is wrong there.
         reason: String,
     },
+}
+
+impl YamlError {
+    /// What the user can do about it, where the text does not say it already.
+    #[must_use]
+    pub const fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::TooLarge { .. } => Some("is this the right file?"),
+            Self::Malformed { .. } => None,
+        }
+    }
 }
 
 /// Reads one document of at most `limit` bytes. `file` is for messages.

@@ -199,7 +199,8 @@ fn ends_with_block_header(before: &str) -> bool {
 }
 
 /// The known word that differs least from a mistyped one, when it is near enough to be meant.
-fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     if word.len() > 64 {
         return None;
     }

@@ -20,24 +20,28 @@ pub const BYTES_LIMIT: usize = 1024 * 1024;
 /// Nodes, patches of one list, and flags that a config may have.
 pub const ITEMS_LIMIT: usize = 1_000;
 
-/// The guide's placeholder for the issuer's URL, in both spellings.
-const PLACEHOLDERS: [&str; 2] = ["${NGROK_ENDPOINT}", "$NGROK_ENDPOINT"];
-
 /// What a kind config asks of an API server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KindConfig {
     /// The cluster's name, when the file gives one.
-    pub name: Option<String>,
+    pub name: Option<Placed<String>>,
     /// Where the API server should listen.
-    pub api_server_address: Option<IpAddr>,
+    pub api_server_address: Option<Placed<IpAddr>>,
     /// On which port; 0 is any free one (kind's `-1` and `0`).
-    pub api_server_port: Option<u16>,
+    pub api_server_port: Option<Placed<u16>>,
     /// Flags for the API server, in order. A name occurs more than once only where one patch repeats it.
     pub extra_args: Vec<ExtraArg>,
-    /// Folders that the control plane sees under another path.
-    pub mounts: Vec<Mount>,
     /// What has no effect.
     pub warnings: Vec<Warning>,
+}
+
+/// A value, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed<T> {
+    /// The value.
+    pub value: T,
+    /// Where it stands.
+    pub place: Place,
 }
 
 /// A flag of the API server.
@@ -51,26 +55,17 @@ pub struct ExtraArg {
     pub place: Place,
 }
 
-/// A folder or file that is seen under another path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mount {
-    /// The path outside.
-    pub from: String,
-    /// The path inside.
-    pub to: String,
-}
-
-/// Why a config cannot be used.
+/// Why a config cannot be used. The texts are one line; [`KindConfigError::hint`] says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KindConfigError {
     /// Not YAML, or too large.
-    #[error("{0}\nhint: the file must be YAML as `kind create cluster --config` reads it")]
+    #[error(transparent)]
     Yaml(#[from] YamlError),
     /// A value of another type.
-    #[error("{0}\nhint: correct the value there")]
+    #[error(transparent)]
     WrongType(#[from] WrongType),
     /// Another kind of document.
-    #[error("{place}: this is no kind cluster config ({found})\nhint: {hint}")]
+    #[error("{place}: this is no kind cluster config ({found})")]
     WrongKind {
         /// Where.
         place: Place,
@@ -80,15 +75,13 @@ pub enum KindConfigError {
         hint: &'static str,
     },
     /// Patches that only kind itself can apply.
-    #[error(
-        "{place}: JSON 6902 patches are not supported\nhint: write it as an entry of kubeadmConfigPatches with kind: ClusterConfiguration and apiServer.extraArgs"
-    )]
+    #[error("{place}: JSON 6902 patches are not supported")]
     Json6902 {
         /// Where.
         place: Place,
     },
     /// A value that makes no sense.
-    #[error("{place}: {message}\nhint: {hint}")]
+    #[error("{place}: {message}")]
     BadValue {
         /// Where.
         place: Place,
@@ -98,13 +91,31 @@ pub enum KindConfigError {
         hint: &'static str,
     },
     /// More items than allowed.
-    #[error("{place}: {count} items, at most {ITEMS_LIMIT} are read\nhint: is this the right file?")]
+    #[error("{place}: {count} items, at most {ITEMS_LIMIT} are read")]
     TooMany {
         /// Where.
         place: Place,
         /// How many.
         count: usize,
     },
+}
+
+impl KindConfigError {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Yaml(error) => {
+                error.hint().unwrap_or("the file must be YAML as `kind create cluster --config` reads it")
+            }
+            Self::WrongType(_) => "correct the value there",
+            Self::WrongKind { hint, .. } | Self::BadValue { hint, .. } => hint,
+            Self::Json6902 { .. } => {
+                "write it as an entry of kubeadmConfigPatches with kind: ClusterConfiguration and apiServer.extraArgs"
+            }
+            Self::TooMany { .. } => "is this the right file?",
+        }
+    }
 }
 
 impl KindConfig {
@@ -119,88 +130,10 @@ impl KindConfig {
         Ok(reader.config)
     }
 
-    /// Puts a URL where the guide's `$NGROK_ENDPOINT` or `${NGROK_ENDPOINT}` stands; how many values changed.
-    pub fn expand_endpoint(&mut self, url: &str) -> usize {
-        let mut changed = 0;
-        for argument in &mut self.extra_args {
-            let expanded = expand_endpoint(&argument.value, url);
-            if expanded != argument.value {
-                argument.value = expanded;
-                changed += 1;
-            }
-        }
-        changed
-    }
-
     /// The last value of a flag, which is the one that counts.
     pub fn argument(&self, name: &str) -> Option<&ExtraArg> {
         self.extra_args.iter().rfind(|argument| argument.name == name)
     }
-
-    /// Sets a flag to one value; its place, when it is new, is that of the last flag or the document.
-    pub fn set_argument(&mut self, name: &str, value: &str) {
-        let mut place = self.argument(name).or(self.extra_args.last()).map(|argument| argument.place.clone());
-        let place = place.take().unwrap_or(Place { file: String::new(), line: 0, path: String::new() });
-        match self.extra_args.iter().position(|argument| argument.name == name) {
-            Some(first) => {
-                let mut index = 0;
-                self.extra_args.retain(|argument| {
-                    index += 1;
-                    argument.name != name || index == first + 1
-                });
-                if let Some(argument) = self.extra_args.get_mut(first) {
-                    value.clone_into(&mut argument.value);
-                }
-            }
-            None => self.extra_args.push(ExtraArg { name: name.to_owned(), value: value.to_owned(), place }),
-        }
-    }
-
-    /// The path outside the cluster of a file that the API server sees as `path`: through the pod's volumes and the node's
-    /// mounts. `None` when no mount covers it.
-    pub fn host_path(&self, path: &str) -> Option<String> {
-        let mut current = path.to_owned();
-        let mut mapped = false;
-        // A volume of the pod, then a mount of the node.
-        for _ in 0..2 {
-            let best =
-                self.mounts.iter().filter(|mount| is_below(&current, &mount.to)).max_by_key(|mount| mount.to.len());
-            let Some(mount) = best else { break };
-            let rest = current.get(mount.to.trim_end_matches('/').len()..).unwrap_or_default();
-            let next = format!("{}{rest}", mount.from.trim_end_matches('/'));
-            mapped = true;
-            if next == current {
-                break;
-            }
-            current = next;
-        }
-        mapped.then_some(current)
-    }
-}
-
-/// Puts a URL where the guide's placeholder stands in a text.
-pub fn expand_endpoint(text: &str, url: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        let (before, from) = rest.split_at(at);
-        out.push_str(before);
-        let placeholder = PLACEHOLDERS.iter().find(|p| {
-            // `$NGROK_ENDPOINT_2` is another variable.
-            let boundary = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
-            from.strip_prefix(**p).is_some_and(|tail| p.ends_with('}') || tail.chars().next().is_none_or(boundary))
-        });
-        let (text, used) = placeholder.map_or(("$", 1), |p| (url, p.len()));
-        out.push_str(text);
-        rest = from.get(used..).unwrap_or_default();
-    }
-    out.push_str(rest);
-    out
-}
-
-fn is_below(path: &str, folder: &str) -> bool {
-    let folder = folder.trim_end_matches('/');
-    !folder.is_empty() && path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 struct Reader<'a> {
@@ -245,7 +178,10 @@ impl Reader<'_> {
     fn root(&mut self, root: &Node) -> Result<(), KindConfigError> {
         check_kind(root)?;
         self.warn_unknown(root, ROOT_KEYS)?;
-        self.config.name = Some(root.text_of("name")?).filter(|name| !name.is_empty());
+        if let Some(node) = root.get("name")? {
+            let name = Placed { value: node.text()?, place: node.place.clone() };
+            self.config.name = Some(name).filter(|name| !name.value.is_empty());
+        }
         if let Some(networking) = root.get("networking")? {
             self.networking(networking)?;
         }
@@ -260,7 +196,6 @@ impl Reader<'_> {
             match role.as_str() {
                 "" | "control-plane" => {
                     if first_control_plane {
-                        self.mounts(node)?;
                         self.patches(node)?;
                     } else if let Some(patches) = node.get("kubeadmConfigPatches")? {
                         let why =
@@ -291,26 +226,18 @@ impl Reader<'_> {
                 message: format!("{text:?} is no IP address"),
                 hint: "use 127.0.0.1, or leave the key out",
             })?;
-            self.config.api_server_address = Some(address);
+            self.config.api_server_address = Some(Placed { value: address, place: node.place.clone() });
         }
         if let Some(node) = networking.get("apiServerPort")? {
             let text = node.text()?;
             let port =
                 text.parse::<i64>().ok().and_then(|port| if port == -1 { Some(0) } else { u16::try_from(port).ok() });
-            self.config.api_server_port = Some(port.ok_or_else(|| KindConfigError::BadValue {
+            let port = port.ok_or_else(|| KindConfigError::BadValue {
                 place: node.place.clone(),
                 message: format!("{text:?} is no port"),
                 hint: "use a number from 1 to 65535, or -1 for any free port",
-            })?);
-        }
-        Ok(())
-    }
-
-    fn mounts(&mut self, node: &Node) -> Result<(), KindConfigError> {
-        let Some(mounts) = node.get("extraMounts")? else { return Ok(()) };
-        for mount in items(mounts)? {
-            let mount = Mount { from: mount.text_of("hostPath")?, to: mount.text_of("containerPath")? };
-            self.config.mounts.push(mount);
+            })?;
+            self.config.api_server_port = Some(Placed { value: port, place: node.place.clone() });
         }
         Ok(())
     }
@@ -320,7 +247,6 @@ impl Reader<'_> {
         for text in items(patches)? {
             let found = patch::read(text, self.outer)?;
             self.config.warnings.extend(found.warnings);
-            self.config.mounts.extend(found.volumes);
             // A later patch replaces what earlier ones say of a flag; repeats inside one list are meant.
             self.config.extra_args.retain(|old| !found.arguments.iter().any(|new| new.name == old.name));
             self.config.extra_args.extend(found.arguments);

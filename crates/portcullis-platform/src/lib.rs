@@ -7,4 +7,4 @@ pub mod kind;
 
 mod document;
 
-pub use document::{Place, Warning, WrongType};
+pub use document::{Place, Warning, WrongType, nearest};

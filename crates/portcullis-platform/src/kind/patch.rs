@@ -2,13 +2,12 @@
 
 use crate::document::{Node, Place, Warning};
 
-use super::{BYTES_LIMIT, ExtraArg, KindConfigError, Mount, items};
+use super::{BYTES_LIMIT, ExtraArg, KindConfigError, items};
 
 /// What a patch says.
 #[derive(Default)]
 pub(super) struct Patch {
     pub(super) arguments: Vec<ExtraArg>,
-    pub(super) volumes: Vec<Mount>,
     pub(super) warnings: Vec<Warning>,
 }
 
@@ -61,11 +60,6 @@ pub(super) fn read(text: &Node, outer: &str) -> Result<Patch, KindConfigError> {
     patch.warnings.extend(root.unknown_members(CLUSTER_KEYS)?);
     let Some(api_server) = root.get("apiServer")? else { return Ok(patch) };
     patch.warnings.extend(api_server.unknown_members(API_SERVER_KEYS)?);
-    if let Some(volumes) = api_server.get("extraVolumes")? {
-        for volume in items(volumes)? {
-            patch.volumes.push(Mount { from: volume.text_of("hostPath")?, to: volume.text_of("mountPath")? });
-        }
-    }
     let Some(arguments) = api_server.get("extraArgs")? else { return Ok(patch) };
     let version = root.text_of("apiVersion")?;
     if arguments.is_list() {
