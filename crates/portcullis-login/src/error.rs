@@ -27,6 +27,14 @@ pub(crate) enum LoginError {
     /// The provider is down, or does not describe itself as that issuer.
     #[error("oidc error: oidc discovery error: {0}")]
     Discovery(String),
+    /// Nobody answers where the provider should be.
+    #[error("oidc error: oidc discovery error: {reason}")]
+    Unreachable {
+        /// Whether the issuer names this machine.
+        local: bool,
+        /// Why.
+        reason: String,
+    },
     /// The provider's certificate is not trusted.
     #[error("oidc error: oidc discovery error: {0}")]
     Untrusted(String),
@@ -141,6 +149,12 @@ impl LoginError {
         match self {
             Self::Browser(BrowserError::Ports(_)) => {
                 Some("stop what holds the port, or give another with --listen-address and register http://localhost:PORT at the provider".to_owned())
+            }
+            Self::Unreachable { local: true, .. } => {
+                Some("is the provider running? One on this machine is started by `portcullis up`".to_owned())
+            }
+            Self::Unreachable { local: false, .. } => {
+                Some("is the provider running, and can this machine reach it?".to_owned())
             }
             Self::Untrusted(_) => {
                 Some("if the provider has a private CA, give its file with --certificate-authority".to_owned())

@@ -16,6 +16,7 @@ use portcullis_oidc::vocabulary::{TokenResponse, pkce};
 use portcullis_runtime::http_client::{HttpClient, HttpClientConfig, HttpClientError, ProxyFromEnv};
 use portcullis_runtime::{Clock, Rng, Secret};
 use thiserror::Error;
+use url::{Host, Url};
 
 use crate::cache::{PkceOption, Renegotiation};
 use crate::console::Console;
@@ -89,6 +90,16 @@ pub(crate) enum ExchangeError {
     Verify(String),
 }
 
+/// Whether a URL names this machine.
+fn is_local(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    })
+}
+
 impl<'a> Session<'a> {
     /// Builds the HTTP client and discovers the provider.
     pub(crate) async fn connect(
@@ -124,6 +135,9 @@ impl<'a> Session<'a> {
                 |error: &HttpClientError| matches!(error, HttpClientError::Tls { unknown_issuer: true, .. });
             match &error {
                 DiscoveryError::Http(inner) if untrusted(inner) => LoginError::Untrusted(error.to_string()),
+                DiscoveryError::Http(HttpClientError::Connect { .. } | HttpClientError::Timeout { .. }) => {
+                    LoginError::Unreachable { local: is_local(&options.issuer_url), reason: error.to_string() }
+                }
                 _ => LoginError::Discovery(error.to_string()),
             }
         })?;

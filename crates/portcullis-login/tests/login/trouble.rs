@@ -92,6 +92,19 @@ fn a_provider_that_is_down_or_lies_is_named() {
         .run(&["get-token", &format!("--oidc-issuer-url={url}"), "--oidc-client-id=x", "--token-cache-storage=none"])
         .fails();
     assert!(down.error().starts_with(prefix), "{}", down.stderr);
+    assert_eq!(
+        down.stderr.lines().last(),
+        Some("hint: is the provider running? One on this machine is started by `portcullis up`")
+    );
+    let far =
+        ["get-token", "--oidc-issuer-url=https://issuer.invalid", "--oidc-client-id=x", "--token-cache-storage=none"];
+    let unreachable = world.run(&far).fails();
+    assert!(unreachable.error().starts_with(prefix), "{}", unreachable.stderr);
+    assert_eq!(
+        unreachable.stderr.lines().last(),
+        Some("hint: is the provider running, and can this machine reach it?"),
+        "nothing on this machine would help"
+    );
     assert!(world.opened().is_empty());
 }
 
