@@ -20,6 +20,8 @@ use time::{Duration, OffsetDateTime};
 
 use crate::state::{self, StateDir, StateError};
 
+/// No clock that is right is before this: certificates and tokens would be dated wrong, and be refused elsewhere.
+const EARLIEST: OffsetDateTime = time::macros::datetime!(2026-01-01 0:00 UTC);
 /// How long an authority is valid; it is renewed by the `up` that finds it in its last month.
 const CA_VALIDITY: Duration = Duration::days(730);
 const RENEW_BEFORE: Duration = Duration::days(30);
@@ -42,6 +44,19 @@ pub enum CaError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The authority was made while this machine's clock was ahead, or the clock is behind now.
+    #[error("{path} is valid from {from} on, and this machine's clock says {now}")]
+    NotYetValid {
+        /// The certificate.
+        path: PathBuf,
+        /// When it begins.
+        from: OffsetDateTime,
+        /// The clock.
+        now: OffsetDateTime,
+    },
+    /// The clock cannot be right.
+    #[error("this machine's clock says {0}")]
+    Clock(OffsetDateTime),
     /// The certificate could not be made.
     #[error("cannot make a certificate")]
     Make(#[from] rcgen::Error),
@@ -57,6 +72,11 @@ impl CaError {
                 "remove {} and its neighbour; a new authority is made (browsers and tools that trusted the old one must trust the new one)",
                 path.display()
             )),
+            Self::NotYetValid { path, .. } => Some(format!(
+                "set the clock if it is behind; if it is right now, remove {}: a new authority is made (browsers and tools that trusted the old one must trust the new one)",
+                path.display()
+            )),
+            Self::Clock(_) => Some("set it: certificates and tokens that are dated wrong are refused".to_owned()),
             Self::Make(_) => None,
         }
     }
@@ -108,9 +128,14 @@ impl Authority {
     /// Reads the authority from the state folder, or makes it. The key is written before the certificate, so that a
     /// certificate in the folder always has its key.
     ///
+    /// An authority that begins in the future is refused: Go programs (kubectl) look at that, rustls does not.
+    ///
     /// # Errors
-    /// The folder is not usable, or holds files that do not belong together.
+    /// The folder is not usable, or holds files that do not belong together; or the clock is wrong.
     pub fn load_or_make(state: &StateDir, purpose: Purpose, now: OffsetDateTime) -> Result<(Self, Origin), CaError> {
+        if now < EARLIEST {
+            return Err(CaError::Clock(now));
+        }
         let cert_path = state.path(&format!("ca/{}.pem", purpose.file_stem()));
         let key_path = state.path(&format!("ca/{}.key", purpose.file_stem()));
         match fs::read_to_string(&cert_path) {
@@ -118,11 +143,14 @@ impl Authority {
                 let unusable = |path: &PathBuf, reason: String| CaError::Unusable { path: path.clone(), reason };
                 let key_pem = fs::read_to_string(&key_path).map_err(|e| unusable(&key_path, e.to_string()))?;
                 let key = KeyPair::from_pem(&key_pem).map_err(|e| unusable(&key_path, e.to_string()))?;
-                let (expires, public_key) = read_cert(&cert_pem).map_err(|reason| unusable(&cert_path, reason))?;
-                if public_key != rcgen::PublicKeyData::subject_public_key_info(&key) {
+                let read = read_cert(cert_pem.as_bytes()).map_err(|reason| unusable(&cert_path, reason))?;
+                if read.public_key != rcgen::PublicKeyData::subject_public_key_info(&key) {
                     return Err(unusable(&cert_path, format!("it does not belong to {}", key_path.display())));
                 }
-                if expires - now > RENEW_BEFORE {
+                if now < read.from {
+                    return Err(CaError::NotYetValid { path: cert_path, from: read.from, now });
+                }
+                if read.until - now > RENEW_BEFORE {
                     let issuer = Issuer::from_ca_cert_pem(&cert_pem, key)?;
                     return Ok((Self { cert_pem, cert_path, issuer }, Origin::Kept));
                 }
@@ -204,11 +232,7 @@ impl Authority {
 fn ca_params(name: &str, purpose: Purpose, now: OffsetDateTime) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    let common_name = match purpose {
-        Purpose::Servers => format!("Portcullis local ({name})"),
-        Purpose::Clients => format!("Portcullis local clients ({name})"),
-    };
-    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.distinguished_name.push(DnType::CommonName, common_name(name, purpose));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.not_before = now - BACKDATE;
@@ -226,11 +250,41 @@ fn ca_params(name: &str, purpose: Purpose, now: OffsetDateTime) -> CertificatePa
     params
 }
 
-/// The certificate's end and its public key (SubjectPublicKeyInfo, DER).
-fn read_cert(pem: &str) -> Result<(OffsetDateTime, Vec<u8>), String> {
-    let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|e| format!("no certificate in it: {e}"))?;
+/// Whether a certificate is the servers' authority of a name, of whatever key and age.
+pub(crate) fn is_authority_of(pem: &[u8], name: &str) -> bool {
+    read_cert(pem).is_ok_and(|read| read.common_name.as_deref() == Some(&*common_name(name, Purpose::Servers)))
+}
+
+/// The authority's certificate as it is on disk, if there is one.
+pub(crate) fn stored(state: &StateDir) -> Option<String> {
+    fs::read_to_string(state.path("ca/ca.pem")).ok()
+}
+
+fn common_name(name: &str, purpose: Purpose) -> String {
+    match purpose {
+        Purpose::Servers => format!("Portcullis local ({name})"),
+        Purpose::Clients => format!("Portcullis local clients ({name})"),
+    }
+}
+
+struct Read {
+    from: OffsetDateTime,
+    until: OffsetDateTime,
+    /// SubjectPublicKeyInfo, DER.
+    public_key: Vec<u8>,
+    common_name: Option<String>,
+}
+
+fn read_cert(pem: &[u8]) -> Result<Read, String> {
+    let der = CertificateDer::from_pem_slice(pem).map_err(|e| format!("no certificate in it: {e}"))?;
     let (_, cert) = x509_parser::parse_x509_certificate(&der).map_err(|e| format!("no certificate in it: {e}"))?;
-    Ok((cert.validity().not_after.to_datetime(), cert.public_key().raw.to_vec()))
+    let common_name = cert.subject().iter_common_name().next().and_then(|name| name.as_str().ok()).map(str::to_owned);
+    Ok(Read {
+        from: cert.validity().not_before.to_datetime(),
+        until: cert.validity().not_after.to_datetime(),
+        public_key: cert.public_key().raw.to_vec(),
+        common_name,
+    })
 }
 
 #[cfg(test)]
@@ -257,6 +311,54 @@ mod tests {
             Authority::load_or_make(&state, Purpose::Servers, NOW + CA_VALIDITY - Duration::days(29)).unwrap();
         assert_eq!(origin, Origin::Made);
         assert_ne!(third.cert_pem(), first.cert_pem());
+    }
+
+    #[test]
+    fn an_authority_made_while_the_clock_was_ahead_is_refused_with_both_ways_out() {
+        let (_temp, state) = folder();
+        let (made, _) = Authority::load_or_make(&state, Purpose::Servers, NOW).unwrap();
+        for (now, usable) in [
+            (NOW - Duration::minutes(4), true),
+            (NOW - Duration::minutes(6), false),
+            (NOW - Duration::days(200), false),
+            (NOW, true),
+        ] {
+            match Authority::load_or_make(&state, Purpose::Servers, now) {
+                Ok((kept, origin)) => {
+                    assert!(usable && origin == Origin::Kept && kept.cert_pem() == made.cert_pem(), "{now}");
+                }
+                Err(error) => {
+                    assert!(!usable && matches!(error, CaError::NotYetValid { .. }), "{now}: {error}");
+                    let hint = error.hint().unwrap();
+                    assert!(hint.contains("set the clock") && hint.contains("ca/ca.pem"), "{hint}");
+                }
+            }
+        }
+        assert_eq!(stored(&state).as_deref(), Some(made.cert_pem()), "it is left as it is");
+    }
+
+    #[test]
+    fn an_authority_that_has_ended_is_renewed_and_a_clock_that_cannot_be_right_makes_none() {
+        let (_temp, state) = folder();
+        for now in [OffsetDateTime::UNIX_EPOCH, EARLIEST - Duration::seconds(1)] {
+            let error = Authority::load_or_make(&state, Purpose::Servers, now).err().unwrap();
+            assert!(matches!(error, CaError::Clock(_)) && error.hint().is_some(), "{error}");
+        }
+        assert_eq!(stored(&state), None);
+        Authority::load_or_make(&state, Purpose::Servers, EARLIEST).unwrap();
+        let (_, origin) = Authority::load_or_make(&state, Purpose::Servers, EARLIEST + CA_VALIDITY * 2).unwrap();
+        assert_eq!(origin, Origin::Made);
+    }
+
+    #[test]
+    fn an_authority_is_known_by_its_name() {
+        let (_temp, state) = folder();
+        let (servers, _) = Authority::load_or_make(&state, Purpose::Servers, NOW).unwrap();
+        let (clients, _) = Authority::load_or_make(&state, Purpose::Clients, NOW).unwrap();
+        assert!(is_authority_of(servers.cert_pem().as_bytes(), "dev"));
+        assert!(!is_authority_of(servers.cert_pem().as_bytes(), "two"));
+        assert!(!is_authority_of(clients.cert_pem().as_bytes(), "dev"));
+        assert!(!is_authority_of(b"junk", "dev"));
     }
 
     #[test]
