@@ -6,15 +6,17 @@
 use std::path::PathBuf;
 
 use portcullis_authn::{Network, OidcFlags};
+use portcullis_runtime::telemetry::LogConfig;
 use portcullis_runtime::{Clock, Rng, Secret, Shutdown};
 use tokio::net::TcpListener;
 
 use crate::ca::{Authority, Purpose};
 use crate::kubeconfig::{self, Entries};
+use crate::plugin_link;
 use crate::ports;
 use crate::state::StateDir;
-use crate::steps::Steps;
-use crate::up::{UpError, api_server, log_to, name_flag, shell_word};
+use crate::steps::{Steps, shell_word};
+use crate::up::{UpError, api_server, log_to, name_flag, outside};
 
 /// What the command line says.
 pub struct Options {
@@ -26,6 +28,8 @@ pub struct Options {
     pub port: u16,
     /// `--oidc-*` flags, as kube-apiserver takes them.
     pub oidc: Vec<String>,
+    /// How this program was called, for a shell.
+    pub called: String,
 }
 
 /// Serves until `shutdown`.
@@ -36,11 +40,13 @@ pub async fn run(options: Options, steps: &Steps, shutdown: &Shutdown) -> Result
     let (flags, _) = OidcFlags::parse(&options.oidc)?;
     let state = StateDir::new(&options.root, &options.name)?;
     let (_lock, mut file) = state.open()?;
-    log_to(&state)?;
+    let own = state.path("kubeconfig");
+    kubeconfig::own::check(&own)?;
+    log_to(&state, LogConfig::default())?;
 
     let bound = ports::bind(options.port).map_err(|source| UpError::Listen { port: options.port, source })?;
-    if let Some((wanted, holder)) = &bound.moved_from {
-        steps.word(&format!("port {wanted} is held by {holder}: the API server is on {}", bound.port));
+    if let Some((wanted, obstacle)) = &bound.moved_from {
+        steps.word(&format!("port {wanted} {obstacle}: the API server is on {}", bound.port));
     }
     let port = bound.port;
     let gone = || UpError::Listen { port, source: std::io::ErrorKind::AddrNotAvailable.into() };
@@ -71,27 +77,23 @@ pub async fn run(options: Options, steps: &Steps, shutdown: &Shutdown) -> Result
     steps.done("api server", &server);
 
     let cluster = format!("kind-{}", options.name);
-    let own = state.path("kubeconfig");
     let entries = Entries {
         cluster: cluster.clone(),
         server: server.clone(),
         ca_pem: authority.cert_pem().to_owned(),
         admin_cert_pem: admin.cert_pem,
         admin_key_pem: Secret::new(admin.key_pem),
+        program: plugin_link::path(&state),
         plugin: None,
     };
-    let written = kubeconfig::write_own(&own, &entries).map_err(UpError::from).and_then(|()| {
-        file.claim();
-        file.server = Some(server);
-        file.issuer = flags.is_on().then(|| flags.issuer_url.clone());
-        Ok(state.write(&file)?)
-    });
-    if let Err(error) = written {
+    file.claim();
+    file.server = Some(server);
+    file.issuer = flags.is_on().then(|| flags.issuer_url.clone());
+    if let Err(error) = outside::renew_own(&state, &mut file, &entries, steps) {
         stop.trigger();
         running.stopped().await;
         return Err(error);
     }
-    steps.done("kubeconfig", &format!("{} (context {cluster})", own.display()));
     steps.line("");
     steps.line(&format!("  export KUBECONFIG={}", shell_word(&own.display().to_string())));
     steps.line("  kubectl get namespaces");
@@ -99,7 +101,8 @@ pub async fn run(options: Options, steps: &Steps, shutdown: &Shutdown) -> Result
     steps.line("running until Ctrl-C; its objects are in memory");
     running.stopped().await;
     file.pid = None;
+    file.pid_started = None;
     state.write(&file)?;
-    steps.line(&format!("stopped; `portcullis down{}` removes what it made", name_flag(&options.name)));
+    steps.line(&format!("stopped; `{} down{}` removes what it made", options.called, name_flag(&options.name)));
     Ok(())
 }

@@ -9,14 +9,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use crate::kubeconfig::{self, KubeconfigError};
-use crate::state::{StateDir, StateError, process_started};
+use crate::ca;
+use crate::kubeconfig::KubeconfigError;
+use crate::kubeconfig::other::{self, Ours, Removed};
+use crate::state::{OtherKubeconfig, StateDir, StateError};
 use crate::steps::Steps;
-use crate::system_trust::{self, TrustError};
+use crate::system_trust::{Store, TrustError};
 use crate::trust_folder;
 
+/// How long a killed plugin may take to be gone.
+pub(crate) const PLUGIN_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a running `up` may take to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
@@ -60,7 +64,7 @@ impl DownError {
             Self::UnknownProcess(_) => {
                 Some("stop it with Ctrl-C in its terminal, then run `portcullis down` again".to_owned())
             }
-            Self::Trust(error) => Some(error.hint()),
+            Self::Trust(_) => Some("run it as the user who gave --trust: as root".to_owned()),
             Self::Kubeconfig(error) => error.hint(),
             Self::Remove { .. } => None,
         }
@@ -82,13 +86,29 @@ pub fn run(root: &Path, name: &str, steps: &Steps) -> Result<(), DownError> {
         None => stop(&state, steps)?,
     };
     let file = state.read()?;
+    // The `up` that started it was killed. It holds a port, and nobody waits for its answer.
+    if let Some(plugin) = file.plugin.filter(|plugin| plugin.runs()) {
+        if !plugin.end(PLUGIN_PATIENCE) {
+            return Err(DownError::StillRunning(plugin.pid));
+        }
+        steps.done("stop", &format!("ended the sign-in that still waited (process {})", plugin.pid));
+    }
     if let Some(path) = &file.system_trust {
-        system_trust::remove(path)?;
+        Store::of_file(path)?.remove(path)?;
         steps.done("trust", "removed the authority from the system's store");
     }
-    if let Some(path) = &file.kubeconfig {
-        kubeconfig::remove(path, name, file.previous_context.as_deref())?;
-        steps.done("kubeconfig", &format!("removed our entries from {}", path.display()));
+    let authority = ca::stored(&state);
+    let mut failed = None;
+    for other in &file.kubeconfigs {
+        let ours = Ours { name, ca_pem: authority.as_deref(), remembered: true };
+        match other::remove(other, &ours) {
+            Ok(outcome) => steps.done("kubeconfig", &removed(other, outcome)),
+            // A file that is broken does not keep ours in the others.
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    if let Some(error) = failed {
+        return Err(error.into());
     }
     trust_folder::remove(&state).map_err(|(path, source)| DownError::Remove { path, source })?;
     let dir = state.dir();
@@ -97,17 +117,24 @@ pub fn run(root: &Path, name: &str, steps: &Steps) -> Result<(), DownError> {
     Ok(())
 }
 
+fn removed(file: &OtherKubeconfig, removed: Removed) -> String {
+    let path = file.path.display();
+    match removed {
+        Removed::Entries => format!("removed our entries from {path}"),
+        Removed::File => format!("removed {path}, which held nothing but our entries"),
+        Removed::NotThere => format!("{path} is not there any more: nothing to remove"),
+        Removed::NoEntries => format!("{path} has no entries of ours any more: left as it is"),
+        Removed::Foreign(entry) => format!("{path}: {entry} is not ours any more: left as it is"),
+    }
+}
+
 fn stop(state: &StateDir, steps: &Steps) -> Result<crate::state::Lock, DownError> {
     let unknown = || DownError::UnknownProcess(state.name().to_owned());
-    let file = state.read()?;
-    let pid = file.pid.ok_or_else(unknown)?;
-    let process = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(unknown)?;
     // A number that an `up` left behind may be another process' by now: only the one that was written down is asked to end.
-    if file.pid_started.is_none() || process_started(pid) != file.pid_started {
-        return Err(unknown());
-    }
+    let process = state.read()?.process().filter(|process| process.runs()).ok_or_else(unknown)?;
+    let pid = process.pid;
     // Gone between the two looks is as good as stopped.
-    let _gone = kill_process(process, Signal::TERM);
+    process.signal(Signal::TERM);
     let start = Instant::now();
     loop {
         if let Some(lock) = state.lock()? {

@@ -11,6 +11,7 @@ pub mod form;
 pub mod kubeconfig;
 mod plugin_link;
 pub mod ports;
+pub mod process;
 pub mod state;
 pub mod steps;
 pub mod system_trust;

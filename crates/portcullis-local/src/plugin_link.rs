@@ -11,12 +11,17 @@ use crate::state::{StateDir, StateError};
 /// The name by which kubectl finds the plugin (`-` in a plugin's name becomes `_`).
 const NAME: &str = "kubectl-oidc_login";
 
+/// Where the link is.
+pub(crate) fn path(state: &StateDir) -> PathBuf {
+    state.path("bin").join(NAME)
+}
+
 /// Makes or renews the link, and returns it.
 ///
 /// # Errors
 /// The folder cannot be written.
 pub(crate) fn make(state: &StateDir, program: &Path) -> Result<PathBuf, StateError> {
-    let link = state.path("bin").join(NAME);
+    let link = path(state);
     let io_error = |source| StateError::Io { action: "link", path: link.clone(), source };
     // A new link under another name, renamed over the old one: the name is never without a program.
     let fresh = state.path("bin").join(format!(".{NAME}.new"));

@@ -19,8 +19,36 @@ pub struct Loopback {
     pub port: u16,
     /// One listener, or two where the machine has ::1.
     pub listeners: Vec<TcpListener>,
-    /// Who held the wanted port, when another was taken.
-    pub moved_from: Option<(u16, Holder)>,
+    /// The wanted port and what was in the way, when another was taken.
+    pub moved_from: Option<(u16, Obstacle)>,
+}
+
+/// Why a port cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Somebody listens there.
+    Held(Holder),
+    /// This user may not listen there: low ports are the system's.
+    NotAllowed,
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Held(holder) => write!(f, "is held by {holder}"),
+            Self::NotAllowed => f.write_str("may not be listened on by this user"),
+        }
+    }
+}
+
+impl Obstacle {
+    fn of(error: &io::Error, port: u16) -> Option<Self> {
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Some(Self::Held(holder(port))),
+            io::ErrorKind::PermissionDenied => Some(Self::NotAllowed),
+            _ => None,
+        }
+    }
 }
 
 /// The process that listens on a port, as far as this user may know.
@@ -53,18 +81,19 @@ impl fmt::Display for Holder {
 pub fn bind(wanted: u16) -> io::Result<Loopback> {
     match bind_both(wanted) {
         Ok((port, listeners)) => Ok(Loopback { port, listeners, moved_from: None }),
-        Err(error) if matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) => {
+        Err(error) => {
+            let Some(obstacle) = Obstacle::of(&error, wanted) else { return Err(error) };
             let (port, listeners) = (0..ATTEMPTS).find_map(|_| bind_both(0).ok()).ok_or(error)?;
-            Ok(Loopback { port, listeners, moved_from: Some((wanted, holder(wanted))) })
+            Ok(Loopback { port, listeners, moved_from: Some((wanted, obstacle)) })
         }
-        Err(error) => Err(error),
     }
 }
 
-/// Whether something listens on a loopback port, and who.
+/// What keeps a loopback port from being listened on; `None` when it is free.
 #[must_use]
-pub fn taken(port: u16) -> Option<Holder> {
-    bind_both(port).err().map(|_| holder(port))
+pub fn obstacle(port: u16) -> Option<Obstacle> {
+    let error = bind_both(port).err()?;
+    Some(Obstacle::of(&error, port).unwrap_or(Obstacle::Held(Holder::Unknown)))
 }
 
 fn bind_both(port: u16) -> io::Result<(u16, Vec<TcpListener>)> {
@@ -131,10 +160,14 @@ mod tests {
         let held = bind(0).unwrap();
         let other = bind(held.port).unwrap();
         assert_ne!(other.port, held.port);
-        let (wanted, holder) = other.moved_from.unwrap();
+        let (wanted, obstacle) = other.moved_from.unwrap();
         assert_eq!(wanted, held.port);
         if cfg!(target_os = "linux") {
-            assert!(matches!(holder, Holder::Process { pid, .. } if pid == std::process::id()), "{holder}");
+            let Obstacle::Held(Holder::Process { pid, name }) = &obstacle else { panic!("{obstacle}") };
+            assert_eq!(
+                (*pid, obstacle.to_string()),
+                (std::process::id(), format!("is held by {name} (process {pid})"))
+            );
         }
     }
 
@@ -148,7 +181,14 @@ mod tests {
     #[test]
     fn a_free_port_is_not_taken() {
         let port = bind(0).unwrap().port;
-        assert_eq!(taken(port), None);
+        assert_eq!(obstacle(port), None);
+    }
+
+    #[test]
+    fn a_port_that_this_user_may_not_have_is_not_said_to_be_held() {
+        let refused = io::Error::from(io::ErrorKind::PermissionDenied);
+        assert_eq!(Obstacle::of(&refused, 80), Some(Obstacle::NotAllowed));
+        assert_eq!(Obstacle::of(&io::ErrorKind::AddrNotAvailable.into(), 80), None);
     }
 
     #[test]

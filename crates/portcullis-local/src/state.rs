@@ -17,8 +17,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// The layout that this program writes; a higher one in `state.json` comes from a newer Portcullis.
-const VERSION: u32 = 1;
+use crate::process::{self, Recorded};
+
+/// The layout that this program writes; a higher one in `state.json` comes from a newer Portcullis. Layout 1 had room for
+/// one other kubeconfig (`kubeconfig`, `previous_context`); it is read and written back as layout 2.
+const VERSION: u32 = 2;
 
 /// The longest name: it becomes part of a context, a node and a host label.
 const MAX_NAME: usize = 40;
@@ -109,7 +112,7 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Stat
     move |source| StateError::Io { action, path, source }
 }
 
-/// What `up` leaves behind for the next `up` and for `down`.
+/// What `up` leaves behind for the next `up` and for `down`. What is to be undone is written here before it is done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateFile {
     /// Layout of the folder.
@@ -120,28 +123,66 @@ pub struct StateFile {
     /// When that process was started, in clock ticks since boot: a number is given to another process sooner or later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid_started: Option<u64>,
+    /// The sign-in plugin that waits for somebody: it holds a port, and outlives an `up` that is killed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<Recorded>,
     /// The issuer that was served last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
     /// The API server's URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
-    /// A kubeconfig outside the folder that got our entries (`--kubeconfig`).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kubeconfig: Option<PathBuf>,
-    /// That kubeconfig's current-context before `--use` changed it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub previous_context: Option<String>,
+    /// Users that `up` gave the context of its own kubeconfig: any other one is the user's choice. Two only while it is
+    /// being changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub context_users: Vec<String>,
+    /// Kubeconfigs outside the folder that got our entries (`--kubeconfig`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kubeconfigs: Vec<OtherKubeconfig>,
     /// The file that `--trust` put into the system's store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system_trust: Option<PathBuf>,
+}
+
+/// A kubeconfig outside the folder that got our entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherKubeconfig {
+    /// The file, absolute.
+    pub path: PathBuf,
+    /// Its current-context before `--use` changed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_context: Option<String>,
+    /// Whether the file was not there before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub made: bool,
 }
 
 impl StateFile {
     /// Notes this process as the one that runs the name.
     pub fn claim(&mut self) {
         self.pid = Some(std::process::id());
-        self.pid_started = process_started(std::process::id());
+        self.pid_started = process::started(std::process::id());
+    }
+
+    /// The process that runs the name, where the file names one that can be told from others.
+    #[must_use]
+    pub fn process(&self) -> Option<Recorded> {
+        Some(Recorded { pid: self.pid?, started: self.pid_started? })
+    }
+
+    /// What is remembered of a kubeconfig outside the folder.
+    #[must_use]
+    pub fn kubeconfig(&self, path: &Path) -> Option<&OtherKubeconfig> {
+        self.kubeconfigs.iter().find(|other| other.path == path)
+    }
+
+    /// Notes that a kubeconfig outside the folder is about to get our entries. What was there before us stays as it was
+    /// noted first; a current context that came between our runs takes the place of an older one.
+    pub fn note_kubeconfig(&mut self, path: &Path, previous_context: Option<String>, made: bool) {
+        match self.kubeconfigs.iter_mut().find(|other| other.path == path) {
+            Some(other) => other.previous_context = previous_context.or(other.previous_context.take()),
+            None => self.kubeconfigs.push(OtherKubeconfig { path: path.to_owned(), previous_context, made }),
+        }
     }
 }
 
@@ -150,14 +191,6 @@ impl StateFile {
 pub struct StateDir {
     root: PathBuf,
     name: String,
-}
-
-/// When a process was started, in clock ticks since boot (proc(5), field 22 of /proc/PID/stat); `None` when it is gone or
-/// the system does not tell.
-#[must_use]
-pub fn process_started(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
 /// Held while a process runs a name; released by the system when the process ends, however it ends.
@@ -247,7 +280,7 @@ impl StateDir {
         if version > u64::from(VERSION) {
             return Err(StateError::Newer { path, found: version });
         }
-        serde_json::from_value(value).map_err(|e| damaged(e.to_string()))
+        serde_json::from_value(upgraded(value, version)).map_err(|e| damaged(e.to_string()))
     }
 
     /// Replaces `state.json`.
@@ -293,6 +326,21 @@ impl StateDir {
     }
 }
 
+/// The content of `state.json` in today's layout.
+fn upgraded(mut value: serde_json::Value, version: u64) -> serde_json::Value {
+    if version < 2
+        && let Some(members) = value.as_object_mut()
+        && let Some(path) = members.remove("kubeconfig").filter(|path| !path.is_null())
+    {
+        let previous = members.remove("previous_context").unwrap_or_default();
+        members.insert(
+            "kubeconfigs".to_owned(),
+            serde_json::json!([{"path": path, "previous_context": previous, "made": false}]),
+        );
+    }
+    value
+}
+
 /// Replaces a file as a whole, readable by its owner alone.
 ///
 /// # Errors
@@ -309,15 +357,51 @@ pub fn write_public(path: &Path, content: &[u8]) -> Result<(), StateError> {
     replace(path, content, 0o644)
 }
 
+/// As [`write_private`], for a file that may be another user's (root may change it): it stays theirs.
+///
+/// # Errors
+/// As [`write_private`].
+pub fn rewrite(path: &Path, content: &[u8]) -> Result<(), StateError> {
+    let owner = fs::metadata(path).ok().map(|found| (found.uid(), found.gid()));
+    replace_for(path, content, 0o600, owner)
+}
+
 fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), StateError> {
+    replace_for(path, content, mode, None)
+}
+
+fn replace_for(path: &Path, content: &[u8], mode: u32, owner: Option<(u32, u32)>) -> Result<(), StateError> {
     let error = || io_error("write", path);
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file =
-        tempfile::Builder::new().permissions(fs::Permissions::from_mode(mode)).tempfile_in(dir).map_err(error())?;
-    file.write_all(content).map_err(error())?;
+    let dir = folder_of(path);
+    let mut file = tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(mode))
+        .tempfile_in(dir)
+        .map_err(|e| error()(without_path(e)))?;
+    file.as_file_mut().write_all(content).map_err(error())?;
+    if let Some((user, group)) = owner {
+        // Who may not give files away owns the new one: as with every editor.
+        let _kept = std::os::unix::fs::fchown(file.as_file(), Some(user), Some(group));
+    }
     file.as_file().sync_all().map_err(error())?;
-    file.persist(path).map_err(|e| error()(e.error))?;
+    file.persist(path).map_err(|e| error()(without_path(e.error)))?;
     File::open(dir).and_then(|d| d.sync_all()).map_err(error())
+}
+
+/// The folder of a file; that of a bare name is the current one.
+#[must_use]
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The reason without the name of the temporary file, which means nothing to anybody: the file that was to be written is
+/// named already.
+fn without_path(error: io::Error) -> io::Error {
+    if error.raw_os_error().is_some() {
+        return error;
+    }
+    let text = error.to_string();
+    let reason = text.split_once(" at path ").map_or(&*text, |(reason, _)| reason);
+    io::Error::new(error.kind(), reason.to_owned())
 }
 
 /// Makes the folder, or takes one that is there: a real folder, ours, and closed to others from now on.
@@ -405,9 +489,56 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_known_by_when_it_was_started() {
-        assert!(process_started(std::process::id()).is_some());
-        assert_eq!(process_started(u32::MAX), None);
+    fn the_first_layout_is_read_and_its_kubeconfig_kept() {
+        let (_temp, state) = dir();
+        let (lock, _) = state.open().unwrap();
+        let old =
+            r#"{"version":1,"pid":7,"issuer":"i","kubeconfig":"/k","previous_context":"prod","system_trust":"/t"}"#;
+        fs::write(state.path("state.json"), old).unwrap();
+        let read = state.read().unwrap();
+        let kept = OtherKubeconfig { path: "/k".into(), previous_context: Some("prod".to_owned()), made: false };
+        assert_eq!(read.kubeconfigs, [kept]);
+        assert_eq!(
+            (read.pid, read.issuer.as_deref(), read.system_trust.as_deref()),
+            (Some(7), Some("i"), Some(Path::new("/t")))
+        );
+        state.write(&read).unwrap();
+        let written: serde_json::Value = serde_json::from_slice(&fs::read(state.path("state.json")).unwrap()).unwrap();
+        assert_eq!((&written["version"], written.get("kubeconfig")), (&2.into(), None));
+        drop(lock);
+        assert_eq!(state.open().unwrap().1.kubeconfigs, read.kubeconfigs);
+    }
+
+    #[test]
+    fn every_kubeconfig_is_remembered_with_what_was_there_before_us() {
+        let mut file = StateFile::default();
+        let (a, b) = (Path::new("/a"), Path::new("/b"));
+        file.note_kubeconfig(a, Some("prod".to_owned()), false);
+        file.note_kubeconfig(b, None, true);
+        file.note_kubeconfig(a, None, true);
+        assert_eq!(file.kubeconfig(a).unwrap().previous_context.as_deref(), Some("prod"));
+        assert!(!file.kubeconfig(a).unwrap().made && file.kubeconfig(b).unwrap().made);
+        file.note_kubeconfig(a, Some("staging".to_owned()), false);
+        assert_eq!(file.kubeconfig(a).unwrap().previous_context.as_deref(), Some("staging"));
+        assert_eq!(file.kubeconfigs.len(), 2);
+    }
+
+    #[test]
+    fn a_bare_file_name_stands_in_the_current_folder() {
+        assert_eq!(folder_of(Path::new("new.yaml")), Path::new("."));
+        assert_eq!(folder_of(Path::new("a/new.yaml")), Path::new("a"));
+        assert_eq!(folder_of(Path::new("/new.yaml")), Path::new("/"));
+    }
+
+    #[test]
+    fn a_failed_write_names_the_file_and_not_its_temporary_neighbour() {
+        let (_temp, state) = dir();
+        let path = state.path("nowhere/file");
+        let error = write_private(&path, b"x").unwrap_err();
+        let StateError::Io { source, .. } = &error else { panic!("{error}") };
+        assert_eq!(source.kind(), io::ErrorKind::NotFound);
+        let said = source.to_string();
+        assert!(said.starts_with("No such file or directory") && !said.contains("path"), "{said}");
     }
 
     #[test]

@@ -50,6 +50,17 @@ impl Steps {
     }
 }
 
+/// A word that a POSIX shell reads as it is.
+#[must_use]
+pub fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,=".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -77,5 +88,12 @@ mod tests {
         let text = String::from_utf8(shared.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.lines().count(), 2);
         assert!(text.lines().next().unwrap().ends_with(" ms"));
+    }
+
+    #[test]
+    fn words_for_the_shell_are_quoted_where_they_must_be() {
+        assert_eq!(shell_word("/a/b-c_1.2"), "/a/b-c_1.2");
+        assert_eq!(shell_word("/a b/$x"), "'/a b/$x'");
+        assert_eq!(shell_word("it's"), r"'it'\''s'");
     }
 }

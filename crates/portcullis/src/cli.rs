@@ -70,9 +70,9 @@ pub(crate) struct PassedOn {
 
 #[derive(Debug, Args)]
 pub(crate) struct StateArgs {
-    /// Name of the cluster; the kubeconfig's context is kind-NAME
-    #[arg(long, default_value = "dev", value_name = "NAME")]
-    pub(crate) name: String,
+    /// Name of the cluster; the kubeconfig's context is kind-NAME [default: the cluster config's, else dev]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
     /// Folder for keys, certificates, kubeconfig and the provider's store
     #[arg(long, env = "PORTCULLIS_STATE", value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
@@ -87,12 +87,12 @@ pub(crate) struct Up {
     /// Also write context and users into this kubeconfig
     #[arg(long, value_name = "PATH")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// Port of the API server on loopback; 0 takes a free one
-    #[arg(long, default_value_t = 6443, value_name = "PORT")]
-    pub(crate) port: u16,
-    /// Port of the provider on loopback; 0 takes a free one
-    #[arg(long, default_value_t = 5554, value_name = "PORT")]
-    pub(crate) issuer_port: u16,
+    /// Port of the API server on loopback; 0 takes a free one [default: the cluster config's, else 6443]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// Port of the provider on loopback; 0 takes a free one [default: that of web.https in the values, else 5554]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) issuer_port: Option<u16>,
     /// Chart values whose dex.config becomes the provider's configuration
     #[arg(long, value_name = "FILE")]
     pub(crate) values: Option<PathBuf>,
@@ -211,6 +211,13 @@ pub(crate) struct Serve {
     /// Address for gRPC, instead of the file's grpc.addr
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) grpc_addr: Option<String>,
+}
+
+impl StateArgs {
+    /// The name where no file says another.
+    pub(crate) fn name_or_default(&self) -> String {
+        self.name.clone().unwrap_or_else(|| "dev".to_owned())
+    }
 }
 
 impl Command {

@@ -13,7 +13,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
+use portcullis_local::up::END_WITH_STDIN;
 use portcullis_login::{Env, Io};
+use portcullis_runtime::Shutdown;
 
 use crate::cli::{Cli, Command};
 
@@ -61,7 +63,19 @@ fn not_built(name: &str, instead: &str) -> ExitCode {
 /// The plugin speaks for itself: kubelogin's streams, texts and exit codes.
 fn login(arguments: Vec<OsString>) -> ExitCode {
     let env = Env::of_process(std::env::vars_os(), env!("CARGO_PKG_VERSION"));
+    if up::env(END_WITH_STDIN).is_some() {
+        end_with_stdin(env.shutdown.clone());
+    }
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let io = Io { stdout: &mut out, stderr: &mut err, stdin: Box::new(BufReader::new(std::io::stdin())) };
     portcullis_login::run(arguments, &env, io).into()
+}
+
+/// `up` holds the other end of the plugin's standard input: when `up` is gone, however it ended, the plugin that waits for a
+/// browser ends too, and its port is free.
+fn end_with_stdin(shutdown: Shutdown) {
+    std::thread::spawn(move || {
+        let _ended = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        shutdown.trigger();
+    });
 }

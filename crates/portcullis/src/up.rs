@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use portcullis_local::steps::Steps;
+use portcullis_local::steps::{Steps, shell_word};
 use portcullis_local::{apiserver as local_apiserver, down as local_down, up as local_up};
 use portcullis_runtime::{Secret, Shutdown};
 
@@ -46,26 +46,27 @@ pub(crate) fn up(arguments: cli::Up) -> ExitCode {
         no_bind: arguments.no_bind,
         unattended: arguments.unattended || !terminal,
         keep: arguments.keep,
-        desktop: cfg!(any(target_os = "macos", windows))
-            || env("DISPLAY").is_some()
-            || env("WAYLAND_DISPLAY").is_some(),
-        demo_password: env("PORTCULLIS_DEMO_PASSWORD").map(Secret::new),
+        desktop: cfg!(any(target_os = "macos", windows)) || is_set("DISPLAY") || is_set("WAYLAND_DISPLAY"),
+        demo_password: env("PORTCULLIS_DEMO_PASSWORD").filter(|password| !password.is_empty()).map(Secret::new),
         program,
+        called: called(),
         environment: env,
     };
     until_stopped(async |steps, shutdown| local_up::run(options, steps, &output::data, shutdown).await)
 }
 
 pub(crate) fn apiserver(arguments: cli::Apiserver) -> ExitCode {
+    let name = arguments.state.name_or_default();
     let root = match state_root(arguments.state.state) {
         Ok(root) => root,
         Err(code) => return code,
     };
     let options = local_apiserver::Options {
         root,
-        name: arguments.state.name,
+        name,
         port: arguments.secure_port,
         oidc: arguments.oidc.into_arguments(),
+        called: called(),
     };
     until_stopped(async |steps, shutdown| local_apiserver::run(options, steps, shutdown).await)
 }
@@ -82,10 +83,7 @@ fn until_stopped(run: impl AsyncFnOnce(&Steps, &Shutdown) -> Result<(), local_up
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            output::error(&output::chain(&error), error.hint().as_deref());
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error, error.hint()),
     }
 }
 
@@ -95,13 +93,25 @@ pub(crate) fn down(arguments: &cli::Down) -> ExitCode {
         Err(code) => return code,
     };
     let steps = Steps::new(Box::new(std::io::stderr()));
-    match local_down::run(&root, &arguments.state.name, &steps) {
+    match local_down::run(&root, &arguments.state.name_or_default(), &steps) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            output::error(&output::chain(&error), error.hint().as_deref());
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error, error.hint()),
     }
+}
+
+/// Hints name this program as `portcullis`, which need not be on the PATH: they are printed with what was typed.
+fn failed(error: &dyn std::error::Error, hint: Option<String>) -> ExitCode {
+    let hint = hint.map(|hint| hint.replace("`portcullis ", &format!("`{} ", called())));
+    output::error(&output::chain(error), hint.as_deref());
+    ExitCode::FAILURE
+}
+
+/// How this program was called: its bare name where the PATH leads to it, else its path, which works in every folder.
+fn called() -> String {
+    let typed = std::env::args_os().next().unwrap_or_default();
+    let path = PathBuf::from(&typed);
+    let absolute = if path.components().count() > 1 { std::path::absolute(&path).unwrap_or(path) } else { path };
+    if absolute.as_os_str().is_empty() { "portcullis".to_owned() } else { shell_word(&absolute.display().to_string()) }
 }
 
 /// `--state`, else `$XDG_STATE_HOME/portcullis`, else `~/.local/state/portcullis`.
@@ -132,6 +142,11 @@ pub(crate) fn runtime() -> Option<tokio::runtime::Runtime> {
             None
         }
     }
+}
+
+/// An empty variable is as good as none.
+fn is_set(name: &str) -> bool {
+    env(name).is_some_and(|value| !value.is_empty())
 }
 
 #[expect(clippy::disallowed_methods, reason = "binaries read the environment, and hand it down")]

@@ -1,7 +1,6 @@
 //! Bad input: a clear error that names the file, the place and the fix, and nothing is lost.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::world::{World, guide};
@@ -103,47 +102,6 @@ fn a_cluster_config_that_is_none_is_refused_by_name() {
         assert_eq!(refused.code, Some(1), "{to}:\n{}", refused.stderr);
         assert!(refused.stderr.contains(says), "{to}: {says:?} in:\n{}", refused.stderr);
     }
-}
-
-#[test]
-fn a_broken_kubeconfig_is_left_as_it_is() {
-    let world = World::new();
-    for content in
-        ["{", "users: 7\n", "apiVersion: v1\nkind: Config\nusers: [{name: oidc, user: {token: kept}, extra: 1}]\n"]
-    {
-        let path = world.write("config", content);
-        let run = world.up(&["--kubeconfig", path.to_str().unwrap()]);
-        let after = fs::read_to_string(&path).unwrap();
-        if run.code == Some(0) {
-            assert!(after.contains("extra"), "unknown keys are kept: {after}");
-            world.down().ok();
-        } else {
-            assert!(run.stderr.contains("config"), "{}", run.stderr);
-            assert_eq!(after, content);
-        }
-    }
-}
-
-#[test]
-fn taken_ports_move_with_a_word() {
-    let world = World::new();
-    let held = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = held.local_addr().unwrap().port().to_string();
-    let up = world.up(&["--port", &port]).ok();
-    assert!(up.stderr.contains(&port) && up.stderr.contains(&std::process::id().to_string()), "{}", up.stderr);
-}
-
-#[test]
-fn a_busy_port_8000_names_its_holder_and_the_redirect_uri_to_add() {
-    let world = World::new();
-    let _held = TcpListener::bind("127.0.0.1:8000").unwrap();
-    let refused = world.up(&["--values", &guide("values.yaml")]).fails(1);
-    assert!(refused.stderr.contains(&std::process::id().to_string()), "{}", refused.stderr);
-    assert!(
-        refused.stderr.contains("redirectURIs") && refused.stderr.contains("http://localhost:18000"),
-        "{}",
-        refused.stderr
-    );
 }
 
 #[test]

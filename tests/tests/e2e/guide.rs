@@ -95,6 +95,54 @@ fn steps_10_to_15_work_with_unmodified_kubectl() {
 }
 
 #[test]
+fn the_guides_own_steps_survive_a_restart() {
+    let world = World::new();
+    let mut running = guides_up(&world);
+    let first = issuer(&running);
+    let port = first.rsplit(':').next().unwrap().to_owned();
+    let bind =
+        format!("  kubectl create clusterrolebinding oidc-admin-binding --clusterrole=cluster-admin --user={USER}");
+    let said = running.stderr();
+    assert!(said.lines().any(|line| line == bind), "the next step is named:\n{said}");
+    assert!(!said.contains("--current --user=kind-dev"), "the administrator is the context's user:\n{said}");
+    set_credentials(&world, &first);
+    world.kubectl(&["config", "set-context", "--current", "--user=oidc", "--namespace=team"]).ok();
+    running.signal(rustix::process::Signal::INT);
+    running.wait_for("stopped; ");
+
+    let args = ["--no-bind", "--issuer-port", &port, "--values", &guide("values.yaml")];
+    let again = world.up_and_keep(&args);
+    let said = again.stderr();
+    for line in [
+        format!("  note           {}: the user oidc stays as you set it", world.dev("kubeconfig").display()),
+        format!("  note           {}: the context's user stays oidc, as you set it", world.dev("kubeconfig").display()),
+        "  kubectl config set-context --current --user=kind-dev".to_owned(),
+        bind,
+        "  kubectl config set-context --current --user=oidc".to_owned(),
+    ] {
+        assert!(said.lines().any(|said| said == line), "{line} in:\n{said}");
+    }
+    let view = |path: &str| world.kubectl(&["config", "view", "-o", &format!("jsonpath={path}")]).ok().stdout;
+    assert_eq!(view("{.users[?(@.name=='oidc')].user.exec.command}"), "kubectl");
+    assert_eq!(view("{.contexts[0].context.user} {.contexts[0].context.namespace}"), "oidc team");
+    // What was said works: the administrator binds, and the guide's user lists the pods.
+    world.install_browser(USER, PASSWORD);
+    world.kubectl(&["config", "set-context", "--current", "--user=kind-dev"]).ok();
+    world
+        .kubectl(&[
+            "create",
+            "clusterrolebinding",
+            "oidc-admin-binding",
+            "--clusterrole=cluster-admin",
+            &format!("--user={USER}"),
+        ])
+        .ok();
+    world.kubectl(&["config", "set-context", "--current", "--user=oidc"]).ok();
+    let pods = world.kubectl(&["get", "pods", "--all-namespaces"]).ok();
+    assert!(pods.stdout.contains("Running"), "{}", pods.stdout);
+}
+
+#[test]
 fn the_small_binary_signs_in_also_with_a_callback_over_tls() {
     let world = World::new();
     let values = fs::read_to_string(guide("values.yaml")).unwrap();

@@ -1,8 +1,9 @@
 //! One test's world: a home, a state folder, and the programs it runs in them.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -72,6 +73,15 @@ impl World {
         command
     }
 
+    /// `up` with free ports, in a terminal of its own; `display` is the variable of a desktop.
+    pub(crate) fn up_in_terminal(&self, display: Option<&str>, arguments: &[&str]) -> Running {
+        let mut command = self.portcullis(&[&["up", "--port", "0", "--issuer-port", "0"], arguments].concat());
+        if let Some(display) = display {
+            command.env("DISPLAY", display);
+        }
+        Running::in_terminal(&command)
+    }
+
     /// Runs `up` to its end.
     pub(crate) fn up(&self, arguments: &[&str]) -> Finished {
         let all = [&["up", "--unattended", "--port", "0", "--issuer-port", "0"], arguments].concat();
@@ -88,6 +98,35 @@ impl World {
 
     pub(crate) fn down(&self) -> Finished {
         finish(&mut self.portcullis(&["down"]))
+    }
+
+    /// What `state.json` of `dev` says.
+    pub(crate) fn state_file(&self) -> serde_json::Value {
+        serde_json::from_slice(&fs::read(self.dev("state.json")).unwrap()).unwrap()
+    }
+
+    /// The sign-in plugin that waits, as `up` has written it down.
+    pub(crate) fn plugin(&self) -> u32 {
+        self.state_file()["plugin"]["pid"].as_u64().unwrap().try_into().unwrap()
+    }
+
+    /// Processes of this world that run, by their command lines.
+    pub(crate) fn processes(&self) -> Vec<String> {
+        let home = self.home().to_str().unwrap();
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+        let texts = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
+        texts.filter(|line| line.contains(home)).collect()
+    }
+
+    /// Signs in at a URL as a browser would.
+    pub(crate) fn sign_in_at(&self, url: &str) -> Finished {
+        finish(
+            self.command(env!("CARGO_BIN_EXE_sign-in"))
+                .arg(url)
+                .env("SIGN_IN_LOGIN", USER)
+                .env("SIGN_IN_PASSWORD", PASSWORD),
+        )
     }
 
     /// `kubectl` with dev's kubeconfig.
@@ -133,6 +172,26 @@ pub(crate) fn guide(file: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/guide").join(file).to_str().unwrap().to_owned()
 }
 
+/// Whether a loopback port can be listened on.
+pub(crate) fn is_free(port: u16) -> bool {
+    TcpListener::bind(("127.0.0.1", port)).is_ok()
+}
+
+/// Waits until something holds; for what the system does in its own time, such as the end of a killed process.
+#[track_caller]
+pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// Whether a process runs: not when it has ended and waits to be reaped.
+pub(crate) fn runs(pid: u32) -> bool {
+    portcullis_local::process::started(pid).is_some()
+}
+
 /// A program that has ended.
 #[derive(Debug)]
 pub(crate) struct Finished {
@@ -170,6 +229,7 @@ pub(crate) struct Running {
     lines: Receiver<String>,
     seen: Vec<String>,
     stdout: Option<std::thread::JoinHandle<Vec<u8>>>,
+    keyboard: Option<File>,
 }
 
 impl Running {
@@ -179,23 +239,43 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|e| panic!("{:?}: {e}", command.get_program()));
-        let (sender, lines) = mpsc::channel();
-        let stderr = child.stderr.take().unwrap();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).split(b'\n') {
-                let Ok(line) = line else { return };
-                if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
-                    return;
-                }
-            }
-        });
+        let lines = read_lines(child.stderr.take().unwrap());
         let mut pipe = child.stdout.take().unwrap();
         let stdout = std::thread::spawn(move || {
             let mut all = Vec::new();
             pipe.read_to_end(&mut all).unwrap();
             all
         });
-        Self { child, lines, seen: Vec::new(), stdout: Some(stdout) }
+        Self { child, lines, seen: Vec::new(), stdout: Some(stdout), keyboard: None }
+    }
+
+    /// Starts a program in a terminal of its own, which controls it: Ctrl-C that is typed there reaches it as a signal.
+    /// All that it prints counts as stderr.
+    pub(crate) fn in_terminal(command: &Command) -> Self {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        let screen = OpenOptions::new().read(true).write(true).open(name).unwrap();
+        let mut wrapped = Command::new("setsid");
+        // It is not the leader of its group yet, so setsid(1) becomes the program itself, under the same id.
+        wrapped.arg("--ctty").arg(command.get_program()).args(command.get_args()).env_clear();
+        wrapped.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let child = wrapped
+            .stdin(screen.try_clone().unwrap())
+            .stdout(screen.try_clone().unwrap())
+            .stderr(screen)
+            .spawn()
+            .unwrap_or_else(|e| panic!("setsid: {e}"));
+        let master = File::from(master);
+        let keyboard = Some(master.try_clone().unwrap());
+        Self { child, lines: read_lines(master), seen: Vec::new(), stdout: None, keyboard }
+    }
+
+    /// Types into the terminal.
+    pub(crate) fn press(&mut self, keys: &str) {
+        self.keyboard.as_mut().unwrap().write_all(keys.as_bytes()).unwrap();
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -244,9 +324,24 @@ impl Running {
         }
         stderr.extend_from_slice(self.seen.join("\n").as_bytes());
         let status = self.child.wait().unwrap();
-        let stdout = self.stdout.take().unwrap().join().unwrap();
+        let stdout = self.stdout.take().map(|all| all.join().unwrap()).unwrap_or_default();
         Output { status, stdout, stderr }
     }
+}
+
+/// The lines of a stream as they come. A terminal whose program has ended fails to be read.
+fn read_lines(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).split(b'\n') {
+            let Ok(line) = line else { return };
+            let line = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
 }
 
 impl Drop for Running {

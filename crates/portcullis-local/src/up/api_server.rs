@@ -6,7 +6,7 @@ use portcullis_apiserver::{ApiServer, ApiServerConfig, Part, Running, TokenAuthe
 use portcullis_authn::{Network, OidcFlags};
 use portcullis_kube::rbac::{ClusterRoleBinding, Subject};
 use portcullis_runtime::tls::TlsIdentity;
-use portcullis_runtime::{Clock, Rng, Shutdown};
+use portcullis_runtime::{Clock, Rng, Shutdown, Timestamp};
 use tokio::net::TcpListener;
 
 use crate::ca::Leaf;
@@ -53,12 +53,27 @@ pub(crate) async fn start(setup: Setup<'_>, stop: &Shutdown) -> Result<Running, 
         ..ApiServerConfig::new(setup.listener, identity, setup.client_ca_pem.as_bytes().to_vec())
     };
     let running = ApiServer::start(config, stop.clone()).await.map_err(failed)?;
+    if let Err(error) = show_parts(&running, &setup.node, port, setup.provider_port, started) {
+        stop.trigger();
+        running.stopped().await;
+        return Err(error);
+    }
+    Ok(running)
+}
+
+fn show_parts(
+    running: &Running,
+    node: &str,
+    port: u16,
+    provider_port: Option<u16>,
+    started: Timestamp,
+) -> Result<(), UpError> {
     let own = ("kube-apiserver", "portcullis-apiserver", port);
-    let provider = setup.provider_port.map(|port| ("dex", "portcullis-provider", port));
+    let provider = provider_port.map(|port| ("dex", "portcullis-provider", port));
     for (component, container, port) in std::iter::once(own).chain(provider) {
         let part = Part {
             namespace: NAMESPACE.to_owned(),
-            name: format!("{container}-{}", setup.node),
+            name: format!("{container}-{node}"),
             labels: BTreeMap::from([
                 ("app.kubernetes.io/name".to_owned(), component.to_owned()),
                 ("app.kubernetes.io/managed-by".to_owned(), "portcullis".to_owned()),
@@ -73,7 +88,7 @@ pub(crate) async fn start(setup: Setup<'_>, stop: &Shutdown) -> Result<Running, 
         };
         running.seed().part(&part).map_err(failed)?;
     }
-    Ok(running)
+    Ok(())
 }
 
 /// Makes a user cluster-admin.

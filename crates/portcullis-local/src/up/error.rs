@@ -1,5 +1,7 @@
 //! Everything that can end `up`, with what the user can do about it.
 
+use std::path::PathBuf;
+
 use portcullis_provider::ServeError;
 
 use crate::ca::CaError;
@@ -36,8 +38,22 @@ pub enum UpError {
     #[error(transparent)]
     SignIn(#[from] SignInError),
     /// The table.
-    #[error(transparent)]
-    Pods(#[from] PodsError),
+    #[error("cannot list the pods")]
+    Pods {
+        /// Why there is none.
+        source: PodsError,
+        /// The servers' log.
+        log: PathBuf,
+    },
+    /// Stopping was asked for before the table.
+    #[error("interrupted before the table was printed")]
+    Interrupted,
+    /// A part of this process broke.
+    #[error("a step of `up` broke off")]
+    Broken(#[source] tokio::task::JoinError),
+    /// What an earlier `up` left behind could not be ended.
+    #[error("the sign-in of an earlier `up` still waits (process {0}), and does not end")]
+    LeftOver(u32),
     /// No port.
     #[error("cannot listen on port {port} of this machine")]
     Listen {
@@ -56,9 +72,6 @@ pub enum UpError {
     /// The API server did not start.
     #[error("cannot start the API server")]
     ApiServer(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Unattended, and nobody in the config.
-    #[error("nobody to sign in: the provider's config has no local user")]
-    NobodyToSignIn,
 }
 
 impl UpError {
@@ -72,11 +85,18 @@ impl UpError {
             Self::Trust(error) => Some(error.hint()),
             Self::SignIn(error) => error.hint(),
             Self::Kubeconfig(error) => error.hint(),
-            Self::NobodyToSignIn => {
-                Some("add a user to staticPasswords, or run `up` in a terminal and sign in yourself".to_owned())
+            Self::Pods { source, log } => source.hint(log),
+            Self::Listen { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                Some("choose a port from 1024 on, with --port and --issuer-port".to_owned())
             }
+            Self::LeftOver(pid) => Some(format!("end it with `kill -9 {pid}`, then try again")),
             Self::Provider(error) => error.downcast_ref::<ServeError>().and_then(ServeError::hint).map(str::to_owned),
-            Self::Flags(_) | Self::Pods(_) | Self::Listen { .. } | Self::Tls(_) | Self::ApiServer(_) => None,
+            Self::Flags(_)
+            | Self::Listen { .. }
+            | Self::Interrupted
+            | Self::Broken(_)
+            | Self::Tls(_)
+            | Self::ApiServer(_) => None,
         }
     }
 }

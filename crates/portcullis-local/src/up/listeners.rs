@@ -5,7 +5,6 @@ use tokio::net::TcpListener;
 use crate::ports::{self, Loopback};
 use crate::steps::Steps;
 
-use super::Options;
 use super::error::UpError;
 use super::inputs::Inputs;
 
@@ -26,18 +25,18 @@ pub(crate) struct Ports {
 }
 
 impl Listeners {
-    /// Binds what the options and the provider's config ask for; a port that is taken moves, with a word.
-    pub(crate) fn bind(options: &Options, inputs: &Inputs, steps: &Steps) -> Result<Self, UpError> {
+    /// Binds what the flags and the files ask for; a port that cannot be had moves, with a word.
+    pub(crate) fn bind(inputs: &Inputs, steps: &Steps) -> Result<Self, UpError> {
         let bind = |what: &str, port: u16| {
             let bound = ports::bind(port).map_err(|source| UpError::Listen { port, source })?;
-            if let Some((wanted, holder)) = &bound.moved_from {
-                steps.word(&format!("port {wanted} is held by {holder}: {what} is on {}", bound.port));
+            if let Some((wanted, obstacle)) = &bound.moved_from {
+                steps.word(&format!("port {wanted} {obstacle}: {what} is on {}", bound.port));
             }
             Ok::<_, UpError>(bound)
         };
         Ok(Self {
-            issuer: bind("the provider", options.issuer_port)?,
-            api: bind("the API server", options.port)?,
+            issuer: bind("the provider", inputs.issuer_port())?,
+            api: bind("the API server", inputs.api_port())?,
             http: inputs.http_port().map(|port| bind("web.http", port)).transpose()?,
             telemetry: inputs.telemetry_port().map(|port| bind("telemetry.http", port)).transpose()?,
         })

@@ -11,13 +11,15 @@ pub(crate) mod api_server;
 mod error;
 mod inputs;
 mod listeners;
+pub(crate) mod outside;
 mod pods;
 mod provider;
 mod sign_in;
+mod way_on;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use portcullis_authn::Network;
 use portcullis_runtime::http_client::EgressPolicy;
@@ -28,14 +30,15 @@ use url::Url;
 pub use error::UpError;
 pub use inputs::InputError;
 pub use pods::PodsError;
-pub use sign_in::SignInError;
+pub use sign_in::{END_WITH_STDIN, SignInError};
 
-use self::inputs::Inputs;
+use self::inputs::{Demo, Inputs};
 use self::listeners::Listeners;
-use self::sign_in::{Plugin, Who};
+use self::sign_in::{Person, Plugin};
+use self::way_on::WayOn;
 use crate::ca::{Authority, Origin, Purpose};
 use crate::form::Credentials;
-use crate::kubeconfig::{self, Entries, PluginEntry};
+use crate::kubeconfig::{Entries, PluginEntry};
 use crate::state::{self, StateDir, StateFile};
 use crate::steps::Steps;
 use crate::{plugin_link, system_trust, trust_folder};
@@ -49,14 +52,14 @@ pub(crate) const BINDING: &str = "portcullis-up-demo";
 pub struct Options {
     /// The folder of all names.
     pub root: PathBuf,
-    /// The name; the context is `kind-<name>`.
-    pub name: String,
+    /// The name, where it is given: the context is `kind-<name>`.
+    pub name: Option<String>,
     /// A kubeconfig that gets our entries too.
     pub kubeconfig: Option<PathBuf>,
-    /// The API server's port; 0 takes a free one.
-    pub port: u16,
-    /// The provider's port; 0 takes a free one.
-    pub issuer_port: u16,
+    /// The API server's port, where it is given; 0 takes a free one.
+    pub port: Option<u16>,
+    /// The provider's port, where it is given; 0 takes a free one.
+    pub issuer_port: Option<u16>,
     /// Chart values with `dex.config`.
     pub values: Option<PathBuf>,
     /// A kind cluster configuration.
@@ -81,6 +84,8 @@ pub struct Options {
     pub demo_password: Option<Secret>,
     /// This program's own file: the sign-in plugin is a link to it.
     pub program: PathBuf,
+    /// How this program was called, for a shell.
+    pub called: String,
     /// The environment, for the config keys that name variables of it.
     pub environment: fn(&str) -> Option<String>,
 }
@@ -88,50 +93,42 @@ pub struct Options {
 /// Runs `up` until its end. `print` gets the table's lines and nothing else.
 ///
 /// # Errors
-/// See [`UpError`]; whatever was started is stopped before it returns.
+/// See [`UpError`]; whatever was started has stopped before it returns.
 pub async fn run(
     options: Options,
     steps: &Steps,
     print: &(dyn Fn(&str) + Sync),
     shutdown: &Shutdown,
 ) -> Result<(), UpError> {
-    let state = StateDir::new(&options.root, &options.name)?;
+    let inputs = Inputs::read(&options, steps)?;
+    let state = StateDir::new(&options.root, inputs.name())?;
     let (_lock, mut file) = state.open()?;
+    outside::check(&options, &state, &file)?;
+    outside::end_left_over(&state, &mut file, steps).await?;
     file.claim();
     state.write(&file)?;
-    log_to(&state)?;
+    log_to(&state, inputs.logs())?;
     steps.done("state", &state.dir().display().to_string());
+
     let stop = shutdown.child();
-    let outcome = shutdown.unless(Box::pin(start(&options, &state, &mut file, steps, print, &stop))).await;
+    let mut servers = Servers::default();
+    let run = Run { options: &options, state: &state, steps, print, stop: &stop };
+    let outcome = Box::pin(run.start(inputs, &mut file, &mut servers)).await;
     stop.trigger();
-    let outcome = match outcome {
-        // Interrupted while starting: what was started stops with `stop`.
-        None => Ok(None),
-        Some(Ok(running)) => Ok(Some(running)),
-        Some(Err(error)) => Err(error),
-    };
-    let outcome = match outcome {
-        Ok(Some(running)) => {
-            running.stopped().await;
-            Ok(())
-        }
-        Ok(None) => Ok(()),
-        Err(error) => Err(error),
-    };
+    servers.stopped().await;
     file.pid = None;
-    state.write(&file)?;
-    if outcome.is_ok() {
-        steps.line(&format!(
-            "stopped; `portcullis up` starts it again, `portcullis down{}` removes it",
-            name_flag(&options.name)
-        ));
-    }
-    outcome
+    file.pid_started = None;
+    let written = state.write(&file);
+    outcome?;
+    written?;
+    let (called, name) = (&options.called, name_flag(state.name()));
+    steps.line(&format!("stopped; the same command starts it again, `{called} down{name}` removes it"));
+    Ok(())
 }
 
 /// The servers' logs go into a file of the state folder, made anew at each start: the terminal is for the steps.
-pub(crate) fn log_to(state: &StateDir) -> Result<(), UpError> {
-    let path = state.path("up.log");
+pub(crate) fn log_to(state: &StateDir, config: LogConfig) -> Result<(), UpError> {
+    let path = log_path(state);
     let file = OpenOptions::new()
         .create(true)
         .write(true)
@@ -140,19 +137,26 @@ pub(crate) fn log_to(state: &StateDir) -> Result<(), UpError> {
         .open(&path)
         .map_err(|source| state::StateError::Io { action: "write", path, source })?;
     // A process that has logs already, as a test may, keeps them.
-    let _set_already = init_logs(LogConfig::default(), file);
+    let _set_already = init_logs(config, file);
     Ok(())
 }
 
-/// Servers that run until `stop` is triggered.
-struct RunningServers {
-    provider: Vec<tokio::task::JoinHandle<()>>,
-    api: portcullis_apiserver::Running,
+fn log_path(state: &StateDir) -> PathBuf {
+    state.path("up.log")
 }
 
-impl RunningServers {
+/// Servers that run until `stop` is triggered.
+#[derive(Default)]
+struct Servers {
+    provider: Vec<tokio::task::JoinHandle<()>>,
+    api: Option<portcullis_apiserver::Running>,
+}
+
+impl Servers {
     async fn stopped(self) {
-        self.api.stopped().await;
+        if let Some(api) = self.api {
+            api.stopped().await;
+        }
         for server in self.provider {
             // A server that panicked has stopped as well.
             let _ended = server.await;
@@ -160,139 +164,219 @@ impl RunningServers {
     }
 }
 
-async fn start(
-    options: &Options,
-    state: &StateDir,
-    file: &mut StateFile,
-    steps: &Steps,
-    print: &(dyn Fn(&str) + Sync),
-    stop: &Shutdown,
-) -> Result<RunningServers, UpError> {
-    let clock = Clock::system();
-    let rng = Rng::system();
-    let now = clock.now().to_offset_date_time();
+/// One run, once its state folder is locked.
+struct Run<'a> {
+    options: &'a Options,
+    state: &'a StateDir,
+    steps: &'a Steps,
+    print: &'a (dyn Fn(&str) + Sync),
+    stop: &'a Shutdown,
+}
 
-    let mut inputs = Inputs::read(options, steps)?;
-    let mut listeners = Listeners::bind(options, &inputs, steps)?;
-    let issuer = inputs.settle_issuer(listeners.issuer_port(), options.keep_issuer, steps)?;
-    let ports = inputs.settle_callback_ports(steps)?;
+impl Run<'_> {
+    /// Every step to the table, and the wait after it. No step is cut off: an interruption is seen between two of them, and
+    /// while somebody is waited for.
+    async fn start(self, mut inputs: Inputs, file: &mut StateFile, servers: &mut Servers) -> Result<(), UpError> {
+        let Self { options, state, steps, stop, .. } = self;
+        let clock = Clock::system();
+        let rng = Rng::system();
+        let now = clock.now().to_offset_date_time();
 
-    let (authority, origin) = Authority::load_or_make(state, Purpose::Servers, now)?;
-    let (clients, _) = Authority::load_or_make(state, Purpose::Clients, now)?;
-    let serving = authority.issue_server("portcullis up", now)?;
-    let admin = clients.issue_client("kubernetes-admin", "system:masters", now)?;
-    trust_folder::add(state, &issuer, authority.cert_pem())?;
-    let bundle = state.path("ca/bundle.pem");
-    state::write_public(&bundle, system_trust::bundle(authority.cert_pem()).as_bytes())?;
-    steps.done(
-        "authority",
-        &format!("{} ({})", authority.cert_path().display(), if origin == Origin::Kept { "kept" } else { "new" }),
-    );
-    if options.trust {
-        file.system_trust = Some(system_trust::add(&options.name, authority.cert_pem())?);
-        state.write(file)?;
-        steps.done("trust", "added the authority to the system's store");
-    }
+        let mut listeners = Listeners::bind(&inputs, steps)?;
+        let issuer = inputs.settle_issuer(listeners.issuer_port(), options.keep_issuer, steps)?;
+        let ports = inputs.settle_callback_ports(steps)?;
 
-    let certificate = provider::write_certificate(state, &serving)?;
-    let config = inputs.provider_config(listeners.ports(), &certificate, &state.path("provider/store.db"))?;
-    let provider = provider::start(config, &mut listeners, &serving, (clock.clone(), rng.clone()), stop).await?;
-    steps.done("provider", &issuer);
-
-    let server = format!("https://127.0.0.1:{}", listeners.api_port());
-    let flags = inputs.oidc_flags(&issuer, authority.cert_path());
-    let setup = api_server::Setup {
-        listener: listeners.take_api()?,
-        serving: &serving,
-        client_ca_pem: clients.cert_pem(),
-        flags: &flags,
-        // The issuer is this process; nothing else needs to be reached.
-        network: Network { egress: EgressPolicy::LoopbackOnly, ..Network::default() },
-        node: format!("{}-control-plane", options.name),
-        provider_port: Some(listeners.issuer_port()),
-        clock,
-        rng,
-    };
-    let api = api_server::start(setup, stop).await?;
-    steps.done("api server", &server);
-
-    let plugin_path = plugin_link::make(state, &options.program)?;
-    let client = inputs.client(&flags.client_id)?;
-    let arguments = plugin_arguments(&issuer, &client, authority.cert_path().display().to_string(), state, &ports);
-    clear_cache(state)?;
-    let entries = Entries {
-        cluster: format!("kind-{}", options.name),
-        server: server.clone(),
-        ca_pem: authority.cert_pem().to_owned(),
-        admin_cert_pem: admin.cert_pem,
-        admin_key_pem: Secret::new(admin.key_pem),
-        plugin: Some(PluginEntry {
-            program: plugin_path.clone(),
-            arguments: arguments.clone(),
-            signed_in: !options.no_bind,
-        }),
-    };
-    let own = state.path("kubeconfig");
-    kubeconfig::write_own(&own, &entries)?;
-    steps.done("kubeconfig", &format!("{} (context {})", own.display(), entries.cluster));
-    file.issuer = Some(issuer.clone());
-    file.server = Some(server.clone());
-    if let Some(path) = &options.kubeconfig {
-        let ours = file.kubeconfig.as_ref() == Some(path);
-        let previous = kubeconfig::merge(path, &entries, options.use_context, ours)?;
-        if options.use_context && file.previous_context.is_none() {
-            file.previous_context = previous;
-        }
-        file.kubeconfig = Some(path.clone());
+        let (authority, origin) = Authority::load_or_make(state, Purpose::Servers, now)?;
+        let (clients, _) = Authority::load_or_make(state, Purpose::Clients, now)?;
+        let serving = authority.issue_server("portcullis up", now)?;
+        let admin = clients.issue_client("kubernetes-admin", "system:masters", now)?;
+        trust_folder::add(state, &issuer, authority.cert_pem())?;
+        let bundle = state.path("ca/bundle.pem");
+        state::write_public(&bundle, system_trust::bundle(authority.cert_pem()).as_bytes())?;
         steps.done(
-            "kubeconfig",
-            &format!("{}{}", path.display(), if options.use_context { " (now current)" } else { "" }),
+            "authority",
+            &format!("{} ({})", authority.cert_path().display(), if origin == Origin::Kept { "kept" } else { "new" }),
         );
-    }
-    state.write(file)?;
-
-    let user = inputs.demo_user(&flags);
-    match (&user, options.no_bind) {
-        (Some(user), false) => {
-            api_server::bind_cluster_admin(&api, BINDING, &user.kubernetes_name)?;
-            steps.done("binding", &format!("{} is cluster-admin ({BINDING})", user.kubernetes_name));
+        if options.trust {
+            outside::trust(state, file, authority.cert_pem(), steps).await?;
+        } else if origin == Origin::Made && file.system_trust.is_some() {
+            steps.word("the system's store still has the earlier authority: `up --trust` puts the new one there");
         }
-        (_, true) => steps.done("binding", "none (--no-bind)"),
-        (None, false) => steps.word("no local user in the provider's config: nobody is bound to cluster-admin"),
-    }
-    way_on(options, state, &issuer, &own, &bundle, steps);
+        self.go_on()?;
 
-    let plugin = Plugin { program: plugin_path, arguments };
-    let who = match (&user, options.unattended) {
-        (Some(user), true) => Who::Demo(Credentials {
-            login: &user.login,
-            password: options.demo_password.as_ref().map_or(DEMO_PASSWORD, Secret::expose),
-        }),
-        (None, true) => return Err(UpError::NobodyToSignIn),
-        (_, false) => Who::Person { desktop: options.desktop },
-    };
-    let token = plugin.token(&who, steps).await?;
-    steps.done("sign-in", user.as_ref().map_or("done", |user| user.login.as_str()));
-    match pods::get_all(&server, authority.cert_pem(), &token).await {
-        Ok(lines) => lines.iter().for_each(|line| print(line)),
-        // Without a binding the server's no is the right answer, and the guide's next step.
-        Err(error @ PodsError::Refused { .. }) if options.no_bind => steps.line(&error.to_string()),
-        Err(error) => return Err(error.into()),
-    }
-    steps.line(&format!("signed in after {:.2} s", steps.elapsed()));
+        let certificate = provider::write_certificate(state, &serving)?;
+        let config = inputs.provider_config(listeners.ports(), &certificate, &state.path("provider/store.db"))?;
+        let time = (clock.clone(), rng.clone());
+        provider::start(config, &mut listeners, &serving, time, stop, &mut servers.provider).await?;
+        steps.done("provider", &issuer);
+        self.go_on()?;
 
-    if !options.unattended || options.keep {
+        let server = format!("https://127.0.0.1:{}", listeners.api_port());
+        let flags = inputs.oidc_flags(&issuer, authority.cert_path());
+        let setup = api_server::Setup {
+            listener: listeners.take_api()?,
+            serving: &serving,
+            client_ca_pem: clients.cert_pem(),
+            flags: &flags,
+            // The issuer is this process; nothing else needs to be reached.
+            network: Network { egress: EgressPolicy::LoopbackOnly, ..Network::default() },
+            node: format!("{}-control-plane", state.name()),
+            provider_port: Some(listeners.issuer_port()),
+            clock,
+            rng,
+        };
+        let api = &*servers.api.insert(api_server::start(setup, stop).await?);
+        steps.done("api server", &server);
+        self.go_on()?;
+
+        let program = plugin_link::make(state, &options.program)?;
+        let client = inputs.client(&flags.client_id)?;
+        let arguments = plugin_arguments(&issuer, &client, authority.cert_path(), state, &ports);
+        clear_cache(state)?;
+        let plugin = PluginEntry { issuer: issuer.clone(), arguments: arguments.clone(), signed_in: !options.no_bind };
+        let entries = Entries {
+            cluster: format!("kind-{}", state.name()),
+            server: server.clone(),
+            ca_pem: authority.cert_pem().to_owned(),
+            admin_cert_pem: admin.cert_pem,
+            admin_key_pem: Secret::new(admin.key_pem),
+            program: program.clone(),
+            plugin: Some(plugin),
+        };
+        file.issuer = Some(issuer.clone());
+        file.server = Some(server.clone());
+        let chosen_user = outside::renew_own(state, file, &entries, steps)?;
+        if let Some(path) = &options.kubeconfig {
+            outside::merge(state, file, path, &entries, options.use_context, steps)?;
+        }
+        self.bind(&inputs, api)?;
+        self.go_on()?;
+
+        let mut record = |plugin| {
+            file.plugin = plugin;
+            state.write(file)
+        };
+        let plugin = Plugin { program, arguments, record: &mut record };
+        let Some(token) = self.sign_in(&inputs, plugin, &ports).await? else { return Ok(()) };
+        steps.done("sign-in", inputs.demo().login().unwrap_or("done"));
+        self.table(&server, authority.cert_pem(), &token).await?;
+        steps.line(&format!("signed in after {:.2} s", steps.elapsed()));
+
+        if options.unattended && !options.keep {
+            steps.line("its servers end now; with --keep they keep running");
+            return Ok(());
+        }
+        let unbound = match inputs.demo() {
+            Demo::User { kubernetes_name, .. } if options.no_bind => Some(kubernetes_name.as_str()),
+            _ => None,
+        };
+        let way_on = WayOn {
+            bin: &state.path("bin"),
+            kubeconfig: &state.path("kubeconfig"),
+            issuer: &issuer,
+            state_root: &options.root,
+            bundle: &bundle,
+            log: &log_path(state),
+            admin: &entries.cluster,
+            chosen_user: chosen_user.as_deref(),
+            unbound,
+        };
+        way_on.print(steps);
         steps.line("running until Ctrl-C");
         stop.triggered().await;
+        Ok(())
     }
-    Ok(RunningServers { provider, api })
+
+    /// Between two steps: whether to go on.
+    fn go_on(&self) -> Result<(), UpError> {
+        if self.stop.is_triggered() { Err(UpError::Interrupted) } else { Ok(()) }
+    }
+
+    fn bind(&self, inputs: &Inputs, api: &portcullis_apiserver::Running) -> Result<(), UpError> {
+        if self.options.no_bind {
+            self.steps.done("binding", "none (--no-bind)");
+            return Ok(());
+        }
+        match inputs.demo() {
+            Demo::User { kubernetes_name, .. } => {
+                api_server::bind_cluster_admin(api, BINDING, kubernetes_name)?;
+                self.steps.done("binding", &format!("{kubernetes_name} is cluster-admin ({BINDING})"));
+            }
+            Demo::NoClaim { login, claim, why } => self.steps.word(&format!(
+                "nobody is bound to cluster-admin: {login}'s token will not have the claim {claim:?} ({why}), and the API server will refuse it"
+            )),
+            Demo::Nobody => self.steps.word(&format!(
+                "nobody is bound to cluster-admin: {} has no local user, so nobody can sign in",
+                inputs.source()
+            )),
+        }
+        Ok(())
+    }
+
+    /// The token; `None` when a person's sign-in was ended by Ctrl-C, which is how `up` ends.
+    async fn sign_in(&self, inputs: &Inputs, mut plugin: Plugin<'_>, ports: &[u16]) -> Result<Option<String>, UpError> {
+        if self.options.unattended {
+            let login = inputs.demo().login().unwrap_or_default();
+            let password = self.options.demo_password.as_ref().map_or(DEMO_PASSWORD, Secret::expose);
+            return match plugin.demo(Credentials { login, password }, self.steps, self.stop).await {
+                Err(SignInError::Interrupted) => Err(UpError::Interrupted),
+                token => Ok(Some(token?)),
+            };
+        }
+        let port = ports.first().copied().unwrap_or_default();
+        let person = Person {
+            desktop: self.options.desktop,
+            url: format!("http://localhost:{port}/"),
+            who: self.who(inputs).await,
+        };
+        match plugin.person(&person, self.steps, self.stop).await {
+            Err(SignInError::Interrupted) => Ok(None),
+            token => Ok(Some(token?)),
+        }
+    }
+
+    /// Who may sign in, and with what. The guide's password is public, and nobody else's is ever printed.
+    async fn who(&self, inputs: &Inputs) -> String {
+        let Some(user) = inputs.user().cloned() else { return format!("(no local user in {})", inputs.source()) };
+        let login = user.shown_email.clone();
+        if self.options.demo_password.is_some() {
+            return format!("as {login}, with the password in PORTCULLIS_DEMO_PASSWORD");
+        }
+        let check = tokio::task::spawn_blocking(move || inputs::has_the_guides_password(&user));
+        if check.await.unwrap_or(false) {
+            format!("as {login} / {DEMO_PASSWORD}")
+        } else {
+            format!("as {login}, with the password of its hash in {}", inputs.source())
+        }
+    }
+
+    async fn table(&self, server: &str, ca_pem: &str, token: &str) -> Result<(), UpError> {
+        let log = log_path(self.state);
+        let Some(fetched) = self.stop.unless(pods::get_all(server, ca_pem, token)).await else {
+            return Err(UpError::Interrupted);
+        };
+        match fetched {
+            Ok(lines) => lines.iter().for_each(|line| (self.print)(line)),
+            // Without a binding the server's no is the right answer, and the guide's next step.
+            Err(error @ PodsError::Refused { .. }) if self.options.no_bind => self.steps.line(&error.to_string()),
+            // A person may have signed in as somebody else; they are told, and the servers stay for their next try.
+            Err(error @ PodsError::Refused { .. }) if !self.options.unattended => {
+                self.steps.line(&error.to_string());
+                if let Some(hint) = error.hint(&log) {
+                    self.steps.line(&format!("hint: {hint}"));
+                }
+            }
+            Err(source) => return Err(UpError::Pods { source, log }),
+        }
+        Ok(())
+    }
 }
 
 /// The plugin as kubectl will run it; what it would find by itself is spelled out, so that the kubeconfig works anywhere.
 fn plugin_arguments(
     issuer: &str,
     client: &inputs::PluginClient,
-    ca: String,
+    ca: &Path,
     state: &StateDir,
     ports: &[u16],
 ) -> Vec<String> {
@@ -301,8 +385,10 @@ fn plugin_arguments(
     if let Some(secret) = &client.secret {
         arguments.push(format!("--oidc-client-secret={}", secret.expose()));
     }
-    arguments.extend(["email", "groups", "offline_access"].map(|scope| format!("--oidc-extra-scope={scope}")));
-    arguments.push(format!("--certificate-authority={ca}"));
+    // `profile` carries name and preferred_username, which the API server may be told to take the user's name from.
+    arguments
+        .extend(["email", "groups", "profile", "offline_access"].map(|scope| format!("--oidc-extra-scope={scope}")));
+    arguments.push(format!("--certificate-authority={}", ca.display()));
     arguments.push(format!("--token-cache-dir={}", state.path("cache/oidc-login").display()));
     arguments.extend(ports.iter().map(|port| format!("--listen-address=127.0.0.1:{port}")));
     arguments
@@ -319,41 +405,6 @@ fn clear_cache(state: &StateDir) -> Result<(), UpError> {
     }
 }
 
-fn way_on(
-    options: &Options,
-    state: &StateDir,
-    issuer: &str,
-    kubeconfig: &std::path::Path,
-    bundle: &std::path::Path,
-    steps: &Steps,
-) {
-    let own_state = options.root.clone();
-    steps.line("");
-    steps.line("In another terminal:");
-    steps.line(&format!("  export PATH={}:$PATH", shell_word(&state.path("bin").display().to_string())));
-    steps.line(&format!("  export KUBECONFIG={}", shell_word(&kubeconfig.display().to_string())));
-    steps.line(&format!("  export NGROK_ENDPOINT={issuer}"));
-    steps.line(&format!("  export PORTCULLIS_STATE={}", shell_word(&own_state.display().to_string())));
-    steps.line("  kubectl get pods --all-namespaces");
-    steps.line("  kubectl auth whoami");
-    steps.line(&format!(
-        "For other tools that check the provider's certificate: SSL_CERT_FILE={}",
-        shell_word(&bundle.display().to_string())
-    ));
-    steps.line(&format!("Logs of provider and API server: {}", state.path("up.log").display()));
-    steps.line("");
-}
-
-/// A word that a POSIX shell reads as it is.
-pub(crate) fn shell_word(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,=".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
 pub(crate) fn name_flag(name: &str) -> String {
     if name == "dev" { String::new() } else { format!(" --name {name}") }
 }
@@ -365,17 +416,5 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
         Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
         Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
         None => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_for_the_shell_are_quoted_where_they_must_be() {
-        assert_eq!(shell_word("/a/b-c_1.2"), "/a/b-c_1.2");
-        assert_eq!(shell_word("/a b/$x"), "'/a b/$x'");
-        assert_eq!(shell_word("it's"), r"'it'\''s'");
     }
 }

@@ -1,5 +1,7 @@
 //! Fetches what `kubectl get pods --all-namespaces` shows, with the token that the plugin got.
 
+use std::path::Path;
+
 use portcullis_runtime::http_client::{HttpClient, HttpClientConfig, HttpClientError, Roots};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -30,6 +32,25 @@ pub enum PodsError {
     /// The answer is not JSON, or the authority is not PEM.
     #[error("the API server's answer cannot be read: {0}")]
     Unreadable(String),
+}
+
+impl PodsError {
+    /// What the user can do about it; the servers' log is at `log`.
+    pub(crate) fn hint(&self, log: &Path) -> Option<String> {
+        let log = log.display();
+        match self {
+            Self::Refused { reason, .. } if reason == "Unauthorized" => {
+                Some(format!("why the API server did not take the token stands in {log}"))
+            }
+            Self::Refused { reason, .. } if reason == "Forbidden" => Some(
+                "bind the user that signed in: `kubectl create clusterrolebinding NAME --clusterrole=cluster-admin --user=USER`, as the administrator"
+                    .to_owned(),
+            ),
+            Self::Refused { .. } | Self::Client(_) | Self::Table(_) | Self::Unreadable(_) => {
+                Some(format!("{log} may say more"))
+            }
+        }
+    }
 }
 
 /// The lines of the table.

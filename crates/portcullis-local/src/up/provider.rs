@@ -45,14 +45,15 @@ fn failed(error: impl std::error::Error + Send + Sync + 'static) -> UpError {
     UpError::Provider(Box::new(error))
 }
 
-/// Starts the provider on the listeners; they are served until `stop`.
+/// Starts the provider on the listeners; they are served until `stop`. What runs is put into `tasks` as soon as it does.
 pub(crate) async fn start(
     config: Config,
     listeners: &mut Listeners,
     leaf: &Leaf,
     (clock, rng): (Clock, Rng),
     stop: &Shutdown,
-) -> Result<Vec<JoinHandle<()>>, UpError> {
+    tasks: &mut Vec<JoinHandle<()>>,
+) -> Result<(), UpError> {
     for notice in &config.notices {
         tracing::warn!("{notice}");
     }
@@ -69,7 +70,6 @@ pub(crate) async fn start(
 
     let identity = TlsIdentity::from_pem(leaf.cert_pem.as_bytes(), leaf.key_pem.as_bytes())?;
     let tls = server_config(identity, TlsVersions::default(), ClientAuth::None)?;
-    let mut tasks = Vec::new();
     let mut spawn = |listener: TcpListener, transport: Transport, handler| {
         tasks.push(tokio::spawn(serve(listener, transport, handler, ServerLimits::default(), stop.clone())));
     };
@@ -85,5 +85,5 @@ pub(crate) async fn start(
     // After the listeners: the second signing key is made off the way to readiness.
     let background = provider.start(stop);
     tasks.push(tokio::spawn(background.wait()));
-    Ok(tasks)
+    Ok(())
 }

@@ -1,0 +1,340 @@
+//! What the user gave: chart values with `dex.config`, and a kind cluster configuration. Both are taken as they are; what
+//! cannot hold on one machine is changed with a word each, and what is wrong is refused with its place before anything is
+//! started.
+
+mod cluster;
+mod demo;
+mod error;
+mod values;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use portcullis_authn::OidcFlags;
+use portcullis_provider::config::{Config, Field, LocalUser, RawClient, RawConfig};
+use portcullis_runtime::Secret;
+use portcullis_runtime::telemetry::{Level, LogConfig, LogFormat};
+
+use crate::ports::{self, Obstacle};
+use crate::steps::Steps;
+
+use super::Options;
+use super::listeners::Ports;
+use super::provider::Certificate;
+
+use cluster::Cluster;
+use error::{MAX_FILE, busy};
+use values::port_in;
+
+pub use error::InputError;
+
+pub(crate) use demo::{Demo, has_the_guides_password};
+
+/// Ports on which kubelogin listens unless told otherwise; the guide registers the first.
+const PLUGIN_PORTS: [u16; 2] = [8000, 18000];
+/// The provider's port when neither a flag nor the file says it: the guide's.
+const DEFAULT_ISSUER_PORT: u16 = 5554;
+
+/// The client as the plugin needs it.
+pub(crate) struct PluginClient {
+    pub(crate) id: String,
+    pub(crate) secret: Option<Secret>,
+}
+
+/// Both files, read and adapted.
+pub(crate) struct Inputs {
+    raw: RawConfig,
+    /// Where the provider's configuration comes from, for error texts.
+    source: String,
+    from_file: bool,
+    cluster: Cluster,
+    cluster_from_file: bool,
+    environment: fn(&str) -> Option<String>,
+    issuer_port: u16,
+    http_port: Option<u16>,
+    telemetry_port: Option<u16>,
+    logs: LogConfig,
+    user: Option<LocalUser>,
+    demo: Demo,
+}
+
+impl Inputs {
+    /// Reads both files, says what is changed in them, and refuses what is wrong.
+    pub(crate) fn read(options: &Options, steps: &Steps) -> Result<Self, InputError> {
+        let (mut raw, source) = match &options.values {
+            Some(path) => (values::read(path, steps)?, path.display().to_string()),
+            None => (values::read_default()?, "the built-in configuration".to_owned()),
+        };
+        let from_file = options.values.is_some();
+        let cluster = Cluster::read(options, steps)?;
+        values::adapt(&mut raw, &source, from_file, options, steps);
+        let of_the_file = port_in(raw.web.https.as_ref())?;
+        let mut inputs = Self {
+            issuer_port: options.issuer_port.or(of_the_file).unwrap_or(DEFAULT_ISSUER_PORT),
+            http_port: port_in(raw.web.http.as_ref())?,
+            telemetry_port: port_in(raw.telemetry.http.as_ref())?,
+            raw,
+            source,
+            from_file,
+            cluster,
+            cluster_from_file: options.cluster_config.is_some(),
+            environment: options.environment,
+            logs: LogConfig::default(),
+            user: None,
+            demo: Demo::Nobody,
+        };
+        inputs.check(options, steps)?;
+        Ok(inputs)
+    }
+
+    /// Validates with stand-ins for what is known only once ports are taken, so that every mistake shows at once.
+    fn check(&mut self, options: &Options, steps: &Steps) -> Result<(), InputError> {
+        let mut raw = self.raw.clone();
+        raw.issuer = Some(stand_in(raw.issuer.as_ref(), "https://localhost:5554"));
+        let certificate = Certificate { cert: "tls.crt".into(), key: "tls.key".into() };
+        complete(&mut raw, Ports { https: 5554, http: None, telemetry: None }, &certificate, Path::new("store.db"));
+        let config = self.validate(&raw)?;
+        self.client(&self.cluster.flags.client_id)?;
+        if self.from_file {
+            for notice in &config.notices {
+                steps.word(&values::with_hint(notice));
+            }
+        }
+        self.logs = LogConfig {
+            level: Level::from_slog(config.logger.level),
+            format: if config.logger.json { LogFormat::Json } else { LogFormat::Text },
+            exclude_fields: config.logger.exclude_fields.clone(),
+            ..LogConfig::default()
+        };
+        self.demo = Demo::of(&config, &self.cluster.flags);
+        self.user = config.passwords.into_iter().next();
+        match &self.demo {
+            Demo::Nobody if options.unattended => Err(InputError::NobodyToSignIn(self.source.clone())),
+            Demo::NoClaim { claim, why, .. } if options.unattended => Err(InputError::NoClaim {
+                place: self.cluster.place("oidc-username-claim"),
+                claim: claim.clone(),
+                why: why.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn validate(&self, raw: &RawConfig) -> Result<Config, InputError> {
+        raw.clone().validate(&self.environment).map_err(InputError::Config)
+    }
+
+    /// Puts the local issuer into both files and returns it.
+    pub(crate) fn settle_issuer(&mut self, port: u16, keep: bool, steps: &Steps) -> Result<String, InputError> {
+        let given = self.raw.issuer.as_ref();
+        let local = format!("https://localhost:{port}{}", given.map_or("", |field| issuer_path(&field.value)));
+        let config = self.from_file.then(|| {
+            given.map_or_else(
+                || (format!("{}: dex.config.issuer", self.source), String::new()),
+                |field| (field.place.to_string(), field.value.clone()),
+            )
+        });
+        let flags = self
+            .cluster_from_file
+            .then(|| (self.cluster.place("oidc-issuer-url"), self.cluster.flags.issuer_url.clone()));
+        for (place, found) in [config, flags].into_iter().flatten() {
+            if found == local {
+                continue;
+            }
+            if keep {
+                return Err(InputError::Issuer { place, found, local });
+            }
+            let found = if found.is_empty() { "that is missing".to_owned() } else { found };
+            steps.word(&format!("{place}: the issuer {found} becomes {local}"));
+        }
+        self.raw.issuer = Some(stand_in(self.raw.issuer.as_ref(), &local));
+        self.cluster.flags.issuer_url.clone_from(&local);
+        // With the claim `sub` the issuer is part of the user's name.
+        if let Some(user) = &self.user {
+            self.demo = Demo::of_user(user, &self.cluster.flags);
+        }
+        Ok(local)
+    }
+
+    /// The ports on which the plugin may wait for the browser: those of the client's redirect URIs that are free.
+    pub(crate) fn settle_callback_ports(&mut self, steps: &Steps) -> Result<Vec<u16>, InputError> {
+        let Some(client) = self
+            .raw
+            .static_clients
+            .iter_mut()
+            .find(|client| client_id(client, self.environment).as_deref() == Some(&self.cluster.flags.client_id))
+        else {
+            return Ok(PLUGIN_PORTS.to_vec());
+        };
+        let uris = client.redirect_uris.as_ref().map_or(&[][..], |field| field.value.as_slice());
+        let any_port = uris.is_empty() && client.public.as_ref().is_some_and(|public| public.value);
+        let allowed: Vec<u16> =
+            if any_port { PLUGIN_PORTS.to_vec() } else { uris.iter().filter_map(|uri| callback_port(uri)).collect() };
+        let (free, held): (Vec<_>, Vec<_>) =
+            allowed.iter().map(|port| (*port, ports::obstacle(*port))).partition(|(_, obstacle)| obstacle.is_none());
+        let held: Vec<(u16, Obstacle)> = held.into_iter().filter_map(|(port, why)| Some((port, why?))).collect();
+        if let Some((first, _)) = free.first() {
+            for (port, obstacle) in &held {
+                steps.word(&format!("port {port} {obstacle}: the sign-in uses http://localhost:{first}"));
+            }
+            return Ok(free.into_iter().map(|(port, _)| port).collect());
+        }
+        let unused = PLUGIN_PORTS.into_iter().find(|port| !allowed.contains(port) && ports::obstacle(*port).is_none());
+        let another = || ports::bind(0).map(|bound| bound.port).unwrap_or_default();
+        let port = unused.unwrap_or_else(another);
+        let add = format!("http://localhost:{port}");
+        if self.from_file && !any_port {
+            return Err(InputError::CallbackPort { place: client.place.to_string(), held, add });
+        }
+        steps.word(&format!("the sign-in uses {add}{}", busy(&held)));
+        if let Some(uris) = &mut client.redirect_uris
+            && !any_port
+        {
+            uris.value.push(add);
+        }
+        Ok(vec![port])
+    }
+
+    /// The provider's final configuration.
+    pub(crate) fn provider_config(
+        &mut self,
+        ports: Ports,
+        certificate: &Certificate,
+        store: &Path,
+    ) -> Result<Config, InputError> {
+        complete(&mut self.raw, ports, certificate, store);
+        self.validate(&self.raw)
+    }
+
+    /// The API server's flags for the local issuer.
+    pub(crate) fn oidc_flags(&self, issuer: &str, ca: &Path) -> OidcFlags {
+        let mut flags = self.cluster.flags.clone();
+        issuer.clone_into(&mut flags.issuer_url);
+        flags.ca_file = ca.display().to_string();
+        flags.set = true;
+        flags
+    }
+
+    /// The client that the plugin uses.
+    pub(crate) fn client(&self, id: &str) -> Result<PluginClient, InputError> {
+        let client =
+            self.raw.static_clients.iter().find(|client| client_id(client, self.environment).as_deref() == Some(id));
+        let client = client.ok_or_else(|| InputError::NoClient {
+            id: id.to_owned(),
+            place: format!("{}: staticClients", self.source),
+        })?;
+        let from_env = || client.secret_env.as_ref().and_then(|name| (self.environment)(&name.value)).map(Secret::new);
+        Ok(PluginClient {
+            id: id.to_owned(),
+            secret: client.secret.as_ref().map(|field| field.value.clone()).or_else(from_env),
+        })
+    }
+
+    /// The cluster's name: `--name`, else the kind config's, else `dev`.
+    pub(crate) fn name(&self) -> &str {
+        &self.cluster.name
+    }
+
+    /// The API server's port: `--port`, else the kind config's, else 6443.
+    pub(crate) const fn api_port(&self) -> u16 {
+        self.cluster.port
+    }
+
+    /// The provider's port: `--issuer-port`, else that of `web.https`, else 5554.
+    pub(crate) const fn issuer_port(&self) -> u16 {
+        self.issuer_port
+    }
+
+    /// The port of `web.http`, if the config has one.
+    pub(crate) const fn http_port(&self) -> Option<u16> {
+        self.http_port
+    }
+
+    /// The port of `telemetry.http`, if the config has one.
+    pub(crate) const fn telemetry_port(&self) -> Option<u16> {
+        self.telemetry_port
+    }
+
+    /// The logs that the config's `logger` asks for.
+    pub(crate) fn logs(&self) -> LogConfig {
+        self.logs.clone()
+    }
+
+    /// Whom `up` binds and signs in.
+    pub(crate) const fn demo(&self) -> &Demo {
+        &self.demo
+    }
+
+    /// The first local user.
+    pub(crate) const fn user(&self) -> Option<&LocalUser> {
+        self.user.as_ref()
+    }
+
+    /// Where the provider's configuration comes from.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+}
+
+/// Reads a file within its limit; `flag` names it.
+fn read_text(flag: &'static str, path: &Path) -> Result<String, InputError> {
+    let read_error = |source| InputError::Read { flag, path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    File::open(path).map_err(read_error)?.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(read_error)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(InputError::TooLarge(path.to_owned()));
+    }
+    String::from_utf8(bytes).map_err(|_not_utf8| InputError::NotText(path.to_owned()))
+}
+
+/// Fills in what is the same for every run: addresses, certificate, database.
+fn complete(raw: &mut RawConfig, ports: Ports, certificate: &Certificate, store: &Path) {
+    let address = |port: u16| Field::given(format!("127.0.0.1:{port}"));
+    let is_set = |field: &Option<Field<String>>| field.as_ref().is_some_and(|field| !field.value.is_empty());
+    raw.web.https = Some(address(ports.https));
+    raw.web.tls_cert = Some(Field::given(certificate.cert.display().to_string()));
+    raw.web.tls_key = Some(Field::given(certificate.key.display().to_string()));
+    if is_set(&raw.web.http) {
+        raw.web.http = Some(address(ports.http.unwrap_or(5556)));
+    }
+    if is_set(&raw.telemetry.http) {
+        raw.telemetry.http = Some(address(ports.telemetry.unwrap_or(5558)));
+    }
+    if let Some(storage) = &mut raw.storage
+        && storage.kind.as_ref().is_some_and(|kind| kind.value == "sqlite3")
+    {
+        storage.file = Some(Field::given(store.display().to_string()));
+    }
+}
+
+/// `value` in the place of what the file says, so that an error still names the line.
+fn stand_in(given: Option<&Field<String>>, value: &str) -> Field<String> {
+    given.map_or_else(
+        || Field::given(value.to_owned()),
+        |field| Field { value: value.to_owned(), place: field.place.clone() },
+    )
+}
+
+/// The path of an issuer such as `https://x.ngrok.app/dex`: routes live under it, and other tools know it.
+fn issuer_path(issuer: &str) -> &str {
+    let Some((_, rest)) = issuer.split_once("://") else { return "" };
+    let path = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("");
+    if path.len() > 1 && path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_.~".contains(&b)) { path } else { "" }
+}
+
+/// The client's id; where it comes from the environment, the variable's value.
+fn client_id(client: &RawClient, environment: fn(&str) -> Option<String>) -> Option<String> {
+    client
+        .id
+        .as_ref()
+        .map(|id| id.value.clone())
+        .or_else(|| client.id_env.as_ref().and_then(|name| environment(&name.value)))
+}
+
+/// The port of a redirect URI that the plugin uses by itself: `http://localhost:PORT`, nothing after it.
+fn callback_port(uri: &str) -> Option<u16> {
+    uri.strip_prefix("http://localhost:")?.parse().ok().filter(|port| *port != 0)
+}
+
+#[cfg(test)]
+mod tests;
