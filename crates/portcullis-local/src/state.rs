@@ -99,6 +99,9 @@ impl StateError {
             {
                 Some("choose a folder that you may write to with --state".to_owned())
             }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotADirectory => {
+                Some("name a folder with --state".to_owned())
+            }
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("free some disk space, or choose another folder with --state".to_owned())
             }

@@ -41,6 +41,9 @@ impl fmt::Display for Warning {
     }
 }
 
+/// What is said of a key that kind needs and an API server alone does not.
+pub(crate) const INERT: &str = "it has no effect here: only the API server runs, without nodes and their network";
+
 /// A value of another type than the format wants.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: expected {expected}, found {found}")]
@@ -167,6 +170,12 @@ impl Node {
                 },
             })
             .collect())
+    }
+
+    /// Members that are known and of no use here, with a word each.
+    pub(crate) fn inert_members(&self, inert: &[&str]) -> Result<Vec<Warning>, WrongType> {
+        let found = self.map()?.iter().filter(|(name, node)| inert.contains(&name.as_str()) && !node.is_null());
+        Ok(found.map(|(_, node)| Warning { place: node.place.clone(), message: INERT.to_owned() }).collect())
     }
 
     fn wrong(&self, expected: &'static str) -> WrongType {

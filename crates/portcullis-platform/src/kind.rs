@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use portcullis_kube::yaml::YamlError;
 
-use crate::document::{Node, Place, Warning, WrongType};
+use crate::document::{INERT, Node, Place, Warning, WrongType};
 
 mod patch;
 
@@ -174,10 +174,17 @@ const NETWORKING_KEYS: &[&str] = &[
     "dnsSearch",
 ];
 
+/// Of these, what concerns nodes, their network and the parts beside the API server.
+const INERT_ROOT_KEYS: &[&str] =
+    &["featureGates", "runtimeConfig", "containerdConfigPatches", "containerdConfigPatchesJSON6902"];
+const INERT_NODE_KEYS: &[&str] = &["image", "labels", "extraMounts", "extraPortMappings"];
+const INERT_NETWORKING_KEYS: &[&str] =
+    &["ipFamily", "podSubnet", "serviceSubnet", "disableDefaultCNI", "kubeProxyMode", "dnsSearch"];
+
 impl Reader<'_> {
     fn root(&mut self, root: &Node) -> Result<(), KindConfigError> {
         check_kind(root)?;
-        self.warn_unknown(root, ROOT_KEYS)?;
+        self.warn_about(root, ROOT_KEYS, INERT_ROOT_KEYS)?;
         if let Some(node) = root.get("name")? {
             let name = Placed { value: node.text()?, place: node.place.clone() };
             self.config.name = Some(name).filter(|name| !name.value.is_empty());
@@ -190,7 +197,7 @@ impl Reader<'_> {
         let Some(nodes) = root.get("nodes")? else { return Ok(()) };
         let mut first_control_plane = true;
         for node in items(nodes)? {
-            self.warn_unknown(node, NODE_KEYS)?;
+            self.warn_about(node, NODE_KEYS, INERT_NODE_KEYS)?;
             refuse_json6902(node)?;
             let role = node.text_of("role")?;
             match role.as_str() {
@@ -201,10 +208,12 @@ impl Reader<'_> {
                         let why =
                             "only the first control-plane node initialises the cluster; these patches are ignored";
                         self.warn(patches, why);
+                    } else {
+                        self.warn(node, INERT);
                     }
                     first_control_plane = false;
                 }
-                "worker" => {}
+                "worker" => self.warn(node, INERT),
                 other => {
                     return Err(KindConfigError::BadValue {
                         place: node.get("role")?.map_or_else(|| node.place.clone(), |n| n.place.clone()),
@@ -218,7 +227,7 @@ impl Reader<'_> {
     }
 
     fn networking(&mut self, networking: &Node) -> Result<(), KindConfigError> {
-        self.warn_unknown(networking, NETWORKING_KEYS)?;
+        self.warn_about(networking, NETWORKING_KEYS, INERT_NETWORKING_KEYS)?;
         if let Some(node) = networking.get("apiServerAddress")? {
             let text = node.text()?;
             let address = text.parse().map_err(|_| KindConfigError::BadValue {
@@ -257,8 +266,9 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn warn_unknown(&mut self, node: &Node, known: &[&str]) -> Result<(), KindConfigError> {
+    fn warn_about(&mut self, node: &Node, known: &[&str], inert: &[&str]) -> Result<(), KindConfigError> {
         self.config.warnings.extend(node.unknown_members(known)?);
+        self.config.warnings.extend(node.inert_members(inert)?);
         Ok(())
     }
 

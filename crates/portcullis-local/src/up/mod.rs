@@ -230,7 +230,7 @@ impl Run<'_> {
         self.go_on()?;
 
         let program = plugin_link::make(state, &options.program)?;
-        let client = inputs.client(&flags.client_id)?;
+        let client = inputs.client()?;
         let arguments = plugin_arguments(&issuer, &client, authority.cert_path(), state, &ports);
         clear_cache(state)?;
         let plugin = PluginEntry { issuer: issuer.clone(), arguments: arguments.clone(), signed_in: !options.no_bind };

@@ -36,6 +36,11 @@ const CLUSTER_KEYS: &[&str] = &[
     "caCertificateValidityPeriod",
 ];
 
+/// Of these, what the dev API server does without.
+const INERT_API_SERVER_KEYS: &[&str] = &["extraVolumes", "extraEnvs", "certSANs", "timeoutForControlPlane"];
+/// Of these, what names the document itself or is read.
+const USED_CLUSTER_KEYS: &[&str] = &["apiVersion", "kind", "apiServer", "metadata"];
+
 /// Reads the text of a patch. `outer` is the file that it stands in.
 pub(super) fn read(text: &Node, outer: &str) -> Result<Patch, KindConfigError> {
     text.text()?;
@@ -58,8 +63,11 @@ pub(super) fn read(text: &Node, outer: &str) -> Result<Patch, KindConfigError> {
         }
     }
     patch.warnings.extend(root.unknown_members(CLUSTER_KEYS)?);
+    let inert: Vec<&str> = CLUSTER_KEYS.iter().copied().filter(|key| !USED_CLUSTER_KEYS.contains(key)).collect();
+    patch.warnings.extend(root.inert_members(&inert)?);
     let Some(api_server) = root.get("apiServer")? else { return Ok(patch) };
     patch.warnings.extend(api_server.unknown_members(API_SERVER_KEYS)?);
+    patch.warnings.extend(api_server.inert_members(INERT_API_SERVER_KEYS)?);
     let Some(arguments) = api_server.get("extraArgs")? else { return Ok(patch) };
     let version = root.text_of("apiVersion")?;
     if arguments.is_list() {

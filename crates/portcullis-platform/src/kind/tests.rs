@@ -75,11 +75,13 @@ fn later_patches_win_node_patches_come_after_cluster_patches_and_only_the_first_
     let text = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nkubeadmConfigPatches:\n- |\n  kind: ClusterConfiguration\n  apiServer: {extraArgs: {a: cluster, b: cluster, c: cluster}}\n- |\n  kind: ClusterConfiguration\n  apiServer: {extraArgs: [{name: b, value: second}]}\nnodes:\n- role: worker\n  kubeadmConfigPatches: [\"kind: ClusterConfiguration\\napiServer: {extraArgs: {a: worker}}\"]\n- role: control-plane\n  kubeadmConfigPatches: [\"kind: ClusterConfiguration\\napiServer: {extraArgs: {c: node}}\"]\n- role: control-plane\n  kubeadmConfigPatches: [\"kind: ClusterConfiguration\\napiServer: {extraArgs: {c: other}}\"]\n";
     let config = parse(text);
     assert_eq!(flags(&config), [("a", "cluster"), ("b", "second"), ("c", "node")]);
-    assert_eq!(config.warnings.len(), 1);
-    assert!(
-        config.warnings[0].to_string().starts_with("kind.yaml:16: nodes[2].kubeadmConfigPatches: only the first"),
-        "{}",
-        config.warnings[0]
+    let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "kind.yaml:11: nodes[0]: it has no effect here: only the API server runs, without nodes and their network",
+            "kind.yaml:16: nodes[2].kubeadmConfigPatches: only the first control-plane node initialises the cluster; these patches are ignored",
+        ]
     );
 }
 
@@ -177,6 +179,32 @@ fn what_has_no_effect_is_warned_about_with_the_nearest_key() {
         ]
     );
     assert_eq!(flags(&config), [("v", "5")]);
+}
+
+#[test]
+fn what_only_kind_needs_is_said_key_by_key() {
+    let text = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nfeatureGates: {A: true}\nruntimeConfig: null\nnetworking:\n  podSubnet: 10.0.0.0/8\nnodes:\n- role: control-plane\n  image: x\n  extraMounts: []\n  kubeadmConfigPatches:\n  - |\n    kind: ClusterConfiguration\n    scheduler: {}\n    apiServer:\n      certSANs: [a]\n- role: worker\n- role: control-plane\n";
+    let said: Vec<String> = parse(text)
+        .warnings
+        .iter()
+        .map(|warning| {
+            assert_eq!(warning.message, INERT);
+            format!("{} {}", warning.place.line, warning.place.path)
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "3 featureGates",
+            "6 networking.podSubnet",
+            "9 nodes[0].image",
+            "10 nodes[0].extraMounts",
+            "14 nodes[0].kubeadmConfigPatches[0].scheduler",
+            "16 nodes[0].kubeadmConfigPatches[0].apiServer.certSANs",
+            "17 nodes[1]",
+            "18 nodes[2]",
+        ]
+    );
 }
 
 #[test]

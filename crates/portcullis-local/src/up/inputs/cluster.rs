@@ -4,7 +4,7 @@ use std::path::Path;
 
 use portcullis_authn::{ConfigError, FLAG_NAMES, FlagError, OidcFlags};
 use portcullis_platform::kind::{ExtraArg, KindConfig, Placed};
-use portcullis_platform::nearest;
+use portcullis_platform::{Place, nearest};
 
 use crate::state::StateDir;
 use crate::steps::Steps;
@@ -78,7 +78,15 @@ impl Cluster {
 
     /// Where a flag is, or where it should be.
     pub(super) fn place(&self, flag: &str) -> String {
-        self.argument(flag).map_or_else(|| format!("{}: {flag}", self.source), |argument| argument.place.to_string())
+        match (self.argument(flag), self.arguments.first()) {
+            (Some(argument), _) => argument.place.to_string(),
+            (None, Some(first)) => {
+                // The list or map that the flags stand in.
+                let path = first.place.path.rsplit_once(['.', '[']).map_or("", |(parent, _)| parent);
+                Place { path: path.to_owned(), ..first.place.clone() }.to_string()
+            }
+            (None, None) => format!("{}: {flag}", self.source),
+        }
     }
 
     fn argument(&self, flag: &str) -> Option<&ExtraArg> {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use portcullis_platform::kind::KindConfigError;
-use portcullis_provider::config::ConfigErrors;
+use portcullis_provider::config::{ConfigErrors, ProblemKind};
 
 use crate::ports::Obstacle;
 
@@ -123,7 +123,12 @@ impl InputError {
         match self {
             Self::Config(errors) => {
                 let hints = errors.hints().join("; ");
-                if !hints.is_empty() { Some(hints) } else { None }
+                let is_syntax = errors.problems().iter().any(|problem| problem.kind == ProblemKind::Syntax);
+                Some(match (hints.is_empty(), is_syntax) {
+                    (false, _) => hints,
+                    (true, true) => "the file must be YAML as helm reads it".to_owned(),
+                    (true, false) => "correct the value there".to_owned(),
+                })
             }
             Self::Read { flag, .. } => Some(format!("give {flag} the path of a file that this user can read")),
             Self::TooLarge(_) => Some("is this the right file?".to_owned()),
@@ -141,8 +146,9 @@ impl InputError {
             Self::NoClient { .. } => {
                 Some("make staticClients[].id and the kubeadm patch's oidc-client-id the same".to_owned())
             }
-            Self::CallbackPort { add, .. } => {
-                Some(format!("add {add} to the client's redirectURIs, or end the process that holds the port"))
+            Self::CallbackPort { add, held, .. } => {
+                let or = if held.is_empty() { "" } else { ", or end the process that holds the port" };
+                Some(format!("add {add} to the client's redirectURIs{or}"))
             }
             Self::NobodyToSignIn(_) => {
                 Some("add a user to staticPasswords, and set enablePasswordDB to true".to_owned())

@@ -95,7 +95,8 @@ impl Inputs {
         let certificate = Certificate { cert: "tls.crt".into(), key: "tls.key".into() };
         complete(&mut raw, Ports { https: 5554, http: None, telemetry: None }, &certificate, Path::new("store.db"));
         let config = self.validate(&raw)?;
-        self.client(&self.cluster.flags.client_id)?;
+        self.client()?;
+        self.check_callback_ports()?;
         if self.from_file {
             for notice in &config.notices {
                 steps.word(&values::with_hint(notice));
@@ -156,6 +157,22 @@ impl Inputs {
         Ok(local)
     }
 
+    /// Whether the client has a redirect URI that the plugin can use at all; whether its port is free is another question.
+    fn check_callback_ports(&self) -> Result<(), InputError> {
+        let Some(client) = self.plugin_client() else { return Ok(()) };
+        if !self.from_file || callback_ports(client) != Some(Vec::new()) {
+            return Ok(());
+        }
+        let [first, _] = PLUGIN_PORTS;
+        let (place, add) = (client.place.to_string(), format!("http://localhost:{first}"));
+        Err(InputError::CallbackPort { place, held: Vec::new(), add })
+    }
+
+    fn plugin_client(&self) -> Option<&RawClient> {
+        let id = &self.cluster.flags.client_id;
+        self.raw.static_clients.iter().find(|client| client_id(client, self.environment).as_ref() == Some(id))
+    }
+
     /// The ports on which the plugin may wait for the browser: those of the client's redirect URIs that are free.
     pub(crate) fn settle_callback_ports(&mut self, steps: &Steps) -> Result<Vec<u16>, InputError> {
         let Some(client) = self
@@ -166,10 +183,9 @@ impl Inputs {
         else {
             return Ok(PLUGIN_PORTS.to_vec());
         };
-        let uris = client.redirect_uris.as_ref().map_or(&[][..], |field| field.value.as_slice());
-        let any_port = uris.is_empty() && client.public.as_ref().is_some_and(|public| public.value);
-        let allowed: Vec<u16> =
-            if any_port { PLUGIN_PORTS.to_vec() } else { uris.iter().filter_map(|uri| callback_port(uri)).collect() };
+        let registered = callback_ports(client);
+        let any_port = registered.is_none();
+        let allowed = registered.unwrap_or_else(|| PLUGIN_PORTS.to_vec());
         let (free, held): (Vec<_>, Vec<_>) =
             allowed.iter().map(|port| (*port, ports::obstacle(*port))).partition(|(_, obstacle)| obstacle.is_none());
         let held: Vec<(u16, Obstacle)> = held.into_iter().filter_map(|(port, why)| Some((port, why?))).collect();
@@ -216,16 +232,18 @@ impl Inputs {
     }
 
     /// The client that the plugin uses.
-    pub(crate) fn client(&self, id: &str) -> Result<PluginClient, InputError> {
-        let client =
-            self.raw.static_clients.iter().find(|client| client_id(client, self.environment).as_deref() == Some(id));
-        let client = client.ok_or_else(|| InputError::NoClient {
-            id: id.to_owned(),
-            place: format!("{}: staticClients", self.source),
+    pub(crate) fn client(&self) -> Result<PluginClient, InputError> {
+        let id = &self.cluster.flags.client_id;
+        let client = self.plugin_client().ok_or_else(|| {
+            // The list that it should be in.
+            let first = self.raw.static_clients.first().map(|first| first.place.to_string());
+            let list = first.and_then(|first| first.strip_suffix("[0]").map(str::to_owned));
+            let place = list.unwrap_or_else(|| format!("{}: staticClients", self.source));
+            InputError::NoClient { id: id.clone(), place }
         })?;
         let from_env = || client.secret_env.as_ref().and_then(|name| (self.environment)(&name.value)).map(Secret::new);
         Ok(PluginClient {
-            id: id.to_owned(),
+            id: id.clone(),
             secret: client.secret.as_ref().map(|field| field.value.clone()).or_else(from_env),
         })
     }
@@ -329,6 +347,13 @@ fn client_id(client: &RawClient, environment: fn(&str) -> Option<String>) -> Opt
         .as_ref()
         .map(|id| id.value.clone())
         .or_else(|| client.id_env.as_ref().and_then(|name| environment(&name.value)))
+}
+
+/// The ports of the client's redirect URIs that the plugin can use; `None` where it may use any, as a public client may.
+fn callback_ports(client: &RawClient) -> Option<Vec<u16>> {
+    let uris = client.redirect_uris.as_ref().map_or(&[][..], |field| field.value.as_slice());
+    let any_port = uris.is_empty() && client.public.as_ref().is_some_and(|public| public.value);
+    if any_port { None } else { Some(uris.iter().filter_map(|uri| callback_port(uri)).collect()) }
 }
 
 /// The port of a redirect URI that the plugin uses by itself: `http://localhost:PORT`, nothing after it.

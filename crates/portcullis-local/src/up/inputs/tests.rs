@@ -152,7 +152,7 @@ fn an_issuer_that_is_missing_or_foreign_in_either_file_gets_a_word_or_is_refused
             "",
             vec![
                 "values.yaml:3: dex.config.issuer: the issuer that is missing becomes https://localhost:5554",
-                "kind.yaml: oidc-issuer-url: the issuer that is missing becomes https://localhost:5554",
+                "kind.yaml:10: nodes[0].kubeadmConfigPatches[0].apiServer.extraArgs: the issuer that is missing becomes https://localhost:5554",
             ],
         ),
         (
@@ -224,7 +224,7 @@ fn flags_that_the_api_server_would_not_take_keep_their_place_and_name_the_fix() 
     };
     assert_eq!(
         world.read(&none).err().unwrap(),
-        "kind.yaml: oidc-client-id: oidc-issuer-url and oidc-client-id must be specified together when any oidc-* flags are set\nadd it, with the id of the client in the provider's staticClients that kubectl signs in with"
+        "kind.yaml:10: nodes[0].kubeadmConfigPatches[0].apiServer.extraArgs: oidc-issuer-url and oidc-client-id must be specified together when any oidc-* flags are set\nadd it, with the id of the client in the provider's staticClients that kubectl signs in with"
     );
     world.words();
     let ca = kind("", &format!("{client}oidc-issuer-url: https://localhost:5554\noidc-ca-file: /etc/ca.pem\n"));
