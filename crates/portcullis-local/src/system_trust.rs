@@ -74,6 +74,15 @@ impl Store {
         Self::known().find(|store| store.folder.is_dir()).ok_or(TrustError::Unsupported)
     }
 
+    /// Whether this user may add to it, as far as that can be told beforehand.
+    ///
+    /// # Errors
+    /// [`TrustError::Io`] for a folder that cannot be written.
+    pub fn check(&self) -> Result<(), TrustError> {
+        rustix::fs::access(&self.folder, rustix::fs::Access::WRITE_OK)
+            .map_err(|error| TrustError::Io { path: self.folder.clone(), source: error.into() })
+    }
+
     /// The store that a file of ours is in.
     ///
     /// # Errors
@@ -189,6 +198,7 @@ mod tests {
     fn what_was_added_is_read_by_the_system_and_taken_out_again() {
         let (temp, store) = fake();
         fs::write(store.folder.join("other.crt"), "OTHER").unwrap();
+        store.check().unwrap();
         store.add("dev", "PEM").unwrap();
         assert_eq!(fs::read_to_string(store.file("dev")).unwrap(), "PEM");
         assert_eq!(seen(&temp), "other.crt\nportcullis-dev.crt\n");
@@ -210,6 +220,7 @@ mod tests {
         assert!(error.hint().starts_with("run it as root"), "{}", error.hint());
         assert!(!store.file("dev").exists());
         let gone = Store { folder: temp.path().join("nowhere"), ..store };
+        assert!(matches!(gone.check(), Err(TrustError::Io { .. })));
         assert!(matches!(gone.add("dev", "PEM"), Err(TrustError::Io { .. })));
     }
 

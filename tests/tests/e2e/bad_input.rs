@@ -154,6 +154,9 @@ fn every_mistake_in_the_two_files_names_its_place_and_the_fix() {
     assert!(!world.dev("").exists(), "nothing was made");
 }
 
+/// The first two lines that are said.
+type Lines = (&'static str, &'static str);
+
 /// What is said beside the words about what is changed.
 fn unnoted(stderr: &str) -> Vec<&str> {
     stderr.lines().filter(|line| !line.starts_with("  note ")).collect()
@@ -169,7 +172,7 @@ fn truncated_oversized_and_wrongly_encoded_files_are_refused_by_name() {
     let too_large = ("error: FILE is larger than 1048576 bytes", "hint: is this the right file?");
     let no_kind = "error: FILE:1: the document: this is no kind cluster config (kind \"\", apiVersion \"\")";
     let is_values = (no_kind, "hint: this looks like the chart's values; pass it with --values");
-    let cases: [(&[u8], (&str, &str), (&str, &str)); 6] = [
+    let cases: [(&[u8], Lines, Lines); 6] = [
         (
             &good[..good.len() / 3],
             (

@@ -67,9 +67,12 @@ pub fn renew(path: &Path, entries: &Entries, given: &[String]) -> Result<Renewed
     let signs_in = entries.plugin.as_ref().is_some_and(|plugin| plugin.signed_in);
     let default = if signs_in { OIDC } else { entries.cluster.as_str() };
     let context = config.context(&entries.cluster)?;
-    let chosen = context.as_ref().filter(|context| {
-        !given.is_empty() && !given.contains(&context.user) && config.user_names().contains(&context.user.as_str())
-    });
+    // A folder that has forgotten what it gave gave one of these two.
+    let either = [OIDC.to_owned(), entries.cluster.clone()];
+    let given = if given.is_empty() { &either[..] } else { given };
+    let chosen = context
+        .as_ref()
+        .filter(|context| !given.contains(&context.user) && config.user_names().contains(&context.user.as_str()));
     let chosen_user = chosen.map(|context| context.user.clone()).filter(|user| user != default);
     if let Some(user) = &chosen_user {
         words.push(format!("the context's user stays {user}, as you set it"));
@@ -218,6 +221,23 @@ mod tests {
             words[0],
             "the user oidc stays as you set it, with the issuer https://localhost:5554: this one is https://localhost:6000"
         );
+    }
+
+    #[test]
+    fn a_user_of_the_users_own_is_known_even_if_the_folder_has_forgotten_what_it_gave() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("kubeconfig");
+        write_new(&path, &entries(), &[]);
+        for (user, stays) in [("me", true), ("kind-dev", false), ("gone", false)] {
+            let mut config = parsed(&path);
+            config.set_user("me", &guides_user("https://elsewhere"));
+            let context = Context { cluster: "kind-dev".to_owned(), user: user.to_owned(), ..Context::default() };
+            config.set_context("kind-dev", &context);
+            fs::write(&path, config.to_yaml().unwrap()).unwrap();
+            let renewed = write_new(&path, &entries(), &[]);
+            assert_eq!(renewed.chosen_user.as_deref(), stays.then_some(user));
+            assert_eq!(parsed(&path).context("kind-dev").unwrap().unwrap().user, if stays { user } else { "oidc" });
+        }
     }
 
     #[test]

@@ -258,7 +258,9 @@ impl Run<'_> {
         };
         let plugin = Plugin { program, arguments, record: &mut record };
         let Some(token) = self.sign_in(&inputs, plugin, &ports).await? else { return Ok(()) };
-        steps.done("sign-in", inputs.demo().login().unwrap_or("done"));
+        // A person may have signed in as somebody else.
+        let who = inputs.demo().login().filter(|_| options.unattended);
+        steps.done("sign-in", who.unwrap_or("done"));
         self.table(&server, authority.cert_pem(), &token).await?;
         steps.line(&format!("signed in after {:.2} s", steps.elapsed()));
 

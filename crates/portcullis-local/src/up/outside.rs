@@ -22,7 +22,7 @@ pub(super) fn check(options: &Options, state: &StateDir, file: &StateFile) -> Re
         other::plan(path, &ours(state, file, path, ca::stored(state).as_deref()))?;
     }
     if options.trust {
-        Store::of_system()?;
+        Store::of_system()?.check()?;
     }
     Ok(())
 }
