@@ -9,9 +9,10 @@ use rustls_pki_types::pem::PemObject;
 
 use super::egress::{EgressPolicy, EgressResolver};
 use super::proxy::ProxyFromEnv;
-use super::{HttpClientError, IDLE_PER_HOST, redirect_policy};
+use super::{HttpClientError, IDLE_PER_HOST, redirect_policy, trust};
 
-/// Which certificate authorities are trusted.
+/// Which certificate authorities are trusted. A certificate that is named here may also be shown by a server itself, as
+/// with Go; one of the operating system's may not.
 #[derive(Debug, Clone, Default)]
 pub enum Roots {
     /// Those of the operating system (on Linux `SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured).
@@ -143,19 +144,20 @@ impl HttpClientConfig {
         if !self.user_agent.is_empty() {
             builder = builder.user_agent(self.user_agent);
         }
-        builder = match self.roots {
-            Roots::System => builder,
-            Roots::Only(roots) => builder.tls_certs_only(reqwest_certificates(&roots)?),
-            Roots::SystemAnd(roots) => builder.tls_certs_merge(reqwest_certificates(&roots)?),
+        let (roots, system) = match self.roots {
+            Roots::System => (Vec::new(), true),
+            Roots::Only(roots) => (roots, false),
+            Roots::SystemAnd(roots) => (roots, true),
         };
-        if let Some(identity) = &self.identity {
-            let mut pem = zeroize::Zeroizing::new(identity.certificate_pem.clone());
-            pem.push(b'\n');
-            pem.extend_from_slice(identity.key_pem.expose().as_bytes());
-            let identity = reqwest::Identity::from_pem(&pem).map_err(|_| {
-                HttpClientError::Config("client certificate: not a certificate chain with its key".to_owned())
-            })?;
-            builder = builder.identity(identity);
+        if !roots.is_empty() && !self.insecure_skip_verify {
+            builder = builder.tls_backend_preconfigured(trust::client_config(roots, system, self.identity.as_ref())?);
+        } else {
+            if !system {
+                builder = builder.tls_certs_only([]);
+            }
+            if let Some(identity) = &self.identity {
+                builder = builder.identity(reqwest_identity(identity)?);
+            }
         }
         builder = match self.egress {
             EgressPolicy::Any => match self.proxy.compile()? {
@@ -182,9 +184,10 @@ fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, HttpClientError
     Ok(map)
 }
 
-fn reqwest_certificates(roots: &[CertificateDer<'static>]) -> Result<Vec<reqwest::Certificate>, HttpClientError> {
-    roots
-        .iter()
-        .map(|der| reqwest::Certificate::from_der(der).map_err(|error| HttpClientError::Config(error.to_string())))
-        .collect()
+fn reqwest_identity(identity: &ClientIdentity) -> Result<reqwest::Identity, HttpClientError> {
+    let mut pem = zeroize::Zeroizing::new(identity.certificate_pem.clone());
+    pem.push(b'\n');
+    pem.extend_from_slice(identity.key_pem.expose().as_bytes());
+    reqwest::Identity::from_pem(&pem)
+        .map_err(|_| HttpClientError::Config("client certificate: not a certificate chain with its key".to_owned()))
 }

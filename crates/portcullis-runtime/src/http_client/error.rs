@@ -37,7 +37,7 @@ pub enum HttpClientError {
     Tls {
         /// The URL.
         url: String,
-        /// Why, in rustls' words.
+        /// Why, in rustls' words; with a hint for a certificate that names no host.
         reason: String,
         /// Whether the certificate's issuer is not among the trusted roots.
         unknown_issuer: bool,
@@ -98,7 +98,7 @@ impl HttpClientError {
             if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
                 let unknown_issuer =
                     matches!(tls, rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer));
-                return Self::Tls { url, reason: tls.to_string(), unknown_issuer };
+                return Self::Tls { url, reason: tls_reason(tls), unknown_issuer };
             }
         }
         let reason = root_cause(error);
@@ -113,5 +113,17 @@ impl HttpClientError {
         } else {
             Self::Broken { url, reason }
         }
+    }
+}
+
+/// rustls' words, and what to do when the certificate names no host at all.
+fn tls_reason(error: &rustls::Error) -> String {
+    use rustls::{CertificateError::NotValidForNameContext, Error::InvalidCertificate};
+    match error {
+        InvalidCertificate(NotValidForNameContext { presented, .. }) if presented.is_empty() => format!(
+            "{error}; hint: the certificate has no subjectAltName, and its common name does not count; make one with the \
+             server's name (openssl req -x509 -addext subjectAltName=DNS:NAME)"
+        ),
+        _ => error.to_string(),
     }
 }

@@ -11,6 +11,8 @@ mod config;
 mod egress;
 mod error;
 mod proxy;
+mod trust;
+mod x509;
 
 use std::error::Error as _;
 use std::sync::Arc;

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod configured_root;
+#[cfg(test)]
 mod context;
 #[cfg(test)]
 mod limits;
