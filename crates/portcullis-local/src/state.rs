@@ -4,17 +4,20 @@
 //! <root>/trust/<sha256 of issuer>.pem      what the sign-in plugin trusts, by issuer
 //! <root>/<name>/state.json                 version, ports, what to undo
 //! <root>/<name>/lock                       held while `up` runs
+//! <root>/<name>/up.log                     what provider and API server of the last `up` said
 //! <root>/<name>/{ca,provider,apiserver,bin,cache}/  and kubeconfig
 //! ```
 //!
 //! Every file is replaced as a whole, so that a process that is killed leaves the old one or the new one. Private files
 //! are 0600, folders 0700. Nothing here follows a name out of the folder.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::process::{self, Recorded};
@@ -64,6 +67,14 @@ pub enum StateError {
         /// The folder.
         path: PathBuf,
     },
+    /// A file of the folder is not what this program makes: a link, no regular file, or somebody else's.
+    #[error("{path} is {found}")]
+    Strange {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
     /// The operating system refused.
     #[error("cannot {action} {path}")]
     Io {
@@ -90,6 +101,9 @@ impl StateError {
             )),
             Self::Foreign { .. } => {
                 Some("run as the user whose folder it is, or choose a folder of your own with --state".to_owned())
+            }
+            Self::Strange { path, .. } => {
+                Some(format!("look at who put it there, then remove {} and try again: it is made anew", path.display()))
             }
             Self::Running { name, .. } => Some(format!(
                 "stop it with Ctrl-C in its terminal or `portcullis down --name {name}`, or choose another --name"
@@ -244,21 +258,27 @@ impl StateDir {
     /// Takes the lock; `None` when another process holds it.
     ///
     /// # Errors
-    /// The lock file cannot be made.
+    /// The folder or the lock file is a link or somebody else's, or the file cannot be made.
     pub fn lock(&self) -> Result<Option<Lock>, StateError> {
-        let path = self.dir().join("lock");
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(io_error("open", &path))?;
+        check_private_dir(&self.dir())?;
+        let path = self.path("lock");
+        let file = open_own(&path, "open")?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Lock { _file: file })),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(source)) => Err(StateError::Io { action: "lock", path, source }),
         }
+    }
+
+    /// Makes the log file, or empties the one that is there.
+    ///
+    /// # Errors
+    /// It is a link or somebody else's, or cannot be made.
+    pub fn log_file(&self) -> Result<File, StateError> {
+        let path = self.path("up.log");
+        let file = open_own(&path, "write")?;
+        file.set_len(0).map_err(io_error("write", &path))?;
+        Ok(file)
     }
 
     /// Reads `state.json`; an absent one is an empty one.
@@ -410,14 +430,47 @@ fn without_path(error: io::Error) -> io::Error {
 /// Makes the folder, or takes one that is there: a real folder, ours, and closed to others from now on.
 fn make_private_dir(path: &Path) -> Result<(), StateError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("make", path))?;
-    let found = fs::symlink_metadata(path).map_err(io_error("look at", path))?;
-    if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
-        return Err(StateError::Foreign { path: path.to_owned() });
-    }
+    let found = check_private_dir(path)?;
     if found.mode() & 0o077 != 0 {
         fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(io_error("close to others", path))?;
     }
     Ok(())
+}
+
+/// A real folder, and ours.
+fn check_private_dir(path: &Path) -> Result<fs::Metadata, StateError> {
+    let found = fs::symlink_metadata(path).map_err(io_error("look at", path))?;
+    if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
+        return Err(StateError::Foreign { path: path.to_owned() });
+    }
+    Ok(found)
+}
+
+/// Opens a file of ours for writing, or makes it, and leaves its content alone.
+///
+/// The folder may have been open to others before it was ours alone, so what lies in it under the name is looked at, on
+/// the open file: a link would lead us to write somewhere else (a hard link as well), and a pipe would hold us up.
+fn open_own(path: &Path, action: &'static str) -> Result<File, StateError> {
+    let strange = |found| StateError::Strange { path: path.to_owned(), found };
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => File::from(file),
+        Err(Errno::LOOP) => return Err(strange("a link")),
+        // What opening a folder, or a pipe that nobody reads, or a socket comes to.
+        Err(Errno::ISDIR | Errno::NXIO) => return Err(strange("no regular file")),
+        Err(errno) => return Err(io_error(action, path)(errno.into())),
+    };
+    let found = file.metadata().map_err(io_error("look at", path))?;
+    if !found.is_file() {
+        return Err(strange("no regular file"));
+    }
+    if found.uid() != rustix::process::geteuid().as_raw() {
+        return Err(strange("another user's"));
+    }
+    if found.nlink() > 1 {
+        return Err(strange("a link: the file has another name as well"));
+    }
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -489,6 +542,61 @@ mod tests {
         fs::set_permissions(open.dir(), fs::Permissions::from_mode(0o777)).unwrap();
         drop(open.open().unwrap());
         assert_eq!(fs::metadata(open.dir()).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn lock_and_log_are_never_opened_through_a_link() {
+        type Open = fn(&StateDir) -> StateError;
+        let (temp, state) = dir();
+        drop(state.open().unwrap());
+        let victim = temp.path().join("victim");
+        let open: [(&str, Open); 2] =
+            [("lock", |state| state.open().unwrap_err()), ("up.log", |state| state.log_file().unwrap_err())];
+        for (name, open) in open {
+            let path = state.path(name);
+            let make: [(&str, &dyn Fn()); 6] = [
+                ("link", &|| std::os::unix::fs::symlink(&victim, &path).unwrap()),
+                ("link", &|| std::os::unix::fs::symlink(temp.path().join("not there"), &path).unwrap()),
+                ("link", &|| std::os::unix::fs::symlink(&path, &path).unwrap()),
+                ("another name", &|| fs::hard_link(&victim, &path).unwrap()),
+                ("no regular file", &|| fs::create_dir(&path).unwrap()),
+                ("no regular file", &|| drop(std::os::unix::net::UnixListener::bind(&path).unwrap())),
+            ];
+            for (what, make) in make {
+                fs::write(&victim, "precious").unwrap();
+                let _gone = fs::remove_file(&path);
+                make();
+                let error = open(&state);
+                assert!(matches!(&error, StateError::Strange { path: found, .. } if *found == path), "{error}");
+                assert!(error.to_string().contains(name) && error.to_string().contains(what), "{error}");
+                assert!(error.hint().is_some_and(|hint| hint.contains(name)));
+                assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+                assert!(!temp.path().join("not there").exists());
+                let _gone = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
+            }
+        }
+        assert!(state.open().is_ok());
+    }
+
+    #[test]
+    fn the_log_is_begun_anew_and_readable_by_its_owner_alone() {
+        let (_temp, state) = dir();
+        drop(state.open().unwrap());
+        state.log_file().unwrap().write_all(b"a long line of the last run").unwrap();
+        state.log_file().unwrap().write_all(b"new").unwrap();
+        assert_eq!(fs::read_to_string(state.path("up.log")).unwrap(), "new");
+        assert_eq!(fs::metadata(state.path("up.log")).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn the_lock_is_not_taken_in_a_folder_that_is_a_link() {
+        let temp = tempfile::tempdir().unwrap();
+        let elsewhere = temp.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, temp.path().join("dev")).unwrap();
+        let state = StateDir::new(temp.path(), "dev").unwrap();
+        assert!(matches!(state.lock(), Err(StateError::Foreign { .. })));
+        assert!(fs::read_dir(&elsewhere).unwrap().next().is_none());
     }
 
     #[test]

@@ -17,8 +17,6 @@ mod provider;
 mod sign_in;
 mod way_on;
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use portcullis_authn::Network;
@@ -128,14 +126,7 @@ pub async fn run(
 
 /// The servers' logs go into a file of the state folder, made anew at each start: the terminal is for the steps.
 pub(crate) fn log_to(state: &StateDir, config: LogConfig) -> Result<(), UpError> {
-    let path = log_path(state);
-    let file = OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|source| state::StateError::Io { action: "write", path, source })?;
+    let file = state.log_file()?;
     // A process that has logs already, as a test may, keeps them.
     let _set_already = init_logs(config, file);
     Ok(())
