@@ -12,12 +12,10 @@ use portcullis_storage::Client;
 use super::flow::{Flow, FlowError};
 use super::redirect::is_registered;
 use super::request::{AuthRequest, Checks, Refusal, allows_connector};
-use super::{database_error, dispatch};
+use super::{ADVICE, database_error, dispatch};
 use crate::app::{App, connector_name};
 use crate::http::{Inbound, Params, Reply, encode, encode_pairs, redirect_found};
 use crate::pages::ConnectorChoice;
-
-const ADVICE: &str = "The application that sent you here made a mistake. Tell whoever runs it.";
 
 /// `/auth`: the dispatcher of a running flow, or the choice of a connector.
 pub(crate) async fn authorize(app: &App, inbound: &Inbound) -> Reply {

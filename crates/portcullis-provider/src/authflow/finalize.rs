@@ -2,6 +2,9 @@
 //!
 //! The login record decides who issues: of two parallel submits one gets a code, the other "User session error.", as in
 //! Dex. The answer carries `iss` (RFC 9207). The cookie goes with it.
+//!
+//! Minutes have passed since the request was checked, so the redirect URI is checked once more: an address that the client
+//! has withdrawn, perhaps because it is somebody else's by now, gets no code.
 
 use std::time::Duration;
 
@@ -9,8 +12,8 @@ use http::StatusCode;
 use portcullis_storage::{CodeRequest, LoginError, Pkce};
 
 use super::flow::Flow;
-use super::login_error;
-use super::redirect::{OUT_OF_BAND, with_query};
+use super::redirect::{OUT_OF_BAND, is_registered, with_query};
+use super::{ADVICE, database_error, login_error};
 use crate::app::App;
 use crate::http::{Inbound, Reply, redirect};
 
@@ -20,6 +23,15 @@ const CODE_LIFETIME: Duration = Duration::from_secs(30 * 60);
 /// Issues the code and sends the browser to the client.
 pub(crate) async fn finalize(app: &App, inbound: &Inbound, flow: &Flow) -> Reply {
     let request = &flow.request;
+    match app.store.clients().get(&request.client_id).await {
+        Ok(Some(client)) if is_registered(&client, &request.redirect_uri) => {}
+        Ok(Some(client)) => {
+            tracing::warn!(client_id = %client.id, "the redirect URI was withdrawn while somebody signed in; no code is given");
+            return app.pages.error(StatusCode::BAD_REQUEST, "Unregistered redirect_uri.", ADVICE);
+        }
+        Ok(None) => return app.pages.error(StatusCode::BAD_REQUEST, "Invalid client_id.", ADVICE),
+        Err(error) => return database_error(app, &error),
+    }
     let code = app.store.codes().new_code();
     let remembered = CodeRequest {
         redirect_uri: request.redirect_uri.clone(),

@@ -20,6 +20,7 @@ pub(crate) use flow::Flows;
 #[cfg(test)]
 pub(crate) use flow::cookies_of;
 pub(crate) use login::{BUSY_SECONDS, login, wait_seconds};
+pub(crate) use redirect::is_registered;
 pub(crate) use request::{allows_connector, connector_ids};
 
 use http::StatusCode;
@@ -30,6 +31,7 @@ use crate::http::{Inbound, Reply};
 use flow::{Flow, FlowError};
 
 const START_AGAIN: &str = "Go back to the application that you came from and sign in again.";
+const ADVICE: &str = "The application that sent you here made a mistake. Tell whoever runs it.";
 const COOKIES: &str = "Go back to the application that you came from and sign in again. If this page keeps coming, allow cookies for this site.";
 
 /// The flow `id` of this browser, or the page that says why not.

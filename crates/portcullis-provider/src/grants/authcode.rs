@@ -8,7 +8,7 @@ use portcullis_storage::{CodeError, CodeGrant, CreateError, NewFamily, RedeemedC
 
 use super::{AuthenticatedClient, GrantError};
 use crate::app::App;
-use crate::authflow::allows_connector;
+use crate::authflow::{allows_connector, is_registered};
 use crate::config::Grant;
 use crate::http::Params;
 use crate::tokens::{TokenRequest, check_peers};
@@ -30,6 +30,10 @@ pub(super) async fn redeem(
     check_pkce(open.grant(), params.get("code_verifier"))?;
     if params.get("redirect_uri") != open.grant().redirect_uri {
         return Err(GrantError::invalid_request("redirect_uri did not match URI from initial request."));
+    }
+    // The code may have gone to an address that the client has withdrawn since.
+    if !is_registered(client, &open.grant().redirect_uri) {
+        return Err(GrantError::invalid_grant("The redirect_uri is not registered any more."));
     }
     if !allows_connector(client, &open.grant().connector_id) {
         return Err(GrantError::invalid_grant("Connector not allowed for this client."));

@@ -347,3 +347,71 @@ async fn stored_clients_and_users_work_like_those_of_the_file() {
         (200, &"newbie".into(), &"New@Example.com".into(), &true.into())
     );
 }
+
+/// A stored client with one redirect URI, and a sign-in of Jane's up to her consent: the URLs of the dispatcher and of the
+/// consent page.
+async fn up_to_consent(world: &World) -> (Browser<'_>, String, String) {
+    let client = portcullis_storage::Client {
+        id: "stored".into(),
+        secret: "s".into(),
+        name: "Stored".into(),
+        redirect_uris: vec!["https://old.example/cb".into()],
+        ..Default::default()
+    };
+    world.provider.app().store.clients().create(&client).await.unwrap();
+    let mut browser = world.browser();
+    let url = browser.start("stored", "openid", &[("redirect_uri", "https://old.example/cb")]).await;
+    let reply = browser.log_in(&url, "jane@example.com", "password").await;
+    let go_on = location(&reply);
+    let approval = location(&browser.get(&go_on).await);
+    (browser, go_on, approval)
+}
+
+async fn set_uris(world: &World, uris: &[&str]) {
+    let uris: Vec<String> = uris.iter().map(|u| (*u).to_owned()).collect();
+    let clients = world.provider.app().store.clients();
+    clients.update("stored", |client| client.redirect_uris.clone_from(&uris)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_withdrawn_redirect_uri_gets_no_code() {
+    let world = World::new("").await;
+    let (mut browser, go_on, approval) = up_to_consent(&world).await;
+    set_uris(&world, &["https://new.example/cb"]).await;
+    let reply = browser.post(&approval, &[("approval", "approve")]).await;
+    assert_eq!(reply.status(), 400);
+    assert!(page(&reply).contains("Unregistered redirect_uri.") && !reply.headers().contains_key("location"));
+    // Nothing is lost if it was a mistake.
+    set_uris(&world, &["https://old.example/cb"]).await;
+    let reply = browser.get(&go_on).await;
+    assert!(location(&reply).starts_with("https://old.example/cb?code="), "{}", location(&reply));
+}
+
+#[tokio::test]
+async fn a_client_that_is_gone_gets_no_code() {
+    let world = World::new("").await;
+    let (mut browser, _, approval) = up_to_consent(&world).await;
+    world.provider.app().store.clients().delete("stored").await.unwrap();
+    let reply = browser.post(&approval, &[("approval", "approve")]).await;
+    assert_eq!((reply.status().as_u16(), page(&reply).contains("Invalid client_id.")), (400, true));
+}
+
+#[tokio::test]
+async fn a_code_of_a_withdrawn_redirect_uri_gives_nothing() {
+    let world = World::new("").await;
+    let (mut browser, _, approval) = up_to_consent(&world).await;
+    let reply = browser.post(&approval, &[("approval", "approve")]).await;
+    let query = query_of(&reply);
+    let fields = [
+        ("grant_type", "authorization_code"),
+        ("code", query.get("code")),
+        ("redirect_uri", "https://old.example/cb"),
+        ("client_id", "stored"),
+        ("client_secret", "s"),
+    ];
+    set_uris(&world, &["https://new.example/cb"]).await;
+    let (status, body) = world.token(&fields).await;
+    assert_eq!((status, &body["error"]), (400, &"invalid_grant".into()), "{body}");
+    set_uris(&world, &["https://new.example/cb", "https://old.example/cb"]).await;
+    assert_eq!(world.token(&fields).await.0, 200, "the code was not spent");
+}
