@@ -29,6 +29,8 @@ pub(crate) struct Front {
     pub(crate) trusted: Vec<Cidr>,
     /// The issuer, when plain http is for this machine's names and the issuer's alone.
     pub(crate) local_names: Option<String>,
+    /// Whether browsers of this machine are sent here in plain http (`up`).
+    pub(crate) plain_entry: bool,
 }
 
 impl Handler for Front {
@@ -50,18 +52,25 @@ impl Front {
         let info = parts.extensions.get::<ConnInfo>();
         let peer = info.map(|i| i.peer.ip().to_canonical());
         let tls = info.is_some_and(|i| i.tls);
-        let proxied = peer.is_some_and(|ip| self.trusted.iter().any(|c| c.contains(ip)));
-        let forwarded_tls = proxied
-            && parts.headers.get("x-forwarded-proto").is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"https"));
         if let Some(authority) = parts.uri.authority()
             && let Ok(host) = HeaderValue::from_str(authority.as_str())
         {
             // HTTP/2 has no Host header.
             parts.headers.insert(header::HOST, host);
         }
-        if !tls && !self.host_is_ours(parts.headers.get(header::HOST)) {
+        let host = parts.headers.get(header::HOST);
+        if !tls && !self.host_is_ours(host) {
             return Err(Box::new(text(StatusCode::MISDIRECTED_REQUEST, "this host is not served here\n")));
         }
+        let trusted = peer.is_some_and(|ip| self.trusted.iter().any(|c| c.contains(ip)));
+        let said_tls =
+            parts.headers.get("x-forwarded-proto").is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"https"));
+        let hop = Hop {
+            tls,
+            proxy_tls: trusted && said_tls,
+            at_home: self.plain_entry && peer.is_some_and(is_loopback) && is_local(host) && !said_tls,
+        };
+        let secure = hop.is_secure(self.app.config.issuer.as_str().starts_with("https:"));
         let path = parts.uri.path();
         let Some(path) = below(path, self.app.config.issuer.path()) else { return Err(Box::new(router::not_found())) };
         let path = path.to_owned();
@@ -75,7 +84,7 @@ impl Front {
             path,
             query,
             body,
-            secure: tls || forwarded_tls,
+            secure,
             client: parts.extensions.get::<ClientIp>().map(|c| c.0).or(peer),
             headers: parts.headers,
         })
@@ -83,16 +92,43 @@ impl Front {
 
     fn host_is_ours(&self, host: Option<&HeaderValue>) -> bool {
         let Some(issuer) = &self.local_names else { return true };
-        let Some(host) = host.and_then(|h| h.to_str().ok()) else { return false };
-        let Ok(url) = url::Url::parse(&format!("http://{host}/")) else { return false };
-        let same_as_issuer = url::Url::parse(issuer).is_ok_and(|i| i.host() == url.host());
-        let local = match url.host() {
-            Some(url::Host::Domain(name)) => name == "localhost",
-            Some(url::Host::Ipv4(ip)) => is_loopback(IpAddr::V4(ip)) && ip != Ipv4Addr::UNSPECIFIED,
-            Some(url::Host::Ipv6(ip)) => is_loopback(IpAddr::V6(ip)),
-            None => false,
-        };
-        local || same_as_issuer
+        let same_as_issuer =
+            || url::Url::parse(issuer).is_ok_and(|i| url_of(host).is_some_and(|url| i.host() == url.host()));
+        is_local(host) || same_as_issuer()
+    }
+}
+
+fn url_of(host: Option<&HeaderValue>) -> Option<url::Url> {
+    url::Url::parse(&format!("http://{}/", host?.to_str().ok()?)).ok()
+}
+
+/// Whether a `Host` header names this machine, as every machine calls itself.
+fn is_local(host: Option<&HeaderValue>) -> bool {
+    match url_of(host).as_ref().and_then(url::Url::host) {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(ip)) => is_loopback(IpAddr::V4(ip)) && ip != Ipv4Addr::UNSPECIFIED,
+        Some(url::Host::Ipv6(ip)) => is_loopback(IpAddr::V6(ip)),
+        None => false,
+    }
+}
+
+/// What is known of the way that a request took from the browser.
+#[derive(Clone, Copy)]
+struct Hop {
+    /// The connection to us is encrypted.
+    tls: bool,
+    /// A trusted proxy says that the browser's is.
+    proxy_tls: bool,
+    /// It comes from this machine and by a name of it, where browsers of this machine are sent in plain http.
+    at_home: bool,
+}
+
+impl Hop {
+    /// Whether the browser's cookies are `Secure` (docs/decisions/0012): when it speaks TLS, as far as we know, and when it
+    /// has to, because the issuer is https. Then a proxy stands in between, trusted or not, whatever it says or forgets to
+    /// say; a browser that does speak plain http to it keeps no cookie, and its user types no password there.
+    const fn is_secure(self, https_issuer: bool) -> bool {
+        self.tls || self.proxy_tls || (https_issuer && !self.at_home)
     }
 }
 
@@ -112,6 +148,43 @@ fn below<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cookies_are_secure_wherever_the_browser_has_to_speak_tls() {
+        for (name, https_issuer, tls, proxy_tls, at_home, secure) in [
+            ("TLS", true, true, false, false, true),
+            ("TLS under up", true, true, false, true, true),
+            ("TLS, http issuer", false, true, false, false, true),
+            ("a trusted proxy that ends TLS", true, false, true, false, true),
+            ("the same, http issuer", false, false, true, false, true),
+            ("a proxy that says nothing, or is not trusted", true, false, false, false, true),
+            ("plain, http issuer", false, false, false, false, false),
+            ("plain, as up sends browsers", true, false, false, true, false),
+        ] {
+            assert_eq!(Hop { tls, proxy_tls, at_home }.is_secure(https_issuer), secure, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_of_this_machine_are_known() {
+        for (host, local) in [
+            ("localhost", true),
+            ("localhost:5554", true),
+            ("127.0.0.1:1", true),
+            ("127.9.9.9", true),
+            ("[::1]:1", true),
+            ("LOCALHOST", true),
+            ("0.0.0.0", false),
+            ("localhost.evil.example", false),
+            ("dex.example", false),
+            ("", false),
+            ("localhost@evil.example", false),
+            ("evil.example#localhost", false),
+        ] {
+            assert_eq!(is_local(Some(&HeaderValue::from_str(host).unwrap())), local, "{host}");
+        }
+        assert!(!is_local(None));
+    }
 
     #[test]
     fn only_what_is_below_the_issuers_path_is_ours() {

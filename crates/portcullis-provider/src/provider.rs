@@ -171,8 +171,9 @@ impl Provider {
             connectors,
             rotation,
         };
+        let plain_entry = browser_base.as_ref().is_some_and(|base| base.starts_with("http:"));
         let local_names = browser_base.map(|_| issuer.as_str().to_owned());
-        Ok(Self { front: Arc::new(Front { app, health, trusted, local_names }), metrics, real_ip })
+        Ok(Self { front: Arc::new(Front { app, health, trusted, local_names, plain_entry }), metrics, real_ip })
     }
 
     /// Answers the provider's own listeners.

@@ -93,6 +93,70 @@ async fn with_a_base_for_browsers_plain_http_is_for_names_of_this_machine() {
     }
 }
 
+/// The flow's cookie that a plain connection to an https issuer gets.
+async fn cookie(world: &World, headers: &str) -> String {
+    let (addr, shutdown) = listen(world).await;
+    let path = world.auth_url("kubernetes", "openid", &[]).replace("/auth?", "/auth/local?");
+    let answer = ask(addr, &format!("GET {path} HTTP/1.1\r\nConnection: close\r\n{headers}\r\n\r\n")).await;
+    shutdown.trigger();
+    let cookie =
+        answer.lines().find(|l| l.to_lowercase().starts_with("set-cookie: ")).unwrap_or_else(|| panic!("{answer}"));
+    cookie["set-cookie: ".len()..].to_owned()
+}
+
+fn is_secure(cookie: &str) -> bool {
+    let (secure, host) = (cookie.ends_with("; Secure"), cookie.starts_with("__Host-"));
+    assert_eq!(secure, host, "{cookie}");
+    secure
+}
+
+#[tokio::test]
+async fn behind_a_proxy_that_ends_tls_the_flows_cookie_is_secure() {
+    // Nothing is configured: the proxy may say nothing, or something that is not believed.
+    let world = World::new("").await;
+    for headers in ["Host: x", "Host: 127.0.0.1:5556", "Host: localhost", "Host: x\r\nX-Forwarded-Proto: http"] {
+        assert!(is_secure(&cookie(&world, headers).await), "{headers}");
+    }
+    // What a trusted one says makes it no less so.
+    let web = "{http: 127.0.0.1:5556, clientRemoteIP: {header: X-Forwarded-For, trustedProxies: [127.0.0.0/8]}}";
+    let text = BASE.replace("{http: 127.0.0.1:5556}", web);
+    let config = RawConfig::read(&Document::parse(&text, "c").unwrap().root()).0.validate(&|_| None).unwrap();
+    let world = World::with(config, Arc::new(MemoryKernel::new()), ProviderOptions::default()).await;
+    for proto in ["https", "http", ""] {
+        let headers = format!("Host: x\r\nX-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: {proto}");
+        assert!(is_secure(&cookie(&world, &headers).await), "{proto}");
+    }
+    // An http issuer's browsers speak plain http, unless a trusted proxy knows better.
+    for (web, secure) in [("{http: 127.0.0.1:5556}", false), (web, true)] {
+        let text =
+            BASE.replace("https://dex.example/dex", "http://dex.example/dex").replace("{http: 127.0.0.1:5556}", web);
+        let config = RawConfig::read(&Document::parse(&text, "c").unwrap().root()).0.validate(&|_| None).unwrap();
+        let world = World::with(config, Arc::new(MemoryKernel::new()), ProviderOptions::default()).await;
+        assert!(!is_secure(&cookie(&world, "Host: x\r\nX-Forwarded-Proto: http").await));
+        assert_eq!(is_secure(&cookie(&world, "Host: x\r\nX-Forwarded-Proto: https").await), secure, "{web}");
+    }
+}
+
+#[tokio::test]
+async fn where_up_sends_browsers_in_plain_http_the_flows_cookie_is_plain() {
+    let text = BASE.replace("https://dex.example/dex", "https://dex.example:5554");
+    for (base, host, secure) in [
+        ("http://localhost:5554", "localhost:5554", false),
+        ("http://localhost:5554", "127.0.0.1:5554", false),
+        ("http://localhost:5554", "localhost:5554\r\nX-Forwarded-Proto: http", false),
+        // A tunnel that ends TLS, and asks by the name that it was given.
+        ("http://localhost:5554", "localhost:5554\r\nX-Forwarded-Proto: https", true),
+        // By the issuer's name a browser would come with TLS: this is somebody's proxy.
+        ("http://localhost:5554", "dex.example:5554", true),
+        ("https://localhost:5554", "localhost:5554", true),
+    ] {
+        let config = RawConfig::read(&Document::parse(&text, "c").unwrap().root()).0.validate(&|_| None).unwrap();
+        let options = ProviderOptions { browser_base: Some(base.parse().unwrap()) };
+        let world = World::with(config, Arc::new(MemoryKernel::new()), options).await;
+        assert_eq!(is_secure(&cookie(&world, &format!("Host: {host}")).await), secure, "{base} {host}");
+    }
+}
+
 #[tokio::test]
 async fn serve_runs_the_configured_listeners_and_keeps_its_store() {
     let folder = tempfile::tempdir().unwrap();
