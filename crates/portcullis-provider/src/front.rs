@@ -1,7 +1,8 @@
 //! Turns the requests of a listener into ours: body, path below the issuer's, scheme, client address.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use portcullis_runtime::server::{
 use portcullis_runtime::telemetry::Health;
 
 use crate::app::App;
-use crate::http::{Inbound, Reply, text};
+use crate::http::{Inbound, Reply, Source, claimed, claimed_by, network, text};
 use crate::router;
 
 /// Largest request body.
@@ -31,6 +32,32 @@ pub(crate) struct Front {
     pub(crate) local_names: Option<String>,
     /// Whether browsers of this machine are sent here in plain http (`up`).
     pub(crate) plain_entry: bool,
+    /// What may be proxies that the configuration does not name.
+    pub(crate) unnamed: Unnamed,
+}
+
+/// Peers that speak for others without being trusted to: each is worth one line in the log, and no more than a few are,
+/// because anybody can send the headers.
+#[derive(Default)]
+pub(crate) struct Unnamed(Mutex<HashSet<IpAddr>>);
+
+impl Unnamed {
+    const MOST: usize = 32;
+
+    fn is_new(&self, peer: IpAddr) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.len() < Self::MOST && told.insert(network(peer))
+    }
+}
+
+fn unnamed_proxy(peer: IpAddr, header: &str) -> String {
+    let bits = if peer.is_ipv4() { 32 } else { 128 };
+    let usable = if header == "forwarded" { "x-forwarded-for (and let the proxy send it)" } else { header };
+    format!(
+        "{peer} sends {header}, but web.clientRemoteIP does not name it as a proxy: everybody behind it counts as one \
+         address and shares one limit of sign-in attempts. If it is your proxy, set web.clientRemoteIP.header to {usable} \
+         and add {peer}/{bits} to web.clientRemoteIP.trustedProxies"
+    )
 }
 
 impl Handler for Front {
@@ -79,15 +106,25 @@ impl Front {
             Method::GET | Method::HEAD | Method::OPTIONS => Bytes::new(),
             _ => read_body(body, MAX_BODY, BODY_TIMEOUT).await.map_err(|error| Box::new(body_error(error)))?,
         };
-        Ok(Inbound {
-            method: parts.method,
-            path,
-            query,
-            body,
-            secure,
-            client: parts.extensions.get::<ClientIp>().map(|c| c.0).or(peer),
-            headers: parts.headers,
-        })
+        let from = self.source(&parts, peer, trusted);
+        Ok(Inbound { method: parts.method, path, query, body, secure, from, headers: parts.headers })
+    }
+
+    fn source(&self, parts: &http::request::Parts, peer: Option<IpAddr>, trusted: bool) -> Source {
+        let client = parts.extensions.get::<ClientIp>().map(|c| c.0).or(peer);
+        if client != peer {
+            // A trusted proxy has named the client. It may be a proxy in its turn.
+            let list = self.app.config.web.client_remote_ip.as_ref();
+            let claimed = client.zip(list).and_then(|(client, list)| claimed_by(client, &parts.headers, &list.header));
+            return Source { client, claimed };
+        }
+        let claim = claimed(&parts.headers);
+        if let (Some((header, _)), Some(peer), false) = (claim, peer, trusted)
+            && self.unnamed.is_new(peer)
+        {
+            tracing::warn!("{}", unnamed_proxy(peer, header));
+        }
+        Source { client, claimed: claim.map(|(_, ip)| ip) }
     }
 
     fn host_is_ours(&self, host: Option<&HeaderValue>) -> bool {
@@ -163,6 +200,21 @@ mod tests {
         ] {
             assert_eq!(Hop { tls, proxy_tls, at_home }.is_secure(https_issuer), secure, "{name}");
         }
+    }
+
+    #[test]
+    fn a_proxy_without_a_name_gets_one_line_that_says_what_to_write() {
+        let unnamed = Unnamed::default();
+        let proxy = "10.0.0.5".parse().unwrap();
+        assert!(unnamed.is_new(proxy) && !unnamed.is_new(proxy));
+        let told = (0..1000_u32).filter(|n| unnamed.is_new(IpAddr::V4((*n).into()))).count();
+        assert_eq!(told, Unnamed::MOST - 1, "whoever invents headers does not fill the log");
+        let line = unnamed_proxy(proxy, "x-forwarded-for");
+        for part in ["web.clientRemoteIP.header to x-forwarded-for", "10.0.0.5/32", "web.clientRemoteIP.trustedProxies"]
+        {
+            assert!(line.contains(part), "{line}");
+        }
+        assert!(unnamed_proxy("2001:db8::1".parse().unwrap(), "forwarded").contains("2001:db8::1/128"));
     }
 
     #[test]

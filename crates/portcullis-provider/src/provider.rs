@@ -15,7 +15,7 @@ use crate::authflow::{Flows, connector_ids, error_source};
 use crate::background::Job;
 use crate::config::{Config, RefreshPolicy};
 use crate::endpoints::Discovery;
-use crate::front::Front;
+use crate::front::{Front, Unnamed};
 use crate::http::Cors;
 #[cfg(any(test, fuzzing))]
 use crate::http::{Inbound, Reply};
@@ -173,7 +173,8 @@ impl Provider {
         };
         let plain_entry = browser_base.as_ref().is_some_and(|base| base.starts_with("http:"));
         let local_names = browser_base.map(|_| issuer.as_str().to_owned());
-        Ok(Self { front: Arc::new(Front { app, health, trusted, local_names, plain_entry }), metrics, real_ip })
+        let front = Front { app, health, trusted, local_names, plain_entry, unnamed: Unnamed::default() };
+        Ok(Self { front: Arc::new(front), metrics, real_ip })
     }
 
     /// Answers the provider's own listeners.

@@ -46,7 +46,7 @@ pub use kernel::Kernel;
 pub use logins::{CodeRequest, IssuedCode, Login, LoginError, LoginState, Logins, NewLogin};
 pub use memory::MemoryKernel;
 pub use passwords::{Password, Passwords, lower_case_email};
-pub use requests::{RequestError, Requests};
+pub use requests::{RequestError, RequestOrigin, Requests};
 pub use seal::{KeyEncryption, KeyEncryptionKey, KeyEncryptionKeyError, SecretBytes};
 pub use sealing_keys::{SealingKey, SealingKeys, SealingPolicy, SealingRing};
 pub use signing_keys::{Loaded, SigningKeyRecord, SigningKeySet, SigningKeys};

@@ -18,12 +18,12 @@ use aws_lc_rs::{digest, hmac};
 use http::header;
 use portcullis_jose::{base64url_decode, base64url_encode};
 use portcullis_runtime::{Clock, Rng, Timestamp};
-use portcullis_storage::{RequestError, SealingPolicy, SealingRing, Store, StoreError};
+use portcullis_storage::{RequestError, RequestOrigin, SealingPolicy, SealingRing, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
 use super::request::AuthRequest;
-use crate::http::{Cookies, Inbound, Reply, SetCookie};
+use crate::http::{Cookies, Inbound, Reply, SetCookie, network};
 
 /// Most flows of one browser.
 const MAX_FLOWS: usize = 4;
@@ -46,7 +46,7 @@ pub(crate) enum FlowError {
     /// The browser: it took too long.
     #[error("the flow is over")]
     Expired,
-    /// Everybody together: too many large requests, or one that is too large.
+    /// The address, or everybody at the client: too many large requests, or one that is too large.
     #[error("the request cannot be kept")]
     Refused(#[source] RequestError),
     /// The store failed.
@@ -172,7 +172,12 @@ impl Flows {
         if value.len() > MAX_COOKIE {
             // What is stored is sealed as well: its handle alone shows nothing.
             let lifetime = flow.expires_at.saturating_since(self.clock.now());
-            let handle = self.store.requests().keep(value.as_bytes(), lifetime).await.map_err(|error| match error {
+            let address = inbound.from.network().map(|ip| ip.to_string()).unwrap_or_default();
+            let claimed = inbound.from.claimed.map(|ip| network(ip).to_string());
+            let client_id = &flow.request.client_id;
+            let origin = RequestOrigin { client_id, address: &address, claimed: claimed.as_deref() };
+            let kept = self.store.requests().keep(value.as_bytes(), lifetime, origin).await;
+            let handle = kept.map_err(|error| match error {
                 RequestError::Store(error) => FlowError::Store(error),
                 other => FlowError::Refused(other),
             })?;

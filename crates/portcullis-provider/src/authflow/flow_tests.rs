@@ -1,5 +1,6 @@
 //! Sealing, opening, and the limits of the cookies.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use portcullis_runtime::MockClock;
 use portcullis_storage::MemoryKernel;
 
 use super::*;
+use crate::http::Source;
 
 struct World {
     flows: Flows,
@@ -51,7 +53,7 @@ fn inbound(secure: bool, cookies: &[(String, String)]) -> Inbound {
         headers,
         body: Bytes::new(),
         secure,
-        client: None,
+        from: Source::default(),
     }
 }
 
@@ -181,23 +183,34 @@ async fn a_large_request_is_stored_and_found_and_freed() {
 }
 
 #[tokio::test]
-async fn stored_requests_are_capped() {
+async fn stored_requests_are_capped_for_an_address_and_for_all() {
     let w = world();
-    let mut kept = 0;
-    for _ in 0..3000 {
-        let flow = w.flow(&"x".repeat(4000));
-        match w.flows.put(&inbound(true, &[]), &flow, Reply::new(Bytes::new())).await {
-            Ok(_) => kept += 1,
-            Err(FlowError::Refused(_)) => {}
+    let keep = async |from: Source| {
+        let inbound = Inbound { from, ..inbound(true, &[]) };
+        match w.flows.put(&inbound, &w.flow(&"x".repeat(4000)), Reply::new(Bytes::new())).await {
+            Ok(_) => true,
+            Err(FlowError::Refused(_)) => false,
             Err(error) => panic!("{error}"),
         }
+    };
+    let from = |client: u128, claimed: Option<u32>| Source {
+        client: Some(IpAddr::V6(client.into())),
+        claimed: claimed.map(|n| IpAddr::V4(n.into())),
+    };
+    // One address, by whatever name of its network and whomever it says it speaks for.
+    let mut kept = 0;
+    for number in 0..200 {
+        kept += usize::from(keep(from(0x2001_0db8_u128 << 96 | number, None)).await);
+        kept += usize::from(keep(from(0x2001_0db8_u128 << 96 | number, u32::try_from(number).ok())).await);
     }
-    assert!((900..=1024).contains(&kept), "{kept}");
+    assert!((20..=32).contains(&kept), "{kept}");
+    assert!(keep(from(0x2001_0db9_u128 << 96, None)).await, "others have slots of their own");
+    for number in 0..3000 {
+        kept += usize::from(keep(from(0x2001_0dba_u128 << 96 | number << 64, None)).await);
+    }
+    assert!((500..=512).contains(&kept), "{kept}");
     w.hand.advance(Duration::from_secs(901));
-    assert!(
-        w.flows.put(&inbound(true, &[]), &w.flow(&"x".repeat(4000)), Reply::new(Bytes::new())).await.is_ok(),
-        "slots come back"
-    );
+    assert!(keep(from(0x2001_0db8_u128 << 96, None)).await, "slots come back");
 }
 
 #[tokio::test]

@@ -82,7 +82,7 @@ impl Form<'_> {
             return app.pages.error(StatusCode::FORBIDDEN, "Invalid request. Please try again.", START_AGAIN);
         }
         let name = fields.get("login");
-        match app.passwords.check(name, Secret::from(fields.get("password")), self.inbound.client).await {
+        match app.passwords.check(name, Secret::from(fields.get("password")), self.inbound.from).await {
             Ok(Outcome::Identity(identity)) => self.signed_in(*identity).await,
             Ok(Outcome::Wrong) => {
                 tracing::error!(user = %name, "failed login attempt: Invalid credentials.");

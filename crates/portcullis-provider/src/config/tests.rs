@@ -410,3 +410,20 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_proxy_that_must_be_there_and_is_not_named_gets_a_word() {
+    let named = "{http: 127.0.0.1:5556, clientRemoteIP: {header: X-Forwarded-For, trustedProxies: [10.0.0.0/8]}}";
+    for (issuer, web, word) in [
+        ("https://a.example", "{http: 127.0.0.1:5556}", true),
+        ("http://a.example", "{http: 127.0.0.1:5556}", false),
+        ("https://a.example", "{http: 127.0.0.1:5556, https: '127.0.0.1:5554', tlsCert: c, tlsKey: k}", false),
+        ("https://a.example", named, false),
+    ] {
+        let text = format!("issuer: {issuer}\nstorage: {{type: memory}}\nweb: {web}\nenablePasswordDB: true\n");
+        let config = validate(&text).unwrap();
+        let words: Vec<String> = config.notices.iter().map(ToString::to_string).collect();
+        let found = words.iter().any(|w| w.contains("c.yaml:3: web.http") && w.contains("web.clientRemoteIP.header"));
+        assert_eq!(found, word, "{issuer} {web}: {words:?}");
+    }
+}

@@ -110,6 +110,9 @@ impl RawConfig {
         });
         let storage = storage::storage(self.storage.as_ref(), &mut f);
         let web = web::validate(&self.web, &mut f);
+        if let Some(issuer) = &issuer {
+            web::notice_unnamed_proxy(&self.web, issuer.as_str(), &mut f);
+        }
         let password_db = self.enable_password_db.as_ref().is_some_and(|b| b.value);
         let oauth2 = oauth2::validate(&self.oauth2, password_db, &mut f);
         let expiry = lifetimes::expiry(&self.expiry, &mut f);

@@ -50,6 +50,24 @@ pub(super) fn validate(raw: &RawWeb, f: &mut Findings<'_>) -> Web {
     }
 }
 
+/// An https issuer without TLS of its own has a proxy in front. Until it is named, it is one address to us.
+pub(super) fn notice_unnamed_proxy(raw: &RawWeb, issuer: &str, f: &mut Findings<'_>) {
+    let given = |field: &Option<Field<String>>| field.as_ref().is_some_and(|f| !f.value.is_empty());
+    if let Some(http) = raw.http.as_ref().filter(|a| !a.value.is_empty())
+        && issuer.starts_with("https:")
+        && !given(&raw.https)
+        && !given(&raw.client_ip_header)
+    {
+        f.notice(
+            &http.place,
+            "the issuer is https and only web.http is served, so a proxy stands in front: until web.clientRemoteIP.header \
+             and web.clientRemoteIP.trustedProxies name it, everybody behind it counts as one address and shares one limit \
+             of sign-in attempts",
+            "set the header to what the proxy sends, such as X-Forwarded-For, and list its prefix",
+        );
+    }
+}
+
 /// Go's listen addresses: `host:port`, where the host may be empty.
 fn listen_address(field: &Field<String>, f: &mut Findings<'_>) {
     if field.value.is_empty() {

@@ -81,7 +81,7 @@ mod tests {
             headers: [(header::AUTHORIZATION, http::HeaderValue::from_str(value).unwrap())].into_iter().collect(),
             body: bytes::Bytes::new(),
             secure: true,
-            client: None,
+            from: crate::http::Source::default(),
         }
     }
 

@@ -114,6 +114,6 @@ async fn serve(app: &App, inbound: &Inbound) -> Result<TokenResponse, GrantError
     match grant {
         Grant::AuthorizationCode => authcode::redeem(app, &client, &params).await,
         Grant::RefreshToken => refresh::refresh(app, &client, &params).await,
-        Grant::Password => password::password(app, &client, &params, inbound.client).await,
+        Grant::Password => password::password(app, &client, &params, inbound.from).await,
     }
 }

@@ -1,8 +1,6 @@
 //! `password` (RFC 6749 section 4.3): off unless the configuration names a `passwordConnector`, because RFC 9700 section
 //! 2.4 forbids it.
 
-use std::net::IpAddr;
-
 use http::StatusCode;
 use portcullis_oidc::vocabulary::{TokenResponse, scope};
 use portcullis_runtime::Secret;
@@ -12,7 +10,7 @@ use super::{AuthenticatedClient, GrantError};
 use crate::app::App;
 use crate::authflow::{BUSY_SECONDS, allows_connector, wait_seconds};
 use crate::config::Grant;
-use crate::http::Params;
+use crate::http::{Params, Source};
 use crate::passwords::{Outcome, PasswordError};
 use crate::tokens::{ScopeError, TokenRequest, check_scopes};
 
@@ -21,7 +19,7 @@ pub(super) async fn password(
     app: &App,
     client: &AuthenticatedClient,
     params: &Params,
-    from: Option<IpAddr>,
+    from: Source,
 ) -> Result<TokenResponse, GrantError> {
     let scopes: Vec<String> = params.get("scope").split_whitespace().map(str::to_owned).collect();
     // Compat: scope problems are `invalid_request` in this grant.

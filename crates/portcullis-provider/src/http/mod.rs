@@ -7,9 +7,11 @@ mod cors;
 mod form;
 mod reply;
 mod request;
+mod source;
 
 pub(crate) use cookies::{Cookies, SetCookie};
 pub(crate) use cors::{Cors, Decision};
 pub(crate) use form::{Params, encode, encode_pairs};
 pub(crate) use reply::{Reply, html, json_error, no_store, redirect, redirect_found, text, with_type};
 pub(crate) use request::Inbound;
+pub(crate) use source::{Source, claimed, claimed_by, network};

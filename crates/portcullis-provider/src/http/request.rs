@@ -1,12 +1,11 @@
 //! A request whose body has been read.
 
-use std::net::IpAddr;
-
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 
 use super::cookies::Cookies;
 use super::form::{FormError, Params};
+use super::source::Source;
 
 /// A request whose body has been read.
 #[derive(Debug, Clone)]
@@ -20,8 +19,8 @@ pub(crate) struct Inbound {
     pub(crate) body: Bytes,
     /// Whether the browser's side of the connection is encrypted.
     pub(crate) secure: bool,
-    /// The client's address as far as it can be believed.
-    pub(crate) client: Option<IpAddr>,
+    /// Where it comes from.
+    pub(crate) from: Source,
 }
 
 impl Inbound {
@@ -80,7 +79,7 @@ mod tests {
                 .collect(),
             body: Bytes::from_static(b"b=2"),
             secure: false,
-            client: None,
+            from: Source::default(),
         }
     }
 

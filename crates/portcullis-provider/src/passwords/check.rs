@@ -3,7 +3,6 @@
 //! Order: the address's attempts → the account's delay → the hash, on the pool. A name that does not exist costs a hash
 //! of the same cost, and is delayed as one that does, so that nobody learns which names exist (by answer or by time).
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use portcullis_storage::{Identity, Password, Store, StoreError, lower_case_email
 use super::hash::{BcryptHash, HashError};
 use super::pool::{HashPool, PoolFull};
 use super::throttle::Throttle;
+use crate::http::Source;
 
 /// Longest name that is looked up, in bytes.
 const MAX_NAME: usize = 320;
@@ -60,13 +60,8 @@ impl LocalPasswords {
     }
 
     /// Judges an attempt.
-    pub(crate) async fn check(
-        &self,
-        login: &str,
-        password: Secret,
-        client: Option<IpAddr>,
-    ) -> Result<Outcome, PasswordError> {
-        if let Err(refused) = self.throttle.address(client) {
+    pub(crate) async fn check(&self, login: &str, password: Secret, from: Source) -> Result<Outcome, PasswordError> {
+        if let Err(refused) = self.throttle.address(from) {
             return Ok(Outcome::Wait(refused.wait));
         }
         let name = lower_case_email(login.get(..MAX_NAME).unwrap_or(login));

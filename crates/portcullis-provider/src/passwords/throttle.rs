@@ -9,7 +9,7 @@
 //! A refused attempt is not a failure: it does not prolong the delay, so whoever owns the account gets a turn.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use portcullis_runtime::{Clock, Rng, Timestamp};
 use portcullis_storage::{Store, StoreError};
 
 use crate::config::Attempts;
+use crate::http::Source;
 
 /// Addresses, and names, that are remembered.
 const TABLE: usize = 8192;
@@ -54,8 +55,8 @@ impl Throttle {
     }
 
     /// Counts an attempt of an address, and refuses it when there were too many.
-    pub(crate) fn address(&self, client: Option<IpAddr>) -> Result<(), Refused> {
-        client.map_or(Ok(()), |ip| self.addresses.take(ip, self.clock.now()))
+    pub(crate) fn address(&self, from: Source) -> Result<(), Refused> {
+        from.network().map_or(Ok(()), |ip| self.addresses.take(ip, self.clock.now()))
     }
 
     /// Refuses the attempt while the account has to wait. Makes the same look-ups whether or not it exists.
@@ -140,9 +141,8 @@ impl AddressTable {
     fn take(&self, ip: IpAddr, now: Timestamp) -> Result<(), Refused> {
         let full = u64::from(self.per_minute) * 1000;
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = network(ip);
-        make_room(&mut buckets, &key, |bucket| bucket.at);
-        let bucket = buckets.entry(key).or_insert(Bucket { left: full, at: now });
+        make_room(&mut buckets, &ip, |bucket| bucket.at);
+        let bucket = buckets.entry(ip).or_insert(Bucket { left: full, at: now });
         let passed = u64::try_from(now.saturating_since(bucket.at).as_millis()).unwrap_or(u64::MAX);
         bucket.left = bucket.left.saturating_add(passed.saturating_mul(u64::from(self.per_minute)) / 60).min(full);
         bucket.at = now;
@@ -155,14 +155,6 @@ impl AddressTable {
                 wait: Duration::from_millis(((1000 - bucket.left) * 60).div_ceil(u64::from(self.per_minute.max(1)))),
             }),
         }
-    }
-}
-
-/// The part of an address that one customer controls: all of IPv4, a /64 of IPv6.
-fn network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => IpAddr::V4(ip),
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from(u128::from(ip) & !u128::from(u64::MAX))),
     }
 }
 
@@ -248,21 +240,21 @@ mod tests {
     #[tokio::test]
     async fn an_address_gets_sixty_attempts_and_then_one_a_second() {
         let (throttle, hand) = throttle();
-        let ip: IpAddr = "2001:db8::1".parse().unwrap();
-        let same: IpAddr = "2001:db8::2:0:0:9".parse().unwrap();
+        let from = |ip: &str| Source { client: Some(ip.parse().unwrap()), claimed: None };
+        let (ip, same) = (from("2001:db8::1"), from("2001:db8::2:0:0:9"));
         for _ in 0..60 {
-            throttle.address(Some(ip)).unwrap();
+            throttle.address(ip).unwrap();
         }
-        assert_eq!(throttle.address(Some(same)), Err(Refused { wait: Duration::from_secs(1) }));
-        assert!(throttle.address(Some("2001:db8:0:1::1".parse().unwrap())).is_ok());
+        assert_eq!(throttle.address(same), Err(Refused { wait: Duration::from_secs(1) }));
+        assert!(throttle.address(from("2001:db8:0:1::1")).is_ok());
         hand.advance(Duration::from_secs(1));
-        throttle.address(Some(ip)).unwrap();
-        assert!(throttle.address(Some(ip)).is_err());
+        throttle.address(ip).unwrap();
+        assert!(throttle.address(ip).is_err());
         hand.advance(Duration::from_secs(3600));
         for _ in 0..60 {
-            throttle.address(Some(ip)).unwrap();
+            throttle.address(ip).unwrap();
         }
-        assert!(throttle.address(Some(ip)).is_err(), "a bucket holds no more than a minute's worth");
+        assert!(throttle.address(ip).is_err(), "a bucket holds no more than a minute's worth");
     }
 
     #[tokio::test]
@@ -270,7 +262,7 @@ mod tests {
         let (throttle, hand) = throttle();
         for i in 0..3 * u32::try_from(TABLE).unwrap() {
             hand.advance(Duration::from_millis(1));
-            let _ = throttle.address(Some(IpAddr::V4(i.into())));
+            let _ = throttle.address(Source { client: Some(IpAddr::V4(i.into())), claimed: None });
             throttle.failed(&i.to_string(), false).await.unwrap();
         }
         assert!(throttle.unknown.lock().unwrap().len() <= TABLE);

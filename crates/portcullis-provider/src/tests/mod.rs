@@ -23,7 +23,7 @@ use portcullis_storage::{Kernel, MemoryKernel, Store};
 use serde_json::Value;
 
 use crate::config::{Config, Document, RawConfig};
-use crate::http::{Inbound, Params, Reply, encode_pairs};
+use crate::http::{Inbound, Params, Reply, Source, encode_pairs};
 use crate::{Provider, ProviderDeps, ProviderOptions};
 
 /// "password", at the lowest cost that is accepted.
@@ -74,7 +74,13 @@ impl World {
     }
 
     pub(super) fn browser(&self) -> Browser<'_> {
-        Browser { world: self, cookies: HashMap::new(), headers: HeaderMap::new(), secure: true }
+        Browser {
+            world: self,
+            cookies: HashMap::new(),
+            headers: HeaderMap::new(),
+            secure: true,
+            from: address("192.0.2.7"),
+        }
     }
 
     pub(super) fn base(&self) -> String {
@@ -117,7 +123,7 @@ impl World {
             headers,
             body: Bytes::from(body),
             secure: true,
-            client: None,
+            from: Source::default(),
         };
         self.provider.respond(&inbound).await
     }
@@ -160,12 +166,18 @@ impl World {
     }
 }
 
+/// Somebody at an address.
+pub(super) fn address(ip: &str) -> Source {
+    Source { client: Some(ip.parse().unwrap()), claimed: None }
+}
+
 /// A browser with a cookie jar.
 pub(super) struct Browser<'a> {
     world: &'a World,
     pub(super) cookies: HashMap<String, String>,
     pub(super) headers: HeaderMap,
     pub(super) secure: bool,
+    pub(super) from: Source,
 }
 
 impl Browser<'_> {
@@ -186,7 +198,7 @@ impl Browser<'_> {
             headers,
             body: Bytes::from(body),
             secure: self.secure,
-            client: Some("192.0.2.7".parse().unwrap()),
+            from: self.from,
         };
         let reply = self.world.provider.respond(&inbound).await;
         for cookie in crate::authflow::cookies_of(&reply) {

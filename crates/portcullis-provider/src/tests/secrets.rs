@@ -201,7 +201,7 @@ async fn health_follows_the_store() {
             headers: HeaderMap::new(),
             body: Bytes::new(),
             secure: false,
-            client: None,
+            from: Source::default(),
         };
         provider.respond(&inbound).await
     };

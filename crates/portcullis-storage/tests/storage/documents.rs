@@ -6,9 +6,12 @@ use std::{collections::BTreeSet, fs, path::Path};
 fn every_test_that_the_invariants_name_exists() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let document = fs::read_to_string(here.join("../../docs/store-invariants.md")).unwrap();
-    let sources: String = fs::read_dir(here.join("tests/storage"))
-        .unwrap()
-        .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+    let sources: String = ["tests/storage", "src"]
+        .iter()
+        .flat_map(|folder| fs::read_dir(here.join(folder)).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .map(|path| fs::read_to_string(path).unwrap())
         .collect();
     let is_name = |word: &&str| word.matches('_').count() >= 2 && !word.contains(['/', '.', ':']);
     let named: BTreeSet<&str> = document.split('`').skip(1).step_by(2).filter(is_name).collect();

@@ -6,10 +6,10 @@ use std::{collections::HashSet, time::Duration};
 use portcullis_jose::{KeyKind, SigningKey};
 use portcullis_runtime::Secret;
 use portcullis_storage::{
-    Client, ClientCredentialsClaims, KeyEncryption, KeyEncryptionKey, Password, RequestError, SealingPolicy,
-    SigningKeyRecord, SigningKeySet, StoreError, StoreOptions, WriteError,
+    Client, ClientCredentialsClaims, KeyEncryption, KeyEncryptionKey, Password, RequestError, RequestOrigin,
+    SealingPolicy, SigningKeyRecord, SigningKeySet, StoreError, StoreOptions, WriteError,
     conformance::{Counts, Fault},
-    kernel::Kind,
+    kernel::{Kind, Page},
     lower_case_email,
 };
 use tokio::task::JoinSet;
@@ -370,10 +370,14 @@ async fn the_failure_table_is_bounded() {
     assert!(!kit.store.failures().record("4999", WINDOW).await.unwrap(), "the table has room again");
 }
 
+fn origin(address: &str) -> RequestOrigin<'_> {
+    RequestOrigin { client_id: "app", address, claimed: None }
+}
+
 async fn stored_requests_are_found_until_they_end(kit: Kit) {
     let requests = kit.store.requests();
     let sealed: Vec<u8> = (0..=255).cycle().take(64 * 1024).collect();
-    let handle = requests.keep(&sealed, 15 * MINUTE).await.unwrap();
+    let handle = requests.keep(&sealed, 15 * MINUTE, origin("a")).await.unwrap();
     assert_eq!(requests.get(&handle).await.unwrap(), Some(sealed.clone()));
     let (slot, secret) = handle.split_once('.').unwrap();
     for wrong in [
@@ -389,30 +393,78 @@ async fn stored_requests_are_found_until_they_end(kit: Kit) {
         assert_eq!(requests.get(wrong).await.unwrap(), None, "{wrong}");
         requests.forget(wrong).await.unwrap();
     }
-    let large = requests.keep(&vec![0; 64 * 1024 + 1], MINUTE).await.unwrap_err();
+    let large = requests.keep(&vec![0; 64 * 1024 + 1], MINUTE, origin("a")).await.unwrap_err();
     assert_eq!(large, RequestError::TooLarge { bytes: 64 * 1024 + 1 });
     kit.hand.advance(15 * MINUTE);
     assert_eq!(requests.get(&handle).await.unwrap(), None);
-    let handle = requests.keep(b"x", MINUTE).await.unwrap();
+    let handle = requests.keep(b"x", MINUTE, origin("a")).await.unwrap();
     requests.forget(&handle).await.unwrap();
     assert_eq!(requests.get(&handle).await.unwrap(), None);
+}
+
+/// Keeps requests until one is refused; returns how many were kept.
+async fn fill(kit: &Kit, origin: RequestOrigin<'_>) -> usize {
+    for kept in 0.. {
+        match kit.store.requests().keep(b"x", 15 * MINUTE, origin).await {
+            Ok(_) => assert!(kept <= 1024, "more requests than slots"),
+            Err(error) => {
+                assert_eq!(error, RequestError::Full);
+                return kept;
+            }
+        }
+    }
+    unreachable!()
 }
 
 #[tokio::test]
 async fn stored_requests_are_capped_and_the_cap_frees_itself() {
     let kit = Kit::new(Backend::Memory);
     let mut kept = 0;
-    let full = loop {
-        match kit.store.requests().keep(b"x", 15 * MINUTE).await {
-            Ok(_) => kept += 1,
-            Err(error) => break error,
-        }
-        assert!(kept <= 1024, "more requests than slots");
-    };
-    assert_eq!(full, RequestError::Full);
-    assert!(kept > 500, "full after {kept}");
-    kit.hand.advance(15 * MINUTE);
-    for _ in 0..kept / 2 {
-        kit.store.requests().keep(b"y", 15 * MINUTE).await.unwrap();
+    for number in 0..200 {
+        kept += fill(&kit, origin(&number.to_string())).await;
     }
+    assert_eq!(kept, 512, "the slots of one client");
+    let other = RequestOrigin { client_id: "another", ..origin("0") };
+    assert!(fill(&kit, other).await < 32, "clients may share slots");
+    for number in 0..200 {
+        for client in 0..10 {
+            let client = format!("app {client}");
+            fill(&kit, RequestOrigin { client_id: &client, ..origin(&number.to_string()) }).await;
+        }
+    }
+    assert_eq!(kit.store.kernel().list(Kind::Request, Page::first(1000)).await.unwrap().records.len(), 1000);
+    assert_eq!(fill(&kit, origin("yet another")).await, 0);
+    kit.hand.advance(15 * MINUTE);
+    assert!(fill(&kit, origin("yet another")).await > 20, "slots come back");
+}
+
+#[tokio::test]
+async fn one_address_leaves_the_slots_of_the_others_free() {
+    let kit = Kit::new(Backend::Memory);
+    for client in 0..50 {
+        let client = format!("app {client}");
+        fill(&kit, RequestOrigin { client_id: &client, ..origin("stranger") }).await;
+    }
+    let taken = kit.count(Kind::Request).await;
+    assert!((33..=64).contains(&taken), "{taken}");
+    for number in 0..100 {
+        let address = number.to_string();
+        kit.store.requests().keep(b"x", MINUTE, origin(&address)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn one_of_many_behind_an_address_leaves_slots_to_the_others() {
+    let kit = Kit::new(Backend::Memory);
+    fn behind(claimed: &str) -> RequestOrigin<'_> {
+        RequestOrigin { claimed: Some(claimed), ..origin("proxy") }
+    }
+    assert!(fill(&kit, behind("stranger")).await <= 8);
+    let mut others = 0;
+    for number in 0..40 {
+        others += usize::from(kit.store.requests().keep(b"x", MINUTE, behind(&number.to_string())).await.is_ok());
+    }
+    assert!(others >= 16, "{others}");
+    let all = kit.count(Kind::Request).await;
+    assert!(all <= 32, "whoever it claims to speak for, an address has no more than its slots: {all}");
 }
