@@ -4,25 +4,20 @@
 //! for a cookie is stored under a cap, and the cookie holds its handle. The cookie binds the flow to the browser that
 //! began it, so that a link or a form of somebody else leads nowhere (CVE-2022-39222: codes of a flow that another
 //! browser had begun could be fetched). Its name carries a hash of the issuer, because cookies ignore ports; `__Host-`
-//! and `Secure` follow the scheme of the request.
-//!
-//! Sealed: AES-256-GCM-SIV under the store's sealing keys. The value is base64url of: format version, time, key id,
-//! nonce, ciphertext; what is not encrypted is authenticated, together with the issuer and the flow's id.
+//! and `Secure` follow the scheme of the request. It is sealed for the issuer and the flow's id ([`Sealer`]).
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
-use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{digest, hmac};
 use http::header;
-use portcullis_jose::{base64url_decode, base64url_encode};
+use portcullis_jose::base64url_encode;
 use portcullis_runtime::{Clock, Rng, Timestamp};
-use portcullis_storage::{RequestError, RequestOrigin, SealingPolicy, SealingRing, Store, StoreError};
+use portcullis_storage::{RequestError, RequestOrigin, SealingPolicy, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
 use super::request::AuthRequest;
+use super::sealer::{SealError, Sealer, Use, time_of};
 use crate::http::{Cookies, Inbound, Reply, SetCookie, network};
 
 /// Most flows of one browser.
@@ -31,11 +26,6 @@ const MAX_FLOWS: usize = 4;
 const MAX_TOTAL: usize = 6 * 1024;
 /// Largest cookie: browsers allow 4096 bytes with name and attributes.
 const MAX_COOKIE: usize = 3500;
-/// How long sealing keys are used without asking the store.
-const RELOAD_AFTER: Duration = Duration::from_secs(300);
-/// Format version.
-const VERSION: u8 = 1;
-const NONCE: usize = 12;
 
 /// Why there is no flow.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +42,15 @@ pub(crate) enum FlowError {
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] StoreError),
+}
+
+impl From<SealError> for FlowError {
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::Foreign => Self::Unknown,
+            SealError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 /// A flow that this browser began.
@@ -142,28 +141,23 @@ const SAY_EXPIRED: Duration = Duration::from_secs(300);
 pub(crate) struct Flows {
     store: Store,
     clock: Clock,
-    rng: Rng,
-    issuer: String,
+    sealer: Sealer,
     /// Cookie name up to the flow's id, without `__Host-`.
     prefix: String,
     path: String,
-    keys: ArcSwapOption<(SealingRing, Timestamp)>,
+}
+
+/// How the names of our cookies begin: a host's issuers have different ones.
+pub(super) fn cookie_base(issuer: &str) -> String {
+    let hash = digest::digest(&digest::SHA256, issuer.as_bytes());
+    format!("portcullis-{}", base64url_encode(hash.as_ref().get(..6).unwrap_or_default()))
 }
 
 impl Flows {
     pub(crate) fn new(store: Store, clock: Clock, rng: Rng, issuer: &str, path: &str) -> Self {
-        let hash = digest::digest(&digest::SHA256, issuer.as_bytes());
-        let hash = base64url_encode(hash.as_ref().get(..6).unwrap_or_default());
         let path = if path.is_empty() { "/".to_owned() } else { path.to_owned() };
-        Self {
-            store,
-            clock,
-            rng,
-            issuer: issuer.to_owned(),
-            prefix: format!("portcullis-{hash}-"),
-            path,
-            keys: ArcSwapOption::empty(),
-        }
+        let sealer = Sealer::new(store.clone(), clock.clone(), rng, issuer, (Use::Flow, SealingPolicy::default()));
+        Self { store, clock, sealer, prefix: format!("{}-", cookie_base(issuer)), path }
     }
 
     /// Puts a flow into the answer's cookies, and drops the oldest of this browser's flows beyond the limits.
@@ -263,97 +257,12 @@ impl Flows {
     }
 
     async fn seal(&self, id: &str, content: &Sealed) -> Result<String, FlowError> {
-        let ring = self.ring(false).await?;
-        let key = ring.0.newest();
-        let seconds = u32::try_from(self.clock.now().unix_seconds()).unwrap_or(u32::MAX);
-        let mut head = vec![VERSION];
-        head.extend_from_slice(&seconds.to_be_bytes());
-        head.push(u8::try_from(key.id().len()).unwrap_or(u8::MAX));
-        head.extend_from_slice(key.id().as_bytes());
-        let nonce = self.rng.bytes::<NONCE>();
-        let mut sealed = serde_json::to_vec(content).map_err(|_| FlowError::Unknown)?;
-        let aad = self.aad(&head, id);
-        let aead = aead_key(key.expose()).ok_or(FlowError::Unknown)?;
-        aead.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(aad), &mut sealed)
-            .map_err(|_| FlowError::Unknown)?;
-        head.extend_from_slice(&nonce);
-        head.extend_from_slice(&sealed);
-        Ok(base64url_encode(&head))
+        let content = serde_json::to_vec(content).map_err(|_| FlowError::Unknown)?;
+        Ok(self.sealer.seal(id, content).await?)
     }
 
     async fn unseal(&self, id: &str, value: &str) -> Result<Sealed, FlowError> {
-        let bytes = base64url_decode(value).map_err(|_| FlowError::Unknown)?;
-        let Parts { head, key_id, nonce, sealed } = split(&bytes).ok_or(FlowError::Unknown)?;
-        let mut ring = self.ring(false).await?;
-        if ring.0.find(key_id).is_none() {
-            // Another replica may have made a key since.
-            ring = self.ring(true).await?;
-        }
-        let key = ring.0.find(key_id).ok_or(FlowError::Unknown)?;
-        let aead = aead_key(key.expose()).ok_or(FlowError::Unknown)?;
-        let mut buffer = sealed.to_vec();
-        let aad = self.aad(head, id);
-        let plain = aead
-            .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(aad), &mut buffer)
-            .map_err(|_| FlowError::Unknown)?;
-        serde_json::from_slice(plain).map_err(|_| FlowError::Unknown)
-    }
-
-    fn aad(&self, head: &[u8], id: &str) -> Vec<u8> {
-        let mut aad = b"portcullis flow\0".to_vec();
-        for part in [head, self.issuer.as_bytes(), id.as_bytes()] {
-            aad.extend_from_slice(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-            aad.extend_from_slice(part);
-        }
-        aad
-    }
-
-    /// The sealing keys; from the store when they are old, or when an unknown key asks for it (at most once a second).
-    async fn ring(&self, unknown_key: bool) -> Result<Arc<(SealingRing, Timestamp)>, StoreError> {
-        let now = self.clock.now();
-        let fresh_for = if unknown_key { Duration::from_secs(1) } else { RELOAD_AFTER };
-        if let Some(known) =
-            self.keys.load_full().filter(|known| now.saturating_since(known.1) < fresh_for && now >= known.1)
-        {
-            return Ok(known);
-        }
-        let ring = self.store.sealing_keys().load(SealingPolicy::default()).await?;
-        let known = Arc::new((ring, now));
-        self.keys.store(Some(known.clone()));
-        Ok(known)
-    }
-}
-
-fn aead_key(key: &[u8; 32]) -> Option<LessSafeKey> {
-    UnboundKey::new(&AES_256_GCM_SIV, key).ok().map(LessSafeKey::new)
-}
-
-/// The parts of a sealed value.
-struct Parts<'a> {
-    /// Version, time and key id.
-    head: &'a [u8],
-    key_id: &'a str,
-    nonce: [u8; NONCE],
-    sealed: &'a [u8],
-}
-
-fn split(bytes: &[u8]) -> Option<Parts<'_>> {
-    let length = usize::from(*bytes.get(5)?);
-    if *bytes.first()? != VERSION {
-        return None;
-    }
-    let (head, rest) = bytes.split_at_checked(6 + length)?;
-    let key_id = std::str::from_utf8(head.get(6..)?).ok()?;
-    let (nonce, sealed) = rest.split_at_checked(NONCE)?;
-    Some(Parts { head, key_id, nonce: nonce.try_into().ok()?, sealed })
-}
-
-/// When a cookie says it was sealed; 0 for what is none of ours. Good for choosing which to drop, and for nothing else.
-fn time_of(value: &str) -> u32 {
-    let head = value.get(..8).and_then(|v| base64url_decode(v).ok()).unwrap_or_default();
-    match head.as_slice() {
-        [VERSION, a, b, c, d, ..] => u32::from_be_bytes([*a, *b, *c, *d]),
-        _ => 0,
+        serde_json::from_slice(&self.sealer.open(id, value).await?).map_err(|_| FlowError::Unknown)
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
+use portcullis_jose::base64url_decode;
 use portcullis_runtime::MockClock;
 use portcullis_storage::MemoryKernel;
 

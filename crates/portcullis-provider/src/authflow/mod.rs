@@ -13,6 +13,7 @@ mod flow;
 mod login;
 mod redirect;
 mod request;
+mod sealer;
 
 pub(crate) use approval::approval;
 pub(crate) use authorize::{authorize, authorize_connector};
