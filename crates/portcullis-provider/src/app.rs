@@ -5,7 +5,7 @@ use portcullis_runtime::{Clock, Rng};
 use portcullis_storage::{RotationPolicy, Store};
 
 use crate::LOCAL_CONNECTOR;
-use crate::authflow::Flows;
+use crate::authflow::{Devices, Flows};
 use crate::config::Config;
 use crate::http::{Cors, Reply};
 use crate::pages::Pages;
@@ -23,6 +23,7 @@ pub(crate) struct App {
     pub(crate) signer: Signer,
     pub(crate) tokens: Tokens,
     pub(crate) flows: Flows,
+    pub(crate) devices: Devices,
     pub(crate) passwords: LocalPasswords,
     pub(crate) cors: Cors,
     pub(crate) discovery: crate::endpoints::Discovery,

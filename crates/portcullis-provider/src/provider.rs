@@ -11,7 +11,7 @@ use portcullis_storage::{Client, Password, RotationPolicy, Store, StoreOptions};
 use tokio::task::JoinSet;
 
 use crate::app::App;
-use crate::authflow::{Flows, connector_ids, error_source};
+use crate::authflow::{Devices, Flows, connector_ids, error_source};
 use crate::background::Job;
 use crate::config::{Config, RefreshPolicy};
 use crate::endpoints::Discovery;
@@ -137,6 +137,7 @@ impl Provider {
         let pages = Pages::new(&issuer, &config.frontend)?;
         let tokens = Tokens::new(issuer.as_str(), signer.clone(), clock.clone(), rng.clone(), config.expiry.id_tokens);
         let flows = Flows::new(store.clone(), clock.clone(), rng.clone(), issuer.as_str(), issuer.path());
+        let devices = Devices::new(store.clone(), clock.clone(), rng.clone(), issuer.as_str(), issuer.path());
         let attempts = config.attempts;
         let costs: Vec<u32> = config.passwords.iter().map(|p| p.hash.cost()).collect();
         let throttle = Throttle::new(store.clone(), clock.clone(), &rng, attempts);
@@ -165,6 +166,7 @@ impl Provider {
             signer,
             tokens,
             flows,
+            devices,
             passwords,
             cors,
             discovery,

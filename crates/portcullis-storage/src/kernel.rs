@@ -67,7 +67,7 @@ pub enum Kind {
     FamilyList,
     /// The provider's signing keys; one record.
     SigningKeys,
-    /// The keys that seal cookies; one record.
+    /// The keys that seal cookies; a record for each kind of cookie.
     SealingKeys,
     /// An OAuth client.
     Client,

@@ -36,7 +36,7 @@ mod store;
 pub use clients::{Client, ClientCredentialsClaims, Clients, WriteError};
 pub use codes::{CodeError, CodeGrant, Codes, OpenCode, Pkce, RedeemedCode};
 pub use error::{Applied, KernelError, StoreError, Trouble};
-pub use failures::{FailureCounters, Failures};
+pub use failures::{FailureCounters, Failures, Subject};
 pub use families::{
     CreateError, EndReason, Families, Family, FamilyId, MAX_FAMILIES, NewFamily, OpenFamily, RefreshError,
     RefreshToken, Refreshed, RotationPolicy,

@@ -1,6 +1,7 @@
-//! The keys that seal cookies: one record, shared by all replicas, rotated by whichever notices first.
+//! The keys that seal cookies: one record for each use, shared by all replicas, rotated by whichever notices first.
 //!
-//! A cookie names the key that sealed it. The newest key seals; older ones open until everything that they sealed has
+//! Sign-ins under way live for minutes, the cookies by which browsers are known again for months: each has keys of its
+//! own, so that neither makes the other's live too long or too short. A cookie names the key that sealed it. The newest key seals; older ones open until everything that they sealed has
 //! expired. A replica that meets an unknown key id loads the ring again before it refuses.
 
 use std::time::Duration;
@@ -18,7 +19,8 @@ use crate::{
     store::Store,
 };
 
-const ID: &str = "cookies";
+const FLOWS: &str = "cookies";
+const DEVICES: &str = "devices";
 const RACES: usize = 64;
 
 /// A key of 32 bytes with its id.
@@ -96,11 +98,16 @@ impl SealingRing {
 #[derive(Clone, Copy)]
 pub struct SealingKeys<'a> {
     store: &'a Store,
+    id: &'static str,
 }
 
 impl<'a> SealingKeys<'a> {
-    pub(crate) const fn new(store: &'a Store) -> Self {
-        Self { store }
+    pub(crate) const fn of_flows(store: &'a Store) -> Self {
+        Self { store, id: FLOWS }
+    }
+
+    pub(crate) const fn of_devices(store: &'a Store) -> Self {
+        Self { store, id: DEVICES }
     }
 
     /// Loads the keys. Makes the first one when there is none, and the next one when the newest is due; drops those that
@@ -111,24 +118,26 @@ impl<'a> SealingKeys<'a> {
     pub async fn load(&self, policy: SealingPolicy) -> Result<SealingRing, StoreError> {
         for _ in 0..RACES {
             let now = self.store.now();
-            let Some(stored) = self.store.read::<RingDoc>(Kind::SealingKeys, ID).await? else {
+            let Some(stored) = self.store.read::<RingDoc>(Kind::SealingKeys, self.id).await? else {
                 let first = self.new_key(now);
                 let doc = RingDoc { keys: vec![self.seal(&first)?] };
-                match self.store.insert(Kind::SealingKeys, ID, &doc, Indexed::default()).await? {
+                match self.store.insert(Kind::SealingKeys, self.id, &doc, Indexed::default()).await? {
                     Inserted::Done(_) => return Ok(SealingRing { newest: first, older: Vec::new() }),
                     Inserted::Exists => continue,
                 }
             };
             let Stored { version, value, .. } = stored;
             let mut keys = value.keys.iter().map(|key| self.open(key)).collect::<Result<Vec<_>, _>>()?;
-            let newest = keys.pop().ok_or_else(|| damaged("there is no key in it".to_owned()))?;
+            let newest = keys.pop().ok_or_else(|| self.damaged("there is no key in it".to_owned()))?;
             if now < newest.created_at + policy.rotate_after {
                 return Ok(SealingRing { newest, older: keys });
             }
             let ring = SealingRing { older: still_opening(keys, newest, now, policy), newest: self.new_key(now) };
             let keys = ring.older.iter().chain([&ring.newest]);
             let doc = RingDoc { keys: keys.map(|key| self.seal(key)).collect::<Result<_, _>>()? };
-            if let Swapped::Done(_) = self.store.swap(Kind::SealingKeys, ID, version, &doc, Indexed::default()).await? {
+            if let Swapped::Done(_) =
+                self.store.swap(Kind::SealingKeys, self.id, version, &doc, Indexed::default()).await?
+            {
                 return Ok(ring);
             }
         }
@@ -147,8 +156,12 @@ impl<'a> SealingKeys<'a> {
 
     fn open(&self, doc: &KeyDoc) -> Result<SealingKey, StoreError> {
         let key = self.store.unseal(place(&doc.id), &doc.key)?;
-        let key = key.expose().try_into().map_err(|_| damaged(format!("key {} has not 32 bytes", doc.id)))?;
+        let key = key.expose().try_into().map_err(|_| self.damaged(format!("key {} has not 32 bytes", doc.id)))?;
         Ok(SealingKey { id: doc.id.clone(), key: Zeroizing::new(key), created_at: doc.created_at })
+    }
+
+    fn damaged(&self, what: String) -> StoreError {
+        StoreError::Damaged { kind: Kind::SealingKeys, id: self.id.to_owned(), what }
     }
 }
 
@@ -165,10 +178,6 @@ fn still_opening(keys: Vec<SealingKey>, last: SealingKey, now: Timestamp, policy
     }
     kept.reverse();
     kept
-}
-
-fn damaged(what: String) -> StoreError {
-    StoreError::Damaged { kind: Kind::SealingKeys, id: ID.to_owned(), what }
 }
 
 /// Oldest first.

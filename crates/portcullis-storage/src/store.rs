@@ -69,6 +69,7 @@ impl Store {
     #[must_use]
     pub fn with_options(kernel: Arc<dyn Kernel>, clock: Clock, rng: Rng, options: StoreOptions) -> Self {
         let StoreOptions { key_encryption, static_clients, static_passwords } = options;
+        let failures = FailureTable::new(&rng);
         Self(Arc::new(Inner {
             kernel,
             clock,
@@ -76,7 +77,7 @@ impl Store {
             key_encryption,
             static_clients: StaticClients::new(static_clients),
             static_passwords: StaticPasswords::new(static_passwords),
-            failures: FailureTable::default(),
+            failures,
         }))
     }
 
@@ -104,10 +105,16 @@ impl Store {
         SigningKeys::new(self)
     }
 
-    /// The keys that seal cookies.
+    /// The keys that seal the cookies of sign-ins under way.
     #[must_use]
     pub const fn sealing_keys(&self) -> SealingKeys<'_> {
-        SealingKeys::new(self)
+        SealingKeys::of_flows(self)
+    }
+
+    /// The keys that seal the cookies by which browsers are known again.
+    #[must_use]
+    pub const fn device_keys(&self) -> SealingKeys<'_> {
+        SealingKeys::of_devices(self)
     }
 
     /// OAuth clients.
@@ -122,7 +129,7 @@ impl Store {
         Passwords::new(self)
     }
 
-    /// Failed sign-ins of existing accounts.
+    /// Failed sign-ins.
     #[must_use]
     pub const fn failures(&self) -> FailureCounters<'_> {
         FailureCounters::new(self)

@@ -1,6 +1,7 @@
 //! `/auth/{connector}/login`: the form, and the password.
 //!
-//! A right password inserts the login record under the flow's id, which is spent by that. Whoever comes back to the form
+//! A right password inserts the login record under the flow's id, which is spent by that, and makes the browser known at
+//! the account ([`super::Devices`]). Whoever comes back to the form
 //! after signing in (back button) and signs in again gets a flow of their own; a flow that has given a code is over.
 
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::{START_AGAIN, database_error, error_source, flow_of, login_error};
 use crate::app::App;
 use crate::http::{Inbound, Reply, encode, encode_pairs, redirect};
 use crate::pages::PasswordPage;
-use crate::passwords::{Outcome, PasswordError};
+use crate::passwords::{Attempt, Outcome, PasswordError, account_name};
 
 /// Compat: what Dex calls the name field of the local connector.
 const PROMPT: &str = "Email Address";
@@ -82,8 +83,12 @@ impl Form<'_> {
             return app.pages.error(StatusCode::FORBIDDEN, "Invalid request. Please try again.", START_AGAIN);
         }
         let name = fields.get("login");
-        match app.passwords.check(name, Secret::from(fields.get("password")), self.inbound.from).await {
-            Ok(Outcome::Identity(identity)) => self.signed_in(*identity).await,
+        let account = account_name(name);
+        let device = app.devices.find(self.inbound, &account).await;
+        let password = Secret::from(fields.get("password"));
+        let attempt = Attempt { login: name, password, from: self.inbound.from, device: device.as_deref() };
+        match app.passwords.check(attempt).await {
+            Ok(Outcome::Identity(identity)) => self.signed_in(*identity, &account).await,
             Ok(Outcome::Wrong) => {
                 tracing::error!(user = %name, "failed login attempt: Invalid credentials.");
                 let problem = format!("Invalid {PROMPT} and password.");
@@ -112,7 +117,7 @@ impl Form<'_> {
         }
     }
 
-    async fn signed_in(self, identity: Identity) -> Reply {
+    async fn signed_in(self, identity: Identity, account: &str) -> Reply {
         let Self { app, inbound, flow, .. } = self;
         tracing::info!(
             connector_id = %flow.request.connector_id,
@@ -131,11 +136,12 @@ impl Form<'_> {
             auth_time: app.clock.now(),
             approved: app.config.oauth2.skip_approval && !flow.request.force_consent,
         };
-        match app.store.logins().begin(&flow.id, new.clone(), flow.expires_at).await {
+        let reply = match app.store.logins().begin(&flow.id, new.clone(), flow.expires_at).await {
             Ok(_) => go_on(app, &flow).unwrap_or_else(|| cannot_redirect(app)),
             Err(LoginError::Spent) => again(app, inbound, flow, new).await,
             Err(error) => login_error(app, error),
-        }
+        };
+        app.devices.remember(inbound, account, reply).await
     }
 }
 

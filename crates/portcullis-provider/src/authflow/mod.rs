@@ -7,6 +7,7 @@
 
 mod approval;
 mod authorize;
+mod devices;
 mod dispatch;
 mod finalize;
 mod flow;
@@ -17,6 +18,7 @@ mod sealer;
 
 pub(crate) use approval::approval;
 pub(crate) use authorize::{authorize, authorize_connector};
+pub(crate) use devices::Devices;
 pub(crate) use flow::Flows;
 #[cfg(test)]
 pub(crate) use flow::cookies_of;

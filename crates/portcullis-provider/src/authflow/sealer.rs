@@ -34,12 +34,15 @@ pub(super) enum SealError {
 pub(super) enum Use {
     /// Sign-ins under way.
     Flow,
+    /// Devices that have signed in.
+    Device,
 }
 
 impl Use {
     const fn name(self) -> &'static [u8] {
         match self {
             Self::Flow => b"portcullis flow\0",
+            Self::Device => b"portcullis device\0",
         }
     }
 }
@@ -124,6 +127,7 @@ impl Sealer {
         }
         let keys = match self.purpose {
             Use::Flow => self.store.sealing_keys(),
+            Use::Device => self.store.device_keys(),
         };
         let known = Arc::new((keys.load(self.policy).await?, now));
         self.keys.store(Some(known.clone()));

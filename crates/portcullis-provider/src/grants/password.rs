@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::authflow::{BUSY_SECONDS, allows_connector, wait_seconds};
 use crate::config::Grant;
 use crate::http::{Params, Source};
-use crate::passwords::{Outcome, PasswordError};
+use crate::passwords::{Attempt, Outcome, PasswordError};
 use crate::tokens::{ScopeError, TokenRequest, check_scopes};
 
 /// Gives tokens for a name and a password.
@@ -32,7 +32,9 @@ pub(super) async fn password(
         return Err(GrantError::invalid_grant("Connector not allowed for this client."));
     }
     let login = params.get("username");
-    let identity = match app.passwords.check(login, Secret::from(params.get("password")), from).await {
+    // The client forwards what it was told, so there is no browser that could be known again.
+    let attempt = Attempt { login, password: Secret::from(params.get("password")), from, device: None };
+    let identity = match app.passwords.check(attempt).await {
         Ok(Outcome::Identity(identity)) => *identity,
         Ok(Outcome::Wrong) => {
             tracing::error!(user = %login, "failed login attempt: Invalid credentials.");

@@ -1,7 +1,8 @@
 //! The connector `local`: a name and a password become an identity.
 //!
-//! Order: the address's attempts → the account's delay → the hash, on the pool. A name that does not exist costs a hash
-//! of the same cost, and is delayed as one that does, so that nobody learns which names exist (by answer or by time).
+//! Order: the address's attempts → the account's delay → the user → the hash, on the pool. A name that does not exist is
+//! looked up by the same reads, costs a hash of the same cost, and is counted and delayed as one that does, and a failure
+//! waits for no write, so that nobody learns which names exist (by answer or by time).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +12,30 @@ use portcullis_storage::{Identity, Password, Store, StoreError, lower_case_email
 
 use super::hash::{BcryptHash, HashError};
 use super::pool::{HashPool, PoolFull};
-use super::throttle::Throttle;
+use super::throttle::{Throttle, Who};
 use crate::http::Source;
 
 /// Longest name that is looked up, in bytes.
 const MAX_NAME: usize = 320;
 /// Cost of the hash for names that do not exist, when no user says better.
 const DEFAULT_COST: u32 = 10;
+
+/// A name, a password, and where they come from.
+pub(crate) struct Attempt<'a> {
+    /// The name as it was typed.
+    pub(crate) login: &'a str,
+    /// The password.
+    pub(crate) password: Secret,
+    /// Where the attempt comes from.
+    pub(crate) from: Source,
+    /// The device, when the browser has signed in to this account before.
+    pub(crate) device: Option<&'a str>,
+}
+
+/// The name under which an account is known, whatever letters were typed.
+pub(crate) fn account_name(login: &str) -> String {
+    lower_case_email(login.get(..MAX_NAME).unwrap_or(login))
+}
 
 /// What came out of an attempt.
 #[derive(Debug)]
@@ -60,16 +78,22 @@ impl LocalPasswords {
     }
 
     /// Judges an attempt.
-    pub(crate) async fn check(&self, login: &str, password: Secret, from: Source) -> Result<Outcome, PasswordError> {
-        if let Err(refused) = self.throttle.address(from) {
+    pub(crate) async fn check(&self, attempt: Attempt<'_>) -> Result<Outcome, PasswordError> {
+        let Attempt { login, password, from, device } = attempt;
+        let account = account_name(login);
+        let who = Who { account: &account, from, device };
+        let admitted = match self.throttle.admit(&who) {
+            Ok(admitted) => admitted,
+            Err(refused) => return Ok(Outcome::Wait(refused.wait)),
+        };
+        if let Err(refused) = self.throttle.delayed(&who).await? {
             return Ok(Outcome::Wait(refused.wait));
         }
-        let name = lower_case_email(login.get(..MAX_NAME).unwrap_or(login));
-        let user =
-            if login.is_empty() || login.len() > MAX_NAME { None } else { self.store.passwords().get(&name).await? };
-        if let Err(refused) = self.throttle.account(&name, user.is_some()).await? {
-            return Ok(Outcome::Wait(refused.wait));
-        }
+        let user = if login.is_empty() || login.len() > MAX_NAME {
+            None
+        } else {
+            self.store.passwords().get_evenly(&account).await?
+        };
         let hash = match &user {
             Some(user) => {
                 let hash = BcryptHash::parse(user.hash.expose())?;
@@ -78,22 +102,25 @@ impl LocalPasswords {
             }
             None => self.dummy.clone(),
         };
-        let worker = match self.pool.worker().await {
+        let worker = match self.pool.worker(device.is_some()).await {
             Ok(worker) => worker,
             Err(PoolFull) => return Ok(Outcome::Busy),
         };
         // Again: while this one waited, others may have failed. So a burst gets no further than there are workers.
-        if let Err(refused) = self.throttle.account(&name, user.is_some()).await? {
+        if let Err(refused) = self.throttle.delayed(&who).await? {
             return Ok(Outcome::Wait(refused.wait));
         }
         let right = worker.verify(hash, password).await;
         match user {
             Some(user) if right => {
-                self.throttle.succeeded(&name).await?;
+                if let Err(error) = self.throttle.succeeded(&who, admitted).await {
+                    // What is not forgotten ends with the window; whoever has the password is not sent away for it.
+                    tracing::warn!(%error, "failure counts could not be removed after a sign-in");
+                }
                 Ok(Outcome::Identity(Box::new(identity(&user))))
             }
             user => {
-                self.throttle.failed(&name, user.is_some()).await?;
+                self.throttle.failed(&who, user.is_some());
                 Ok(Outcome::Wrong)
             }
         }

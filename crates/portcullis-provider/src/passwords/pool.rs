@@ -2,7 +2,8 @@
 //!
 //! One bcrypt check takes tens to hundreds of milliseconds of one processor. At most `workers` run at a time, on the
 //! blocking threads of the runtime and never on those that serve; at most `queue` wait; beyond that the caller gets
-//! [`PoolFull`] at once, which is a 503 with Retry-After. A caller that goes away leaves its running check to finish,
+//! [`PoolFull`] at once, which is a 503 with Retry-After. As many seats again are kept for browsers that have signed in
+//! before, so that strangers who keep the queue full keep nobody out who is known. A caller that goes away leaves its running check to finish,
 //! so that hanging up does not make room for more work than there are workers.
 
 use std::sync::Arc;
@@ -34,12 +35,14 @@ impl HashPool {
         Self { workers: Arc::new(Semaphore::new(workers)), waiting: Arc::default(), queue }
     }
 
-    /// Waits for a worker. A caller that holds one does nothing slow but the check.
-    pub(crate) async fn worker(&self) -> Result<Worker, PoolFull> {
+    /// Waits for a worker; for one who is `known` there are twice as many seats. A caller that holds one does nothing slow
+    /// but the check.
+    pub(crate) async fn worker(&self, known: bool) -> Result<Worker, PoolFull> {
         if let Ok(permit) = self.workers.clone().try_acquire_owned() {
             return Ok(Worker(permit));
         }
-        let _seat = Seat::take(&self.waiting, self.queue)?;
+        let seats = if known { self.queue.saturating_mul(2) } else { self.queue };
+        let _seat = Seat::take(&self.waiting, seats)?;
         // The semaphore is never closed.
         self.workers.clone().acquire_owned().await.map(Worker).map_err(|_| PoolFull)
     }
@@ -92,14 +95,35 @@ mod tests {
             .map(|_| {
                 tokio::spawn({
                     let (p, h) = (pool.clone(), hash.clone());
-                    async move { Ok::<bool, PoolFull>(p.worker().await?.verify(h, "x".into()).await) }
+                    async move { Ok::<bool, PoolFull>(p.worker(false).await?.verify(h, "x".into()).await) }
                 })
             })
             .collect();
         while pool.waiting.load(Ordering::Relaxed) < 2 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(pool.worker().await.err(), Some(PoolFull));
+        assert_eq!(pool.worker(false).await.err(), Some(PoolFull));
+        // Whoever is known has a seat all the same, as long as there are some of those.
+        let known = tokio::spawn({
+            let p = pool.clone();
+            async move { p.worker(true).await.is_ok() }
+        });
+        while pool.waiting.load(Ordering::Relaxed) < 3 {
+            tokio::task::yield_now().await;
+        }
+        let another = tokio::spawn({
+            let p = pool.clone();
+            async move { p.worker(true).await.is_ok() }
+        });
+        while pool.waiting.load(Ordering::Relaxed) < 4 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(pool.worker(true).await.err(), Some(PoolFull));
+        another.abort();
+        known.abort();
+        while pool.waiting.load(Ordering::Relaxed) > 2 {
+            tokio::task::yield_now().await;
+        }
         waiting[0].abort();
         while pool.waiting.load(Ordering::Relaxed) > 1 {
             tokio::task::yield_now().await;
@@ -117,7 +141,7 @@ mod tests {
     async fn right_and_wrong_passwords_are_told_apart() {
         let pool = HashPool::new(0, 1);
         let hash = BcryptHash::parse("$2a$10$2b2cU8CPhOTaGrs1HRQuAueS7JTT5ZHsHSzYiFPm1leZck7Mc8T4W").unwrap();
-        assert!(pool.worker().await.unwrap().verify(hash.clone(), "password".into()).await);
-        assert!(!pool.worker().await.unwrap().verify(hash, "Password".into()).await);
+        assert!(pool.worker(false).await.unwrap().verify(hash.clone(), "password".into()).await);
+        assert!(!pool.worker(false).await.unwrap().verify(hash, "Password".into()).await);
     }
 }

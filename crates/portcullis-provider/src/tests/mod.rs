@@ -213,6 +213,11 @@ impl Browser<'_> {
         reply
     }
 
+    /// The flows that this browser is in; its other cookie says where it has signed in.
+    pub(super) fn flows(&self) -> Vec<&String> {
+        self.cookies.keys().filter(|name| !name.ends_with(".device")).collect()
+    }
+
     pub(super) async fn get(&mut self, location: &str) -> Reply {
         self.send(Method::GET, location, String::new()).await
     }

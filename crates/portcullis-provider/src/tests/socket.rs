@@ -158,6 +158,43 @@ async fn where_up_sends_browsers_in_plain_http_the_flows_cookie_is_plain() {
 }
 
 #[tokio::test]
+async fn people_behind_a_proxy_that_is_not_named_are_told_apart() {
+    let named = "{http: 127.0.0.1:5556, clientRemoteIP: {header: X-Forwarded-For, trustedProxies: [127.0.0.0/8]}}";
+    for (web, hop) in [("{http: 127.0.0.1:5556}", ""), (named, ", 198.51.100.1")] {
+        let text = format!(
+            "{BASE}portcullis: {{passwords: {{attemptsPerMinute: 4}}}}\noauth2: {{passwordConnector: local}}\n"
+        );
+        let text = text.replace("{http: 127.0.0.1:5556}", web);
+        let config = RawConfig::read(&Document::parse(&text, "c").unwrap().root()).0.validate(&|_| None).unwrap();
+        let world = World::with(config, Arc::new(MemoryKernel::new()), ProviderOptions::default()).await;
+        told_apart(&world, hop).await;
+    }
+}
+
+/// `hop` is what trusted proxies add to the list.
+async fn told_apart(world: &World, hop: &str) {
+    let (addr, shutdown) = listen(world).await;
+    let attempt = async |header: &str, number: usize| {
+        let body = format!(
+            "grant_type=password&scope=openid&username=u{number}&password=x&client_id=kubernetes&client_secret=demo-secret"
+        );
+        let request = format!(
+            "POST /dex/token HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        ask(addr, &request).await.split(' ').nth(1).unwrap().to_owned()
+    };
+    let mut stranger = Vec::new();
+    for number in 0..4 {
+        // What a client sends itself stands before what its proxy adds.
+        stranger.push(attempt(&format!("X-Forwarded-For: 1.1.1.{number}, 203.0.113.7{hop}\r\n"), number).await);
+    }
+    assert_eq!(stranger, ["401", "401", "429", "429"]);
+    assert_eq!(attempt(&format!("X-Forwarded-For: 203.0.113.8{hop}\r\n"), 9).await, "401");
+    shutdown.trigger();
+}
+
+#[tokio::test]
 async fn serve_runs_the_configured_listeners_and_keeps_its_store() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("dex.db");

@@ -7,8 +7,8 @@ use portcullis_jose::{KeyKind, SigningKey};
 use portcullis_runtime::Secret;
 use portcullis_storage::{
     Client, ClientCredentialsClaims, KeyEncryption, KeyEncryptionKey, Password, RequestError, RequestOrigin,
-    SealingPolicy, SigningKeyRecord, SigningKeySet, StoreError, StoreOptions, WriteError,
-    conformance::{Counts, Fault},
+    SealingPolicy, SigningKeyRecord, SigningKeySet, StoreError, StoreOptions, Subject, WriteError,
+    conformance::{Counts, Fault, WriteHook},
     kernel::{Kind, Page},
     lower_case_email,
 };
@@ -28,9 +28,12 @@ on_every_backend!(
     static_clients_shadow_stored_ones_and_cannot_be_changed,
     no_update_of_a_client_is_lost,
     users_are_found_in_any_case_of_letters,
-    failures_are_written_at_most_once_a_second,
+    failures_are_written_in_the_background_and_together,
+    failures_of_names_that_do_not_exist_are_never_written,
+    failures_that_cannot_be_written_count_and_are_written_later,
     failures_are_forgotten_with_the_window,
     failures_of_all_replicas_add_up,
+    a_user_is_looked_up_by_the_same_reads_wherever_they_are,
     stored_requests_are_found_until_they_end,
 );
 
@@ -122,6 +125,19 @@ async fn all_replicas_share_one_ring_of_sealing_keys(kit: Kit) {
     let newer: HashSet<_> = rings.iter().map(|ring| *ring.newest().expose()).collect();
     assert_eq!(newer.len(), 1);
     assert!(keys.is_disjoint(&newer));
+}
+
+#[tokio::test]
+async fn flows_and_devices_have_keys_of_their_own() {
+    let kit = Kit::new(Backend::Memory);
+    let (flows, devices) = (kit.store.sealing_keys(), kit.store.device_keys());
+    let policy = SealingPolicy { rotate_after: 30 * DAY, opens_for: 90 * DAY };
+    let first = devices.load(policy).await.unwrap();
+    let flow = flows.load(SealingPolicy::default()).await.unwrap();
+    assert!(flow.find(first.newest().id()).is_none() && first.newest().expose() != flow.newest().expose());
+    kit.hand.advance(3 * DAY);
+    assert_ne!(flows.load(SealingPolicy::default()).await.unwrap().newest().id(), flow.newest().id());
+    assert_eq!(devices.load(policy).await.unwrap().newest().id(), first.newest().id());
 }
 
 async fn sealing_keys_open_until_all_they_sealed_has_expired(kit: Kit) {
@@ -281,64 +297,138 @@ fn addresses_are_lowered_as_go_does_it() {
     }
 }
 
-async fn failures_are_written_at_most_once_a_second(kit: Kit) {
+const USER: Subject<'_> = Subject::Account("user");
+
+async fn failures_are_written_in_the_background_and_together(kit: Kit) {
     let failures = kit.store.failures();
     kit.faults.take_counts();
     for _ in 0..50 {
-        failures.record("user", WINDOW).await.unwrap();
+        failures.record(USER, true, WINDOW);
     }
-    assert_eq!(kit.faults.take_counts().writes, 1);
-    assert_eq!(failures.of("user", WINDOW).await.unwrap().count, 50, "what is not written yet counts here");
+    assert_eq!(kit.faults.take_counts(), Counts::default(), "a failure waits for no read and no write");
+    assert_eq!(failures.here(USER, WINDOW).count, 50);
+    assert_eq!(failures.of(USER, WINDOW).await.unwrap().count, 50, "what is not written yet counts here");
     let replica = kit.replica(2, StoreOptions::default());
-    assert_eq!(replica.failures().of("user", WINDOW).await.unwrap().count, 1);
+    assert_eq!(replica.failures().of(USER, WINDOW).await.unwrap().count, 0);
+    let last = kit.now();
     kit.hand.advance(Duration::from_secs(1));
-    assert!(failures.record("user", WINDOW).await.unwrap());
-    assert_eq!(replica.failures().of("user", WINDOW).await.unwrap().count, 51);
-    for _ in 0..3 {
-        assert!(!failures.record("user", WINDOW).await.unwrap());
+    kit.faults.take_counts();
+    failures.flush(WINDOW).await.unwrap();
+    failures.flush(WINDOW).await.unwrap();
+    assert_eq!(kit.faults.take_counts().writes, 1);
+    let there = replica.failures().of(USER, WINDOW).await.unwrap();
+    assert_eq!((there.count, there.last), (50, Some(last)), "and with the time of the failure, not of the write");
+    failures.record(USER, true, WINDOW);
+    assert_eq!(failures.of(USER, WINDOW).await.unwrap().count, 51, "what is written does not count twice");
+    failures.flush(WINDOW).await.unwrap();
+    assert_eq!(replica.failures().of(USER, WINDOW).await.unwrap().count, 51);
+    assert_eq!(replica.failures().here(USER, WINDOW).count, 0);
+}
+
+async fn failures_of_names_that_do_not_exist_are_never_written(kit: Kit) {
+    let failures = kit.store.failures();
+    kit.faults.take_counts();
+    for _ in 0..50 {
+        failures.record(Subject::Account("nobody"), false, WINDOW);
+        failures.record(Subject::From { account: "user", address: "192.0.2.7" }, true, WINDOW);
     }
     failures.flush(WINDOW).await.unwrap();
-    assert_eq!(replica.failures().of("user", WINDOW).await.unwrap().count, 54);
-    // What could not be written is written with the next one.
-    kit.hand.advance(Duration::from_secs(2));
-    kit.faults.script([Fault::Refused; 1]);
-    failures.record("user", WINDOW).await.unwrap_err();
-    kit.hand.advance(Duration::from_secs(2));
-    failures.record("user", WINDOW).await.unwrap();
-    assert_eq!(replica.failures().of("user", WINDOW).await.unwrap().count, 56);
+    assert_eq!(kit.faults.take_counts(), Counts::default());
+    assert_eq!(failures.of(Subject::Account("nobody"), WINDOW).await.unwrap().count, 50);
+    assert_eq!(failures.of(Subject::From { account: "user", address: "192.0.2.7" }, WINDOW).await.unwrap().count, 50);
+    for other in [
+        USER,
+        Subject::From { account: "user", address: "192.0.2.8" },
+        Subject::From { account: "user2", address: "192.0.2.7" },
+        Subject::Device { account: "user", device: "192.0.2.7" },
+    ] {
+        assert_eq!(failures.of(other, WINDOW).await.unwrap().count, 0, "{other:?}");
+    }
+}
+
+async fn failures_that_cannot_be_written_count_and_are_written_later(kit: Kit) {
+    let failures = kit.store.failures();
+    let accounts = ["a", "b", "c"].map(Subject::Account);
+    for _ in 0..4 {
+        for account in accounts {
+            failures.record(account, true, WINDOW);
+        }
+        kit.faults.script_writes([Fault::Refused]);
+        failures.flush(WINDOW).await.unwrap_err();
+    }
+    let replica = kit.replica(2, StoreOptions::default());
+    for account in accounts {
+        assert_eq!(failures.of(account, WINDOW).await.unwrap().count, 4, "{account:?}");
+        assert_eq!(replica.failures().of(account, WINDOW).await.unwrap().count, 0, "{account:?}");
+    }
+    failures.flush(WINDOW).await.unwrap();
+    for account in accounts {
+        assert_eq!(failures.of(account, WINDOW).await.unwrap().count, 4, "{account:?}");
+        assert_eq!(replica.failures().of(account, WINDOW).await.unwrap().count, 4, "{account:?}");
+    }
+    // A lost reply is no second failure.
+    failures.record(USER, true, WINDOW);
+    kit.faults.script_writes([Fault::LostReply]);
+    failures.flush(WINDOW).await.unwrap();
+    failures.flush(WINDOW).await.unwrap();
+    assert_eq!(replica.failures().of(USER, WINDOW).await.unwrap().count, 1);
+}
+
+#[tokio::test]
+async fn failures_that_come_while_others_are_written_are_not_lost() {
+    let kit = Kit::new(Backend::Memory);
+    kit.store.failures().record(USER, true, WINDOW);
+    let store = kit.store.clone();
+    let meanwhile: WriteHook = Box::new(move || {
+        store.failures().record(USER, true, WINDOW);
+        Box::pin(async { Ok(()) })
+    });
+    kit.faults.before_write(Kind::Failures, meanwhile);
+    kit.store.failures().flush(WINDOW).await.unwrap();
+    let replica = kit.replica(2, StoreOptions::default());
+    assert_eq!(replica.failures().of(USER, WINDOW).await.unwrap().count, 1);
+    assert_eq!(kit.store.failures().of(USER, WINDOW).await.unwrap().count, 2);
+    kit.store.failures().flush(WINDOW).await.unwrap();
+    assert_eq!(replica.failures().of(USER, WINDOW).await.unwrap().count, 2);
 }
 
 async fn failures_are_forgotten_with_the_window(kit: Kit) {
     let failures = kit.store.failures();
-    assert_eq!(failures.of("user", WINDOW).await.unwrap().count, 0);
+    assert_eq!(failures.of(USER, WINDOW).await.unwrap().count, 0);
     for _ in 0..10 {
-        failures.record("user", WINDOW).await.unwrap();
+        failures.record(USER, true, WINDOW);
+        failures.flush(WINDOW).await.unwrap();
         kit.hand.advance(Duration::from_secs(2));
     }
-    assert_eq!(failures.of("user", WINDOW).await.unwrap().count, 10);
-    assert_eq!(failures.of("other", WINDOW).await.unwrap().count, 0);
+    assert_eq!(failures.of(USER, WINDOW).await.unwrap().count, 10);
+    assert_eq!(failures.of(Subject::Account("other"), WINDOW).await.unwrap().count, 0);
     let mut before = 10;
-    for _ in 0..20 {
+    for _ in 0..12 {
         kit.hand.advance(Duration::from_secs(30));
-        let now = failures.of("user", WINDOW).await.unwrap().count;
+        let now = failures.of(USER, WINDOW).await.unwrap().count;
         assert!(now <= before, "{now} after {before}");
         before = now;
     }
     assert_eq!(before, 0);
-    failures.record("user", WINDOW).await.unwrap();
-    failures.clear("user").await.unwrap();
-    assert_eq!(failures.of("user", WINDOW).await.unwrap().count, 0);
-    failures.record("user", WINDOW).await.unwrap();
+    failures.record(USER, true, WINDOW);
+    failures.flush(WINDOW).await.unwrap();
+    failures.record(USER, true, WINDOW);
+    failures.clear(USER).await.unwrap();
+    failures.flush(WINDOW).await.unwrap();
+    assert_eq!(failures.of(USER, WINDOW).await.unwrap().count, 0);
+    failures.record(USER, true, WINDOW);
+    failures.flush(WINDOW).await.unwrap();
     kit.hand.advance(HOUR);
     kit.store.collect(100).await.unwrap();
     assert_eq!(kit.count(Kind::Failures).await, 0);
     // A clock that is set back does not silence the counter.
     kit.hand.set(kit.now() - DAY);
     for _ in 0..3 {
-        failures.record("user", WINDOW).await.unwrap();
+        failures.record(USER, true, WINDOW);
+        failures.flush(WINDOW).await.unwrap();
         kit.hand.advance(Duration::from_secs(1));
     }
-    assert_eq!(failures.of("user", WINDOW).await.unwrap().count, 3);
+    assert_eq!(failures.of(USER, WINDOW).await.unwrap().count, 3);
 }
 
 async fn failures_of_all_replicas_add_up(kit: Kit) {
@@ -347,27 +437,28 @@ async fn failures_of_all_replicas_add_up(kit: Kit) {
         let replica = kit.replica(seed + 2, StoreOptions::default());
         tasks.spawn(async move {
             for _ in 0..5 {
-                replica.failures().record("user", WINDOW).await.unwrap();
+                replica.failures().record(USER, true, WINDOW);
+                replica.failures().flush(WINDOW).await.unwrap();
             }
-            replica.failures().flush(WINDOW).await.unwrap();
         });
     }
     tasks.join_all().await;
-    assert_eq!(kit.store.failures().of("user", WINDOW).await.unwrap().count, 40);
+    assert_eq!(kit.store.failures().of(USER, WINDOW).await.unwrap().count, 40);
 }
 
-#[tokio::test]
-async fn the_failure_table_is_bounded() {
-    let kit = Kit::new(Backend::Memory);
-    for number in 0..5_000 {
-        kit.store.failures().record(&number.to_string(), WINDOW).await.unwrap();
+async fn a_user_is_looked_up_by_the_same_reads_wherever_they_are(kit: Kit) {
+    let user = |email: &str| Password { email: email.to_owned(), ..Password::default() };
+    kit.store.passwords().create(&user("stored@x")).await.unwrap();
+    let options = StoreOptions { static_passwords: vec![user("static@x")], ..StoreOptions::default() };
+    let store = kit.replica(2, options);
+    for (email, found) in [("stored@x", true), ("STATIC@x", true), ("nobody@x", false)] {
+        kit.faults.take_counts();
+        assert_eq!(store.passwords().get_evenly(email).await.unwrap().is_some(), found, "{email}");
+        assert_eq!(kit.faults.take_counts(), Counts { gets: 1, ..Counts::default() }, "{email}");
     }
-    kit.faults.take_counts();
-    assert!(kit.store.failures().record("4999", WINDOW).await.unwrap(), "beyond the table, each failure is written");
-    assert_eq!(kit.store.failures().of("4999", WINDOW).await.unwrap().count, 2);
-    kit.hand.advance(Duration::from_secs(2));
-    kit.store.failures().record("4999", WINDOW).await.unwrap();
-    assert!(!kit.store.failures().record("4999", WINDOW).await.unwrap(), "the table has room again");
+    kit.faults.script([Fault::Refused, Fault::Refused]);
+    assert!(store.passwords().get_evenly("static@x").await.unwrap().is_some(), "the file's users need no store");
+    store.passwords().get_evenly("stored@x").await.unwrap_err();
 }
 
 fn origin(address: &str) -> RequestOrigin<'_> {
