@@ -211,11 +211,9 @@ fn is_print(c: char) -> bool {
 /// The number in `text`, or what `strconv.Atoi` says instead.
 pub(crate) fn atoi(text: &str) -> Result<i64, String> {
     let wrong = |why| Err(format!("strconv.Atoi: parsing {}: {why}", quote(text)));
-    let (negative, digits) = match text.as_bytes() {
-        [b'-', digits @ ..] => (true, digits),
-        [b'+', digits @ ..] => (false, digits),
-        digits => (false, digits),
-    };
+    let text_bytes = text.as_bytes();
+    let negative = text_bytes.starts_with(b"-");
+    let digits = text_bytes.strip_prefix(if negative { b"-" } else { b"+" }).unwrap_or(text_bytes);
     if digits.is_empty() {
         return wrong("invalid syntax");
     }

@@ -156,7 +156,7 @@ pub(super) enum Elements<'k> {
 }
 
 impl Elements<'_> {
-    fn id<'v>(self, item: &'v Value) -> &'v Value {
+    fn id(self, item: &Value) -> &Value {
         match self {
             Self::Objects(key) => item.get(key).unwrap_or(&NIL),
             Self::Scalars => item,
@@ -332,10 +332,11 @@ fn sym_merge<T>(items: &mut [T], middle: usize, less: &impl Fn(&T, &T) -> bool) 
     let (low, high) = if middle > half { (sum - length, half) } else { (0, middle) };
     let start = first(low, high, |at| compare(items, sum - 1 - at, at));
     let end = sum - start;
-    if start < middle && middle < end {
-        if let Some(run) = items.get_mut(start..end) {
-            run.rotate_left(middle - start);
-        }
+    if start < middle
+        && middle < end
+        && let Some(run) = items.get_mut(start..end)
+    {
+        run.rotate_left(middle - start);
     }
     let (left, right) = items.split_at_mut(half);
     if 0 < start && start < half {
