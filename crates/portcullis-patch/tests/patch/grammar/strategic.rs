@@ -144,7 +144,8 @@ fn special(draft: &mut Draft<'_>, at: At) -> Option<Value> {
         "Time" | "MicroTime" => json!("2026-01-02T03:04:05Z"),
         "Duration" => json!("5s"),
         "Quantity" => json!(draft.random.pick(&["1", "100m", "1Gi"])),
-        "IntOrString" => draft.random.pick(&[0, 1]).eq(&0).then(|| json!(80)).unwrap_or_else(|| json!("http")),
+        "IntOrString" if draft.random.chance(50) => json!(80),
+        "IntOrString" => json!("http"),
         "RawExtension" => {
             draft.note("any JSON");
             json!({ "x": 1, "y": { "z": ["a"] } })
@@ -282,10 +283,10 @@ fn made_list(draft: &mut Draft<'_>, field: &Field, element: At, depth: usize) ->
 /// A value of a type for a patch, with the oddities that a patch may have.
 fn fresh(draft: &mut Draft<'_>, at: At, depth: usize) -> Value {
     let odd = [
-        ("integer over 64 bits", "\0123456789012345678901"),
-        ("float", "\01.0"),
-        ("float", "\02.5e-7"),
-        ("number out of range", "\01e999"),
+        ("integer over 64 bits", "\x00123456789012345678901"),
+        ("float", "\x001.0"),
+        ("float", "\x002.5e-7"),
+        ("number out of range", "\x001e999"),
         ("characters that Go escapes", "<a&b>"),
     ];
     if matches!(pointee(at).kind(), GoKind::String | GoKind::Int32 | GoKind::Int64 | GoKind::Bool) {
@@ -383,7 +384,7 @@ fn member(
         return;
     }
     if draft.hit("another type", 1) {
-        let other = draft.random.pick(&["\01", "\0[]", "\0{}", "\0[{}]", "\0true", "\01.5", "x"]);
+        let other = draft.random.pick(&["\x001", "\x00[]", "\x00{}", "\x00[{}]", "\x00true", "\x001.5", "x"]);
         patch.insert(name, json!(other));
         return;
     }
@@ -404,7 +405,7 @@ fn member(
                 name,
                 draft
                     .random
-                    .pick(&["\0{\"x\":2}", "\0{\"y\":{\"z\":[\"b\"]}}", "\0{\"x\":null}", "\0{\"n\":{}}"])
+                    .pick(&["\x00{\"x\":2}", "\x00{\"y\":{\"z\":[\"b\"]}}", "\x00{\"x\":null}", "\x00{\"n\":{}}"])
                     .into(),
             );
         }
@@ -445,10 +446,10 @@ fn list(
 ) {
     let merged = field.strategies.contains("merge");
     for (feature, text) in [
-        ("list of lists", "\0[[1]]"),
-        ("list begins with null", "\0[null]"),
-        ("list of several types", "\0[\"a\",1]"),
-        ("empty list", "\0[]"),
+        ("list of lists", "\x00[[1]]"),
+        ("list begins with null", "\x00[null]"),
+        ("list of several types", "\x00[\"a\",1]"),
+        ("empty list", "\x00[]"),
     ] {
         if (merged || draft.random.chance(20)) && draft.hit(feature, 0) {
             patch.insert(field.name.to_owned(), json!(text));
@@ -495,7 +496,7 @@ fn scalars(draft: &mut Draft<'_>, field: &Field, current: &[Value], present: boo
         let mut doomed: Vec<Value> = current.iter().filter(|_| draft.random.chance(50)).cloned().collect();
         doomed.push(json!("x"));
         let doomed = if draft.hit("$deleteFromPrimitiveList is no list", 3) {
-            json!(draft.random.pick(&["\0null", "x", "\01", "\0{}"]))
+            json!(draft.random.pick(&["\x00null", "x", "\x001", "\x00{}"]))
         } else {
             Value::Array(doomed)
         };
@@ -590,10 +591,10 @@ fn objects(
 
 /// Elements of a list of objects that are not as they should be.
 fn odd_elements(draft: &mut Draft<'_>, id: &str, current: &[Value], items: &mut Vec<Value>) {
-    if let Some(first) = items.first().cloned() {
-        if draft.hit("element twice in the patch", 2) {
-            items.push(first);
-        }
+    if let Some(first) = items.first().cloned()
+        && draft.hit("element twice in the patch", 2)
+    {
+        items.push(first);
     }
     if let Some(value) = current.first().and_then(|item| item.get(id))
         && draft.hit("element deleted and added", 3)
@@ -646,7 +647,7 @@ fn set_order(draft: &mut Draft<'_>, name: &str, mut order: Vec<Value>, patch: &m
         order.insert(at, more);
     }
     if draft.hit("$setElementOrder is no list", 0) {
-        value = Some(json!(draft.random.pick(&["x", "\0null", "\0{}", "\01"])));
+        value = Some(json!(draft.random.pick(&["x", "\x00null", "\x00{}", "\x001"])));
     }
     if draft.hit("$setElementOrder without keys", 0) {
         let at = draft.random.below(order.len() + 1);
@@ -736,7 +737,7 @@ fn retain_keys(draft: &mut Draft<'_>, original: &Map<String, Value>, patch: &mut
         names.push(if draft.random.chance(50) { json!({}) } else { json!([]) });
     }
     let list = if draft.hit("$retainKeys is no list", 0) {
-        json!(draft.random.pick(&["name", "\0null", "\0{}"]))
+        json!(draft.random.pick(&["name", "\x00null", "\x00{}"]))
     } else {
         Value::Array(names)
     };
