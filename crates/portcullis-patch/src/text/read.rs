@@ -400,8 +400,8 @@ mod tests {
         fn what_serde_json_writes_is_read_back(text in r#"[a-z\\"é😀\n]{0,8}"#, int in any::<i64>(), float in any::<f64>()) {
             let float = if float.is_finite() { float + 0.5 } else { 0.5 };
             let value = json!({ &text: [int, float, { "in": text }, null, true], "deep": [[[[int]]]] });
-            prop_assert_eq!(read(&value.to_string()), value.clone());
-            prop_assert_eq!(read(&serde_json::to_string_pretty(&value).unwrap()), value);
+            prop_assert_eq!(&read(&value.to_string()), &value);
+            prop_assert_eq!(&read(&serde_json::to_string_pretty(&value).unwrap()), &value);
         }
 
         #[test]

@@ -101,7 +101,7 @@ fn ten_thousand_operations_are_applied_and_no_more() {
 #[test]
 fn copies_add_three_mebibytes_and_no_more() {
     let document = |length: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(length - 2)).into_bytes();
-    let patch = format!("[{}]", vec![r#"{"op":"copy","from":"/a","path":"/b"}"#; 3].join(","));
+    let patch = format!("[{}]", [r#"{"op":"copy","from":"/a","path":"/b"}"#; 3].join(","));
     assert!(json_patch(&document(MAX_COPY_BYTES / 3), &patch).is_ok());
     let error = json_patch(&document(MAX_COPY_BYTES / 3 + 1), &patch).unwrap_err();
     let text =

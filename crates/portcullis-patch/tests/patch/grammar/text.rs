@@ -96,11 +96,10 @@ impl<'d, 'r> Writer<'d, 'r> {
 
     pub(super) fn scalar(&mut self) {
         match self.draft.random.below(6) {
-            0 => self.number(),
+            0 | 4 => self.number(),
             1 => self.raw("true"),
             2 => self.raw("false"),
             3 if self.draft.is_for("number out of range") || self.draft.is_for("float") => self.number(),
-            4 => self.number(),
             _ => self.any_string(),
         }
     }
