@@ -120,9 +120,9 @@ mod tests {
         let somebody = "spec.user: Invalid value: \"\": at least one of user or group must be specified";
         assert_eq!(
             texts(AccessReview::Subject, "{}", "{}"),
-            [&format!("spec: Invalid value: null: {union}"), somebody]
+            [format!("spec: Invalid value: null: {union}"), somebody.to_owned()]
         );
-        assert_eq!(texts(AccessReview::Own, "{}", "{}"), [&format!("spec: Invalid value: null: {union}")]);
+        assert_eq!(texts(AccessReview::Own, "{}", "{}"), [format!("spec: Invalid value: null: {union}")]);
         let both = r#"{"groups":["g"],"resourceAttributes":{},"nonResourceAttributes":{"path":"/x","verb":"get"}}"#;
         assert_eq!(
             texts(AccessReview::Subject, "{}", both),

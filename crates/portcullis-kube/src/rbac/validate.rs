@@ -458,7 +458,7 @@ mod tests {
             ]
         );
         let selector = LabelSelector {
-            match_expressions: vec![crate::meta::SelectorRequirement {
+            match_expressions: vec![SelectorRequirement {
                 key: "k".to_owned(),
                 operator: "In".to_owned(),
                 values: vec![],

@@ -193,14 +193,14 @@ impl Counts {
                     wider.resources = vec![format!("{}/{}", target.resource, target.subresource)];
                     rule.resources.contains(&wildcard) && rule_allows(&wider, attributes)
                 };
-                if !target.subresource.is_empty() && rules.iter().any(|rule| only_star(rule)) {
+                if !target.subresource.is_empty() && rules.iter().any(only_star) {
                     self.count("resource: resource/* is no wildcard");
                 }
                 let without_names = |rule: &&PolicyRule| {
                     let wider = PolicyRule { resource_names: Vec::new(), ..PolicyRule::clone(rule) };
                     rule_allows(&wider, attributes)
                 };
-                if target.name.is_empty() && rules.iter().any(|rule| without_names(rule)) {
+                if target.name.is_empty() && rules.iter().any(without_names) {
                     self.count("names: refused without a name");
                 }
                 if target.namespace.is_empty() && self.allowed_somewhere(policy, attributes) {
@@ -256,6 +256,6 @@ impl Counts {
     /// The features that decided in fewer cases.
     pub(crate) fn rarer_than(&self, least: usize) -> Vec<(&'static str, usize)> {
         let counted = |feature: &&'static str| (*feature, self.features.get(*feature).copied().unwrap_or_default());
-        FEATURES.iter().chain(BENT).map(|feature| counted(&feature)).filter(|(_, count)| *count < least).collect()
+        FEATURES.iter().chain(BENT).map(counted).filter(|(_, count)| *count < least).collect()
     }
 }
