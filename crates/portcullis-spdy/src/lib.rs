@@ -1,14 +1,16 @@
-//! The stream framing that kubectl uses for port-forward, exec and attach: SPDY/3.1.
+//! The stream framing that kubectl uses for port-forward, exec and attach: SPDY/3.1, WebSocket, and SPDY/3.1 inside
+//! WebSocket messages.
 //!
 //! Everything stands on cores without I/O, which take bytes and the time and give events and bytes, so that a fuzzer can
-//! drive them; [`connect`] puts them on any transport of tokio's.
+//! drive them; [`connect`] and [`websocket::Tunnel`] put them on any transport of tokio's.
 //!
 //! - [`frame`]: SPDY/3.1 frames, the header block and its compression.
 //! - [`Session`]: streams, flow control, limits: what the frames mean. No I/O.
 //! - [`connect`]: a [`Session`] on a transport; each stream reads and writes like a socket.
+//! - [`websocket`]: RFC 6455 frames, handshake, Kubernetes' channel protocols, and the tunnel.
 //!
-//! The flow of a port-forward at the server: the HTTP upgrade is answered → the transport goes into [`connect`] →
-//! [`Connection::accept`] → [`Incoming::accept`] → [`Stream`].
+//! The flow of a port-forward at the server: the HTTP upgrade is answered ([`websocket::handshake`]) → the transport, or
+//! a [`websocket::Tunnel`] over it, goes into [`connect`] → [`Connection::accept`] → [`Incoming::accept`] → [`Stream`].
 //!
 //! Both roles are built from the same core. The peers met in practice run `github.com/moby/spdystream`, which differs
 //! from the SPDY/3.1 draft; the differences that matter are at [`FlowControl`] and in docs/decisions/0014.
@@ -24,6 +26,7 @@ mod headers;
 mod limits;
 mod pace;
 mod session;
+pub mod websocket;
 mod zlib;
 
 pub use connection::{Connection, ConnectionError, Driver, Incoming, OpenError, Stream, connect};
@@ -32,7 +35,8 @@ pub use headers::{Headers, HeadersError};
 pub use limits::{Config, FlowControl, Limits};
 pub use session::{Cause, Event, Session, StreamError, StreamOptions};
 
-/// Which end of a connection this is. The client made the transport's connection; it opens odd streams.
+/// Which end of a connection this is. The client made the transport's connection; it opens odd streams and, in
+/// WebSocket, masks what it sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The end that connected.
