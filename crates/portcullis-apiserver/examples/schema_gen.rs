@@ -33,6 +33,7 @@ const ROOTS: &[&str] = &[
     "rbac.RoleBinding",
     "rbac.ClusterRoleBinding",
     "authn.SelfSubjectReview",
+    "authn.TokenRequest",
     "authn.TokenReview",
     "authz.SubjectAccessReview",
     "authz.LocalSubjectAccessReview",
@@ -201,7 +202,7 @@ fn resolve(go: &str, package: &str, all: &Declarations, queue: &mut Vec<String>)
         "intstr.IntOrString" => "IntOrString".to_owned(),
         "runtime.RawExtension" => "Raw".to_owned(),
         "metav1.FieldsV1" | "FieldsV1" => "Fields".to_owned(),
-        "ExtraValue" => "ExtraValue".to_owned(),
+        "ExtraValue" | "AttestationValue" => "ExtraValue".to_owned(),
         _ => {
             let go = go.trim_start_matches('*');
             let name = match go.split_once('.') {

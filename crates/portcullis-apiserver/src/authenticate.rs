@@ -15,16 +15,22 @@ use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{AUTHORIZATION, CONNECTION, HeaderMap, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
-use portcullis_authn::{Authenticator, Verdict};
+use portcullis_authn::{Authenticator, Verdict as OidcVerdict};
 use portcullis_kube::UserInfo;
+use portcullis_runtime::Timestamp;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::http::Call;
+use crate::service_account::{ServiceAccounts, Verdict};
+use crate::store::Store;
 
 /// Where a WebSocket client puts its token.
 const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io.";
 /// Extra key under which a credential is named.
 const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
+
+/// What is said of a token that nobody knows.
+const INVALID: &str = "invalid bearer token";
 
 /// What knows bearer tokens.
 pub enum TokenAuthenticator {
@@ -40,12 +46,12 @@ impl TokenAuthenticator {
     /// The user behind a token, or why it is refused.
     pub(crate) async fn authenticate(&self, token: &str) -> Result<UserInfo, String> {
         match self {
-            Self::Nobody => Err("invalid bearer token".to_owned()),
-            Self::Fixed(users) => users.get(token).cloned().ok_or_else(|| "invalid bearer token".to_owned()),
+            Self::Nobody => Err(INVALID.to_owned()),
+            Self::Fixed(users) => users.get(token).cloned().ok_or_else(|| INVALID.to_owned()),
             Self::Oidc(authenticator) => match authenticator.authenticate(token).await {
-                Verdict::User(user) => Ok(user.info().clone()),
-                Verdict::NoOpinion => Err("invalid bearer token".to_owned()),
-                Verdict::Refused(error) => Err(error.to_string()),
+                OidcVerdict::User(user) => Ok(user.info().clone()),
+                OidcVerdict::NoOpinion => Err(INVALID.to_owned()),
+                OidcVerdict::Refused(error) => Err(error.to_string()),
             },
         }
     }
@@ -67,8 +73,40 @@ pub(crate) struct Unauthenticated {
     pub(crate) reasons: Vec<String>,
 }
 
+/// Everything that knows bearer tokens, in upstream's order: service accounts first.
+pub(crate) struct TokenChain<'e> {
+    pub(crate) accounts: &'e ServiceAccounts,
+    pub(crate) store: &'e Store,
+    pub(crate) now: Timestamp,
+    pub(crate) others: &'e TokenAuthenticator,
+}
+
+impl TokenChain<'_> {
+    /// The user behind a token for the API server itself, or why it is refused.
+    pub(crate) async fn authenticate(&self, token: &str) -> Result<UserInfo, String> {
+        self.review(token, self.accounts.audiences()).await.map(|(user, _)| user)
+    }
+
+    /// The user behind a token for any of the audiences `wanted`, and for which of them it is.
+    pub(crate) async fn review(&self, token: &str, wanted: &[String]) -> Result<(UserInfo, Vec<String>), String> {
+        match self.accounts.verify(self.store, self.now, token, wanted).await {
+            Verdict::Account { user, audiences } => return Ok((user, audiences)),
+            // Compat: the reasons of all authenticators, as one.
+            Verdict::Refused(why) => return Err(format!("[{INVALID}, {why}]")),
+            Verdict::NoOpinion => {}
+        }
+        // Compat: whoever knows nothing of audiences speaks for the API server's own.
+        let own = self.accounts.audiences();
+        let audiences: Vec<String> = wanted.iter().filter(|audience| own.contains(audience)).cloned().collect();
+        if audiences.is_empty() {
+            return Err(INVALID.to_owned());
+        }
+        self.others.authenticate(token).await.map(|user| (user, audiences))
+    }
+}
+
 /// The user who makes a call.
-pub(crate) async fn authenticate(call: &Call, tokens: &TokenAuthenticator) -> Result<UserInfo, Unauthenticated> {
+pub(crate) async fn authenticate(call: &Call, tokens: &TokenChain<'_>) -> Result<UserInfo, Unauthenticated> {
     let mut reasons = Vec::new();
     match &call.client_cert {
         Some(der) => match certificate_user(der) {
@@ -155,6 +193,7 @@ fn websocket_bearer(headers: &HeaderMap) -> Result<Option<String>, &'static str>
 
 #[cfg(test)]
 mod tests {
+    use crate::store::StoreLimits;
     use rcgen::{CertificateParams, DnType, KeyPair};
 
     use super::*;
@@ -173,7 +212,9 @@ mod tests {
     }
 
     async fn ask(call: Call) -> Result<UserInfo, Unauthenticated> {
-        authenticate(&call, &tokens()).await
+        let (accounts, store) = (ServiceAccounts::new("127.0.0.1", None), Store::new(StoreLimits::default()));
+        let now = Timestamp::from_unix_seconds(0);
+        authenticate(&call, &TokenChain { accounts: &accounts, store: &store, now, others: &tokens() }).await
     }
 
     #[tokio::test]

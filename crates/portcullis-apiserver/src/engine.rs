@@ -15,10 +15,10 @@ use portcullis_rbac::{RequestInfo, RequestInfoError, authorize, forbidden};
 use portcullis_runtime::{Clock, Rng};
 use serde_json::{Map, Value, json};
 
-use crate::authenticate::{TokenAuthenticator, authenticate};
+use crate::authenticate::{TokenAuthenticator, TokenChain, authenticate};
 use crate::discovery::Discovery;
 use crate::handlers::{
-    self, Asked, delete, health, no_such_method, no_such_resource, not_acceptable, read, reviews, watch, write,
+    self, Asked, delete, health, no_such_method, no_such_resource, not_acceptable, read, reviews, token, watch, write,
 };
 use crate::http::negotiate::{Accepted, Encoding, Form, negotiate, wants_pretty};
 use crate::http::reply::Reply;
@@ -26,6 +26,7 @@ use crate::http::{Call, Outcome};
 use crate::impersonate::{LastModes, effective_user};
 use crate::policy::LivePolicy;
 use crate::resources::{self, Resource, namespaces, strategy};
+use crate::service_account::ServiceAccounts;
 use crate::store::Store;
 use crate::store::object::Object;
 
@@ -38,6 +39,7 @@ pub(crate) struct Engine {
     pub(crate) policy: LivePolicy,
     pub(crate) last_modes: LastModes,
     pub(crate) tokens: TokenAuthenticator,
+    pub(crate) service_accounts: ServiceAccounts,
     pub(crate) discovery: Discovery,
     pub(crate) version: VersionInfo,
     pub(crate) clock: Clock,
@@ -61,7 +63,7 @@ impl Engine {
             RequestInfoError::MalformedPath => refuse(&Status::bad_request(error.to_string())),
             RequestInfoError::Incomplete(_) => refuse(&Status::internal_error(&error.to_string())),
         })?;
-        let user = authenticate(call, &self.tokens).await.map_err(|why| {
+        let user = authenticate(call, &self.token_chain()).await.map_err(|why| {
             tracing::warn!(reasons = ?why.reasons, path = %info.path, "unable to authenticate the request");
             refuse(&Status::unauthorized())
         })?;
@@ -77,12 +79,17 @@ impl Engine {
         Ok(Admitted { info, user })
     }
 
+    /// Whoever knows bearer tokens, now.
+    pub(crate) fn token_chain(&self) -> TokenChain<'_> {
+        TokenChain { accounts: &self.service_accounts, store: &self.store, now: self.clock.now(), others: &self.tokens }
+    }
+
     /// Serves an admitted request, whose body is there by now.
     pub(crate) async fn serve(&self, call: &Call, admitted: &Admitted) -> Reply {
         let served = if admitted.info.is_resource_request {
             self.resource(call, admitted).await
         } else {
-            self.path(call, &admitted.info.path)
+            self.path(call, &admitted.info.path).await
         };
         served.unwrap_or_else(|status| Reply::status(&status, error_encoding(call)))
     }
@@ -105,6 +112,9 @@ impl Engine {
             resources::find(&info.api_group, &info.api_version, &info.resource).ok_or_else(no_such_resource)?;
         let (namespace, name) = handlers::place(resource, info).ok_or_else(no_such_resource)?;
         if info.parts.len() > 2 {
+            if token::is_of(resource, info) {
+                return token::create(self, call, info, accepted).await;
+            }
             return Err(no_such_resource());
         }
         if !resource.verbs.contains(&info.verb.as_str()) || call.method == Method::HEAD {
@@ -126,7 +136,7 @@ impl Engine {
         }
     }
 
-    fn path(&self, call: &Call, path: &str) -> Outcome<Reply> {
+    async fn path(&self, call: &Call, path: &str) -> Outcome<Reply> {
         let accept = call.header(http::header::ACCEPT);
         if let Some(reply) = health::health(call) {
             return Ok(reply);
@@ -138,6 +148,7 @@ impl Engine {
         let reply = match path {
             "/" | "" => Some(health::paths(self, accepted)),
             "/version" | "/version/" => Some(health::version(self, accepted)),
+            _ if token::is_document(path) => Some(token::document(self, call, path).await?),
             _ => self.discovery.answer(call, accepted),
         };
         match reply {

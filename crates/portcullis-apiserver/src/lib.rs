@@ -21,6 +21,7 @@ mod schema;
 mod seed;
 mod selector;
 mod server;
+mod service_account;
 mod store;
 mod table;
 #[cfg(test)]

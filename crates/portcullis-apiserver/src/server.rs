@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Version};
 use portcullis_authn::{Authenticator, ConfigError, Network, OidcFlags, Options};
+use portcullis_jose::SigningKey;
 use portcullis_kube::Status;
 use portcullis_runtime::server::{
     BodyError, ConnInfo, Handler, Request, Response, ResponseFuture, ServerLimits, Transport, full, read_body, serve,
@@ -32,6 +33,7 @@ use crate::http::params::Params;
 use crate::http::reply::{Payload, Reply};
 use crate::policy::LivePolicy;
 use crate::seed::{Seed, SeedError, go_arch};
+use crate::service_account::ServiceAccounts;
 use crate::store::{Store, StoreLimits};
 
 /// What the server says it is: the release whose behaviour it has, marked as not being it. kubectl reads the numbers only.
@@ -56,6 +58,8 @@ pub struct ApiServerConfig {
     pub client_ca_pem: Vec<u8>,
     /// What knows bearer tokens.
     pub tokens: TokenAuthenticator,
+    /// The RSA key that signs service account tokens. Without one the server makes its own, whose tokens end with it.
+    pub service_account_key: Option<SigningKey>,
     /// Name of the one node.
     pub node_name: String,
     /// Limits of the store.
@@ -76,6 +80,7 @@ impl ApiServerConfig {
             identity,
             client_ca_pem,
             tokens: TokenAuthenticator::Nobody,
+            service_account_key: None,
             node_name: "portcullis-control-plane".to_owned(),
             store_limits: StoreLimits::default(),
             server_limits: ServerLimits::default(),
@@ -150,6 +155,7 @@ impl ApiServer {
             policy: LivePolicy::default(),
             last_modes: Default::default(),
             tokens: config.tokens,
+            service_accounts: ServiceAccounts::new(&addr.to_string(), config.service_account_key),
             discovery: Discovery::new(&addr.to_string()),
             version: version_info(GIT_VERSION, go_arch()),
             clock: config.clock,
@@ -157,6 +163,8 @@ impl ApiServer {
             parts: std::sync::Mutex::default(),
         });
         engine.bootstrap(&config.node_name, GIT_VERSION)?;
+        let accounts = engine.service_accounts.clone();
+        tokio::spawn(async move { accounts.prepare().await });
         let edge = Edge { engine: Arc::clone(&engine), shutdown: shutdown.clone(), bodies: Semaphore::new(BODIES) };
         let serving = serve(config.listener, Transport::Tls(tls), Arc::new(edge), config.server_limits, shutdown);
         let seed = Seed { engine, node: config.node_name.into() };

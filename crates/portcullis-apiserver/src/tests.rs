@@ -18,6 +18,7 @@ use crate::http::reply::{Payload, Reply};
 use crate::policy::LivePolicy;
 use crate::seed::{Part, Seed};
 use crate::server::GIT_VERSION;
+use crate::service_account::ServiceAccounts;
 use crate::store::{Store, StoreLimits};
 
 const NS: &str = "/api/v1/namespaces";
@@ -27,7 +28,7 @@ const POD: &str =
 
 pub(crate) struct World {
     pub(crate) engine: Arc<Engine>,
-    hand: MockClock,
+    pub(crate) hand: MockClock,
 }
 
 fn world_with(limits: StoreLimits) -> World {
@@ -39,6 +40,7 @@ fn world_with(limits: StoreLimits) -> World {
         policy: LivePolicy::default(),
         last_modes: Default::default(),
         tokens: TokenAuthenticator::Fixed(tokens),
+        service_accounts: ServiceAccounts::new("127.0.0.1:6443", None),
         discovery: Discovery::new("127.0.0.1:6443"),
         version: version_info(GIT_VERSION, "amd64"),
         clock,
@@ -54,14 +56,14 @@ pub(crate) fn world() -> World {
 }
 
 impl World {
-    async fn send(&self, call: Call) -> Reply {
+    pub(crate) async fn send(&self, call: Call) -> Reply {
         match self.engine.admit(&call).await {
             Ok(admitted) => self.engine.serve(&call, &admitted).await,
             Err(reply) => reply,
         }
     }
 
-    async fn call(&self, user: &str, line: &str, body: &str) -> (u16, Value) {
+    pub(crate) async fn call(&self, user: &str, line: &str, body: &str) -> (u16, Value) {
         let mut call = Call::test(line, body.to_owned());
         if !user.is_empty() {
             call = call.with("authorization", &format!("Bearer {user}"));
@@ -71,13 +73,13 @@ impl World {
     }
 
     /// As the administrator; it must succeed.
-    async fn admin(&self, line: &str, body: &str) -> Value {
+    pub(crate) async fn admin(&self, line: &str, body: &str) -> Value {
         let (code, value) = self.call("admin", line, body).await;
         assert!((200..300).contains(&code), "{line}: {code} {value}");
         value
     }
 
-    async fn code(&self, user: &str, line: &str, body: &str) -> u16 {
+    pub(crate) async fn code(&self, user: &str, line: &str, body: &str) -> u16 {
         self.call(user, line, body).await.0
     }
 

@@ -4,6 +4,7 @@ pub(crate) mod delete;
 pub(crate) mod health;
 pub(crate) mod read;
 pub(crate) mod reviews;
+pub(crate) mod token;
 pub(crate) mod watch;
 pub(crate) mod write;
 
@@ -58,6 +59,11 @@ pub(crate) fn not_acceptable(accept: &str, list: bool) -> Box<Status> {
     if list {
         types.push_str(", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch");
     }
+    no_representation(&types)
+}
+
+/// The router's 406.
+pub(crate) fn no_representation(types: &str) -> Box<Status> {
     generic(406, "NotAcceptable", &format!("406: Not Acceptable\n\nAvailable representations: {types}"))
 }
 

@@ -121,8 +121,15 @@ async fn token_review(engine: &Engine, members: &mut Map<String, Value>) -> Outc
     if token.is_empty() {
         return Err(Box::new(Status::bad_request("token is required for TokenReview in authentication")));
     }
-    let status = match engine.tokens.authenticate(&token).await {
-        Ok(user) => json!({"authenticated": true, "user": user.with_authenticated_group()}),
+    let asked = at(members, &["spec", "audiences"]).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let mut wanted: Vec<String> = asked.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    if wanted.is_empty() {
+        wanted = engine.service_accounts.audiences().to_vec();
+    }
+    let status = match engine.token_chain().review(&token, &wanted).await {
+        Ok((user, audiences)) => {
+            json!({"authenticated": true, "user": user.with_authenticated_group(), "audiences": audiences})
+        }
         Err(why) => json!({"user": {}, "error": why}),
     };
     members.insert("status".to_owned(), status);
