@@ -20,10 +20,11 @@ use crate::discovery::Discovery;
 use crate::handlers::{
     self, Asked, delete, health, no_such_method, no_such_resource, not_acceptable, read, reviews, token, watch, write,
 };
-use crate::http::negotiate::{Accepted, Encoding, Form, negotiate, wants_pretty};
+use crate::http::negotiate::{Encoding, negotiate, wants_pretty};
 use crate::http::reply::Reply;
 use crate::http::{Call, Outcome};
 use crate::impersonate::{LastModes, effective_user};
+use crate::openapi::OpenApi;
 use crate::policy::LivePolicy;
 use crate::resources::{self, Resource, namespaces, strategy};
 use crate::service_account::ServiceAccounts;
@@ -41,6 +42,7 @@ pub(crate) struct Engine {
     pub(crate) tokens: TokenAuthenticator,
     pub(crate) service_accounts: ServiceAccounts,
     pub(crate) discovery: Discovery,
+    pub(crate) openapi: Arc<OpenApi>,
     pub(crate) version: VersionInfo,
     pub(crate) clock: Clock,
     pub(crate) rng: Rng,
@@ -91,7 +93,15 @@ impl Engine {
         } else {
             self.path(call, &admitted.info.path).await
         };
-        served.unwrap_or_else(|status| Reply::status(&status, error_encoding(call)))
+        served.unwrap_or_else(|status| {
+            let encoding = match status.code {
+                // Compat: who takes no form that there is gets indented JSON.
+                406 => negotiate(call.header(http::header::ACCEPT), pretty(call), false)
+                    .map_or(Encoding::Pretty, |accepted| accepted.encoding),
+                _ => error_encoding(call),
+            };
+            Reply::status(&status, encoding)
+        })
     }
 
     async fn resource(&self, call: &Call, Admitted { info, user }: &Admitted) -> Outcome<Reply> {
@@ -137,19 +147,17 @@ impl Engine {
     }
 
     async fn path(&self, call: &Call, path: &str) -> Outcome<Reply> {
-        let accept = call.header(http::header::ACCEPT);
         if let Some(reply) = health::health(call) {
             return Ok(reply);
         }
-        // Documents are JSON for whoever does not insist on YAML.
-        let fallback =
-            Accepted { encoding: if pretty(call) { Encoding::Pretty } else { Encoding::Json }, form: Form::Object };
-        let accepted = negotiate(accept, pretty(call), false).unwrap_or(fallback);
         let reply = match path {
-            "/" | "" => Some(health::paths(self, accepted)),
-            "/version" | "/version/" => Some(health::version(self, accepted)),
+            "/" | "" => Some(health::paths(self, if pretty(call) { Encoding::Pretty } else { Encoding::Json })),
+            "/version" | "/version/" => Some(health::version(self, call)?),
             _ if token::is_document(path) => Some(token::document(self, call, path).await?),
-            _ => self.discovery.answer(call, accepted),
+            _ => match self.openapi.answer(call, &self.clock).await {
+                Some(reply) => Some(reply),
+                None => self.discovery.answer(call, pretty(call))?,
+            },
         };
         match reply {
             Some(_) if call.method != Method::GET && call.method != Method::HEAD => Err(no_such_method()),

@@ -15,6 +15,7 @@ mod handlers;
 mod http;
 mod impersonate;
 mod json;
+mod openapi;
 mod policy;
 mod resources;
 mod schema;

@@ -31,6 +31,7 @@ use crate::http::body::MAX_BYTES;
 use crate::http::negotiate::Encoding;
 use crate::http::params::Params;
 use crate::http::reply::{Payload, Reply};
+use crate::openapi::OpenApi;
 use crate::policy::LivePolicy;
 use crate::seed::{Seed, SeedError, go_arch};
 use crate::service_account::ServiceAccounts;
@@ -157,6 +158,7 @@ impl ApiServer {
             tokens: config.tokens,
             service_accounts: ServiceAccounts::new(&addr.to_string(), config.service_account_key),
             discovery: Discovery::new(&addr.to_string()),
+            openapi: Arc::new(OpenApi::new(config.clock.now())),
             version: version_info(GIT_VERSION, go_arch()),
             clock: config.clock,
             rng: config.rng,

@@ -15,6 +15,7 @@ use crate::engine::Engine;
 use crate::handlers::health::version_info;
 use crate::http::Call;
 use crate::http::reply::{Payload, Reply};
+use crate::openapi::OpenApi;
 use crate::policy::LivePolicy;
 use crate::seed::{Part, Seed};
 use crate::server::GIT_VERSION;
@@ -42,6 +43,7 @@ fn world_with(limits: StoreLimits) -> World {
         tokens: TokenAuthenticator::Fixed(tokens),
         service_accounts: ServiceAccounts::new("127.0.0.1:6443", None),
         discovery: Discovery::new("127.0.0.1:6443"),
+        openapi: Arc::new(OpenApi::new(clock.now())),
         version: version_info(GIT_VERSION, "amd64"),
         clock,
         rng: Rng::seeded(1),

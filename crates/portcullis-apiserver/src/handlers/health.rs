@@ -5,10 +5,11 @@
 
 use portcullis_kube::discovery::VersionInfo;
 
+use super::no_representation;
 use crate::engine::Engine;
-use crate::http::Call;
-use crate::http::negotiate::Accepted;
+use crate::http::negotiate::{Encoding, clauses};
 use crate::http::reply::Reply;
+use crate::http::{Call, Outcome};
 
 const ENDPOINTS: [&str; 3] = ["livez", "readyz", "healthz"];
 /// What is checked; all of it holds once requests are answered at all.
@@ -42,18 +43,21 @@ pub(crate) fn health(call: &Call) -> Option<Reply> {
 }
 
 /// `/version`.
-pub(crate) fn version(engine: &Engine, accepted: Accepted) -> Reply {
-    // Compat: the real server indents this document for everyone.
-    let encoding = match accepted.encoding {
-        crate::http::negotiate::Encoding::Json => crate::http::negotiate::Encoding::Pretty,
-        other => other,
-    };
-    Reply::json(200, &engine.version, encoding)
+///
+/// Compat: it is JSON only, indented for everyone.
+pub(crate) fn version(engine: &Engine, call: &Call) -> Outcome<Reply> {
+    let accept = call.header(http::header::ACCEPT);
+    let takes = |media_type: &str| matches!(media_type, "application/json" | "application/*" | "*/*");
+    if !accept.trim().is_empty() && !clauses(accept).iter().any(|clause| takes(clause.media_type)) {
+        return Err(no_representation("application/json"));
+    }
+    Ok(Reply::json(200, &engine.version, Encoding::Pretty))
 }
 
 /// `/`: every path.
-pub(crate) fn paths(engine: &Engine, accepted: Accepted) -> Reply {
+pub(crate) fn paths(engine: &Engine, encoding: Encoding) -> Reply {
     let mut paths: Vec<String> = engine.discovery.paths().map(str::to_owned).collect();
+    paths.extend(engine.openapi.paths());
     paths.push("/apis/".to_owned());
     paths.push("/version".to_owned());
     for endpoint in ENDPOINTS {
@@ -61,7 +65,7 @@ pub(crate) fn paths(engine: &Engine, accepted: Accepted) -> Reply {
         paths.extend(CHECKS.iter().map(|check| format!("/{endpoint}/{check}")));
     }
     paths.sort();
-    Reply::json(200, &serde_json::json!({"paths": paths}), accepted.encoding)
+    Reply::json(200, &serde_json::json!({"paths": paths}), encoding)
 }
 
 /// What `/version` says: the Kubernetes release whose behaviour this is, with build metadata that says it is not that.

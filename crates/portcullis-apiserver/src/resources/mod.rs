@@ -7,6 +7,7 @@ pub(crate) mod namespaces;
 pub(crate) mod pods;
 pub(crate) mod rbac;
 pub(crate) mod strategy;
+pub(crate) mod subresources;
 
 use serde_json::{Map, Value};
 

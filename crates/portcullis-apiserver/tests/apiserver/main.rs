@@ -5,5 +5,6 @@
 
 mod bench;
 mod differential;
+mod discovery;
 mod hostile;
 mod kubectl;

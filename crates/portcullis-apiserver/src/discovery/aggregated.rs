@@ -1,0 +1,105 @@
+//! The aggregated documents: everything below `/api` or `/apis` in one answer, with an ETag. kubectl asks for them first
+//! and keeps them on disk.
+//!
+//! Compat: `apiserver/pkg/endpoints/discovery/aggregated` of Kubernetes 1.37. Its v2beta1 form is gone since 1.33; the peer
+//! profile (`profile=nopeer`) makes no difference, because there are no peers.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use http::{HeaderMap, StatusCode};
+use portcullis_kube::discovery::AGGREGATED_MEDIA_TYPE;
+use serde_json::{Value, json};
+
+use super::entries::{Entry, entries, groups, versions};
+use crate::http::Call;
+use crate::http::negotiate::{Encoding, clauses};
+use crate::http::reply::{Payload, Reply};
+use crate::json;
+
+const YAML_MEDIA_TYPE: &str = "application/yaml;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+/// One of the two documents.
+#[derive(Debug)]
+pub(super) struct Aggregated {
+    bytes: Bytes,
+    /// In double quotes.
+    etag: String,
+}
+
+impl Aggregated {
+    /// The core group's document, or that of all others.
+    pub(super) fn new(core: bool) -> Self {
+        let items: Vec<Value> = groups().filter(|group| group.is_empty() == core).map(group_value).collect();
+        let document = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {},
+            "items": items});
+        let bytes = json::to_vec(&document);
+        Self { etag: format!("\"{}\"", super::hash(&bytes)), bytes: bytes.into() }
+    }
+
+    pub(super) fn reply(&self, call: &Call, encoding: Encoding) -> Reply {
+        let mut reply = if call.header(IF_NONE_MATCH) == self.etag {
+            Reply { status: StatusCode::NOT_MODIFIED, headers: HeaderMap::new(), payload: Payload::Whole(Bytes::new()) }
+        } else {
+            let mut reply = Reply::json_bytes(200, self.bytes.clone(), encoding);
+            // Without the echo of `g`, `v` and `as`, clients read the answer as a legacy document.
+            let media_type = if encoding == Encoding::Yaml { YAML_MEDIA_TYPE } else { AGGREGATED_MEDIA_TYPE };
+            reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+            reply
+        };
+        reply.headers.insert(CACHE_CONTROL, HeaderValue::from_static("public"));
+        reply.headers.insert(VARY, HeaderValue::from_static("Accept"));
+        reply.set(ETAG, &self.etag);
+        reply
+    }
+}
+
+/// In which encoding an `Accept` header asks for the aggregated form, if it does.
+///
+/// Compat: here upstream passes over clauses that ask for no transformation, so the aggregated form wins wherever it stands.
+pub(super) fn asked_for(accept: &str, pretty: bool) -> Option<Encoding> {
+    let json = if pretty { Encoding::Pretty } else { Encoding::Json };
+    clauses(accept).into_iter().find_map(|clause| {
+        let aggregated = clause.param("as") == "APIGroupDiscoveryList"
+            && clause.param("g") == "apidiscovery.k8s.io"
+            && clause.param("v") == "v2";
+        match clause.media_type {
+            "application/json" | "application/*" | "*/*" if aggregated => Some(json),
+            "application/yaml" if aggregated => Some(Encoding::Yaml),
+            _ => None,
+        }
+    })
+}
+
+fn group_value(group: &str) -> Value {
+    let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
+    let versions: Vec<Value> = versions(group)
+        .into_iter()
+        .map(|version| {
+            let resources: Vec<Value> = entries(group, version).iter().map(resource).collect();
+            json!({"version": version, "resources": resources, "freshness": "Current"})
+        })
+        .collect();
+    json!({"metadata": metadata, "versions": versions})
+}
+
+/// Compat: the kind of a resource comes without group and version, that of a subresource with them where they are others.
+fn resource(entry: &Entry) -> Value {
+    let mut out = json!({"resource": entry.plural, "responseKind": {"group": "", "version": "", "kind": entry.kind},
+        "scope": if entry.namespaced { "Namespaced" } else { "Cluster" }, "singularResource": entry.singular,
+        "verbs": entry.verbs});
+    if !entry.short_names.is_empty() {
+        json::set(&mut out, "shortNames", json!(entry.short_names));
+    }
+    if !entry.categories.is_empty() {
+        json::set(&mut out, "categories", json!(entry.categories));
+    }
+    if !entry.subresources.is_empty() {
+        let subresources = entry.subresources.iter().map(|sub| {
+            let (group, version) = sub.kind_group_version.unwrap_or_default();
+            json!({"subresource": sub.name, "responseKind": {"group": group, "version": version, "kind": sub.kind},
+                "verbs": sub.verbs})
+        });
+        json::set(&mut out, "subresources", subresources.collect());
+    }
+    out
+}
