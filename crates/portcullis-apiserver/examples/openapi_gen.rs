@@ -81,11 +81,11 @@ async fn download() -> Result<(BTreeMap<String, String>, String)> {
     };
     let index: Value = serde_json::from_str(&get("/openapi/v3").await?)?;
     let mut documents = BTreeMap::new();
-    for (place, entry) in index["paths"].as_object().context("no paths in the index")? {
+    for (place, entry) in index.get("paths").and_then(Value::as_object).context("no paths in the index")? {
         let last = place.rsplit('/').next().unwrap_or_default();
         let unstable = place.starts_with("apis/") && (last.contains("alpha") || last.contains("beta"));
         if !unstable {
-            let url = entry["serverRelativeURL"].as_str().context("no URL in the index")?;
+            let url = entry.get("serverRelativeURL").and_then(Value::as_str).context("no URL in the index")?;
             documents.insert(place.clone(), get(url).await?);
         }
     }

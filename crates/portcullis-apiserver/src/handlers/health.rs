@@ -10,6 +10,7 @@ use crate::engine::Engine;
 use crate::http::negotiate::{Encoding, clauses};
 use crate::http::reply::Reply;
 use crate::http::{Call, Outcome};
+use crate::openapi::OpenApi;
 
 const ENDPOINTS: [&str; 3] = ["livez", "readyz", "healthz"];
 /// What is checked; all of it holds once requests are answered at all.
@@ -57,7 +58,7 @@ pub(crate) fn version(engine: &Engine, call: &Call) -> Outcome<Reply> {
 /// `/`: every path.
 pub(crate) fn paths(engine: &Engine, encoding: Encoding) -> Reply {
     let mut paths: Vec<String> = engine.discovery.paths().map(str::to_owned).collect();
-    paths.extend(engine.openapi.paths());
+    paths.extend(OpenApi::paths());
     paths.push("/apis/".to_owned());
     paths.push("/version".to_owned());
     for endpoint in ENDPOINTS {

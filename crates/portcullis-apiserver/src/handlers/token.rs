@@ -271,6 +271,9 @@ fn bind(engine: &Engine, binding: &mut Binding, wanted: &BoundObject) -> Outcome
     let (group, version) = wanted.group_version();
     let (kind, name) = (wanted.kind.as_str(), wanted.name.as_str());
     let get = |plural: &str, namespace: &str, name: &str| {
+        if name.is_empty() {
+            return Err(Box::new(Status::bad_request("Name parameter required.")));
+        }
         let found = resources::find("", "v1", plural).and_then(|what| engine.store.get(what, namespace, name));
         found.ok_or_else(|| Box::new(Status::not_found(GroupResource::new("", plural), name)))
     };

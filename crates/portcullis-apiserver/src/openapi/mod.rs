@@ -111,7 +111,7 @@ impl OpenApi {
     }
 
     /// Every path that is answered.
-    pub(crate) fn paths(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn paths() -> impl Iterator<Item = String> {
         [V2, V3, "/openapi/v3/"].into_iter().map(str::to_owned)
     }
 

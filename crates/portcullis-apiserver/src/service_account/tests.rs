@@ -246,6 +246,7 @@ async fn bad_requests_read_as_the_real_server_words_them() {
         (json!({"metadata": {"namespace": "zz"}}), 400, "the namespace of the provided object does not match the namespace sent on the request".to_owned()),
         (bound("Pod", "v1", "none"), 404, "pods \"none\" not found".to_owned()),
         (bound("Pod", "v1", "p"), 400, "cannot bind token for serviceaccount \"robot\" to pod running with different serviceaccount name.".to_owned()),
+        (bound("Pod", "v1", ""), 400, "Name parameter required.".to_owned()),
         (bound("ConfigMap", "v1", "p"), 400, "cannot bind token to object of type /v1, Kind=ConfigMap".to_owned()),
         (bound("Deployment", "apps/v1", "p"), 400, "cannot bind token to object of type apps/v1, Kind=Deployment".to_owned()),
         (bound("", "", ""), 400, "cannot bind token to object of type /, Kind=".to_owned()),

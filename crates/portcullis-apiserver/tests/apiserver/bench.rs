@@ -54,16 +54,21 @@ impl Bench {
 
     /// Runs real kubectl with a kubeconfig. It fails the test when kubectl is not there.
     pub(crate) async fn kubectl(&self, kubeconfig: &Path, args: &[&str]) -> Output {
-        let mut command = Command::new(peer(Peer::Kubectl));
-        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.folder.path()).env("KUBECONFIG", kubeconfig);
-        command.args(args).current_dir(self.folder.path());
-        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+        kubectl_of(&self.folder, kubeconfig, args).await
     }
 
     pub(crate) async fn stop(self) {
         self.shutdown.trigger();
         self.running.stopped().await;
     }
+}
+
+/// Runs real kubectl with any kubeconfig, at home in `folder`.
+pub(crate) async fn kubectl_of(folder: &TempDir, kubeconfig: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(peer(Peer::Kubectl));
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", folder.path()).env("KUBECONFIG", kubeconfig);
+    command.args(args).current_dir(folder.path());
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
 fn write_leaf(folder: &Path, name: &str, leaf: &Leaf) -> (PathBuf, PathBuf) {

@@ -1,10 +1,15 @@
 //! The dev API server on a real listener: real kubectl against it, its answers beside those of a real kube-apiserver, and
 //! hostile input.
 
-#![expect(clippy::unwrap_used, reason = "a test whose setting-up fails has failed")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test whose setting-up fails, or whose answer lacks what it looks for, has failed"
+)]
 
 mod bench;
 mod differential;
 mod discovery;
 mod hostile;
 mod kubectl;
+mod tokens;
