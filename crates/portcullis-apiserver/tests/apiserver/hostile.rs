@@ -93,7 +93,7 @@ async fn odd_paths_methods_and_headers_get_an_answer() {
     assert_eq!(send(&bench, &admin, "GET", "/api/v1/pods", &[("accept", &accept)], Vec::new()).await, 200);
     assert_eq!(
         send(&bench, &admin, "GET", "/api/v1/pods", &[("impersonate-group", "system:masters")], Vec::new()).await,
-        500
+        400
     );
     bench.stop().await;
 }
