@@ -28,6 +28,8 @@ pub enum FieldErrorKind {
     Invalid,
     /// The value is none of an enumeration.
     NotSupported,
+    /// What the value names is not there.
+    NotFound,
     /// The value would be right elsewhere.
     Forbidden,
     /// The value must be unique.
@@ -47,6 +49,7 @@ impl FieldErrorKind {
             Self::Required => "FieldValueRequired",
             Self::Invalid => "FieldValueInvalid",
             Self::NotSupported => "FieldValueNotSupported",
+            Self::NotFound => "FieldValueNotFound",
             Self::Forbidden => "FieldValueForbidden",
             Self::Duplicate => "FieldValueDuplicate",
             Self::TooLong => "FieldValueTooLong",
@@ -60,6 +63,7 @@ impl FieldErrorKind {
             Self::Required => "Required value",
             Self::Invalid | Self::TypeInvalid => "Invalid value",
             Self::NotSupported => "Unsupported value",
+            Self::NotFound => "Not found",
             Self::Forbidden => "Forbidden",
             Self::Duplicate => "Duplicate value",
             Self::TooLong => "Too long",
@@ -98,6 +102,16 @@ impl FieldError {
             field: field.into(),
             value: Some(go::quote(value)),
             detail: if quoted.is_empty() { String::new() } else { format!("supported values: {}", quoted.join(", ")) },
+        }
+    }
+
+    /// A string that names something which is not there.
+    pub fn not_found(field: impl Into<String>, value: &str) -> Self {
+        Self {
+            kind: FieldErrorKind::NotFound,
+            field: field.into(),
+            value: Some(go::quote(value)),
+            detail: String::new(),
         }
     }
 
@@ -199,6 +213,7 @@ mod tests {
                 FieldError::forbidden("metadata.namespace", "not allowed on this type"),
                 "metadata.namespace: Forbidden: not allowed on this type",
             ),
+            (FieldError::not_found("a", "b"), r#"a: Not found: "b""#),
             (FieldError::duplicate("a", "b"), r#"a: Duplicate value: "b""#),
             (FieldError::too_long("a", 262_144), "a: Too long: may not be more than 262144 bytes"),
             (FieldError::too_many("jwt", 65, 64), "jwt: Too many: 65: must have at most 64 items"),

@@ -17,7 +17,7 @@ pub fn path_segment(name: &str) -> Vec<String> {
 pub fn dns_label(name: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     if name.len() > 63 {
-        wrong.push("must be no more than 63 bytes".to_owned());
+        wrong.push("must be no more than 63 characters".to_owned());
     }
     if !is_label(name) {
         if name.split('.').all(is_label) {
@@ -34,9 +34,14 @@ pub fn dns_label(name: &str) -> Vec<String> {
 
 /// What is wrong with an RFC 1123 subdomain (most objects): labels joined by dots, at most 253 bytes.
 pub fn dns_subdomain(name: &str) -> Vec<String> {
+    subdomain(name, "characters")
+}
+
+/// Compat: the limit is named in characters for names, and in bytes for the prefixes of label keys.
+fn subdomain(name: &str, unit: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     if name.len() > 253 {
-        wrong.push("must be no more than 253 bytes".to_owned());
+        wrong.push(format!("must be no more than 253 {unit}"));
     }
     if !name.split('.').all(is_label) {
         wrong.push(format!(
@@ -61,7 +66,7 @@ pub fn label_key(key: &str) -> Vec<String> {
             if prefix.is_empty() {
                 wrong.push("prefix part must be non-empty".to_owned());
             } else {
-                wrong.extend(dns_subdomain(prefix).into_iter().map(|why| format!("prefix part {why}")));
+                wrong.extend(subdomain(prefix, "bytes").into_iter().map(|why| format!("prefix part {why}")));
             }
             name
         }
@@ -139,7 +144,9 @@ mod tests {
         assert_eq!(path_segment(".."), ["may not be '..'"]);
         assert_eq!(path_segment("a/b%"), ["may not contain '/'", "may not contain '%'"]);
         assert_eq!(dns_label("a.b"), ["must not contain dots"]);
-        assert_eq!(dns_label(&"a".repeat(64)), ["must be no more than 63 bytes"]);
+        assert_eq!(dns_label(&"a".repeat(64)), ["must be no more than 63 characters"]);
+        assert_eq!(dns_subdomain(&"a".repeat(254)), ["must be no more than 253 characters"]);
+        assert_eq!(label_key(&format!("{}/x", "a".repeat(254))), ["prefix part must be no more than 253 bytes"]);
         assert_eq!(
             dns_label("Bad_"),
             [
