@@ -16,6 +16,7 @@ use portcullis_runtime::{Clock, Rng};
 use serde_json::{Map, Value, json};
 
 use crate::authenticate::{TokenAuthenticator, TokenChain, authenticate};
+use crate::controllers::Controllers;
 use crate::discovery::Discovery;
 use crate::handlers::{
     self, Asked, delete, health, no_such_method, no_such_resource, not_acceptable, read, reviews, token, watch, write,
@@ -46,6 +47,7 @@ pub(crate) struct Engine {
     pub(crate) version: VersionInfo,
     pub(crate) clock: Clock,
     pub(crate) rng: Rng,
+    pub(crate) controllers: Controllers,
     /// Our own parts' pods by namespace and name, as they come back when someone deletes them.
     pub(crate) parts: Mutex<BTreeMap<(String, String), Map<String, Value>>>,
 }
@@ -121,27 +123,40 @@ impl Engine {
         let resource =
             resources::find(&info.api_group, &info.api_version, &info.resource).ok_or_else(no_such_resource)?;
         let (namespace, name) = handlers::place(resource, info).ok_or_else(no_such_resource)?;
-        if info.parts.len() > 2 {
-            if token::is_of(resource, info) {
-                return token::create(self, call, info, accepted).await;
-            }
-            return Err(no_such_resource());
+        if token::is_of(resource, info) {
+            return token::create(self, call, info, accepted).await;
         }
-        if !resource.verbs.contains(&info.verb.as_str()) || call.method == Method::HEAD {
+        let subresource = match info.parts.get(2..).unwrap_or_default() {
+            [] => None,
+            [part] => Some(resources::subresources::find(resource, part).ok_or_else(no_such_resource)?),
+            _ => return Err(no_such_resource()),
+        };
+        let verbs = subresource.map_or(resource.verbs, |part| part.verbs);
+        if !verbs.contains(&info.verb.as_str()) || call.method == Method::HEAD {
             return Err(no_such_method());
         }
         let accepted =
             accepted.ok_or_else(|| not_acceptable(accept, matches!(info.verb.as_str(), "list" | "watch")))?;
-        let asked = Asked { call, user, resource, namespace, name, accepted };
-        match (info.verb.as_str(), name.is_empty()) {
-            ("list", true) => read::list(self, &asked),
-            ("watch", _) => watch::watch(self, &asked),
-            ("get", false) => read::get(self, &asked),
-            ("create", _) => write::create(self, &asked),
-            ("update", false) => write::update(self, &asked),
-            ("patch", false) => write::patch(self, &asked),
-            ("delete", false) => delete::delete(self, &asked),
-            ("deletecollection", true) => delete::delete_collection(self, &asked),
+        let asked = Asked { call, user, resource, subresource, namespace, name, accepted };
+        let reply = self.stored(&asked, &info.verb);
+        if resource.deprecated.is_empty() {
+            return reply;
+        }
+        let mut reply = reply.unwrap_or_else(|status| Reply::status(&status, error_encoding(call)));
+        reply.warn_first(resource.deprecated);
+        Ok(reply)
+    }
+
+    fn stored(&self, asked: &Asked<'_>, verb: &str) -> Outcome<Reply> {
+        match (verb, asked.name.is_empty()) {
+            ("list", true) => read::list(self, asked),
+            ("watch", _) => watch::watch(self, asked),
+            ("get", false) => read::get(self, asked),
+            ("create", _) => write::create(self, asked),
+            ("update", false) => write::update(self, asked),
+            ("patch", false) => write::patch(self, asked),
+            ("delete", false) => delete::delete(self, asked),
+            ("deletecollection", true) => delete::delete_collection(self, asked),
             _ => Err(no_such_method()),
         }
     }
@@ -171,6 +186,7 @@ impl Engine {
     /// What follows from a write that was made.
     pub(crate) fn written(&self, resource: &Resource, namespace: &str, name: &str) {
         self.policy.refresh(&self.store, resource, namespace, name);
+        self.keep_up(resource, namespace, name);
     }
 
     /// Removes what a terminating namespace holds, if it is one.
@@ -198,7 +214,7 @@ impl Engine {
         let (namespace, name) = (text(&["metadata", "namespace"]), text(&["metadata", "name"]));
         for _ in 0..5 {
             let old = self.store.get(pods, &namespace, &name);
-            let metadata = resources::pods::object(&mut members, "metadata");
+            let metadata = resources::tree::object(&mut members, "metadata");
             let before = old.as_ref().map(|old| old.members());
             let kept = |key: &str| before.as_ref().and_then(|old| resources::at(old, &["metadata", key])).cloned();
             let uid = kept("uid").unwrap_or_else(|| Value::from(self.rng.uuid_v4()));

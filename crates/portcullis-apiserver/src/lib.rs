@@ -9,6 +9,7 @@
 
 mod authenticate;
 mod bootstrap;
+mod controllers;
 mod discovery;
 mod engine;
 mod handlers;

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::engine::Engine;
-use crate::resources::{self, Resource, rbac, strategy};
+use crate::resources::{self, Resource, priority_classes, rbac, strategy};
 use crate::store::StoreError;
 
 /// Namespaces of a new cluster.
@@ -124,13 +124,21 @@ impl Seed {
 }
 
 impl Engine {
-    /// Fills a new store: namespaces, RBAC, the node.
+    /// Fills a new store: namespaces, RBAC, priority classes, the server's own service, the node.
     pub(crate) fn bootstrap(&self, node: &str, version: &str) -> Result<(), SeedError> {
         for name in NAMESPACES {
             self.seed(resources::namespaces(), json!({"metadata": {"name": name}}), "")?;
         }
         self.bootstrap_rbac()?;
-        self.seed(resources::nodes(), node_members(node, version, &self.clock.now().rfc3339()), "")
+        for class in priority_classes::OF_THE_SYSTEM {
+            self.seed(priority_classes(), priority_classes::of_the_system(class), "")?;
+        }
+        self.ensure_service();
+        if let Value::Object(members) = node_members(node, version, &self.clock.now().rfc3339()) {
+            *self.controllers.node.lock().unwrap_or_else(PoisonError::into_inner) = Some(members);
+        }
+        self.keep_up(resources::nodes(), "", node);
+        Ok(())
     }
 
     fn seed_typed<T: Serialize>(

@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::authenticate::{TokenAuthenticator, ignored_token};
+use crate::controllers::Controllers;
 use crate::discovery::Discovery;
 use crate::engine::Engine;
 use crate::handlers::health::version_info;
@@ -61,6 +62,8 @@ pub struct ApiServerConfig {
     pub tokens: TokenAuthenticator,
     /// The RSA key that signs service account tokens. Without one the server makes its own, whose tokens end with it.
     pub service_account_key: Option<SigningKey>,
+    /// Authorities of its own certificate, in PEM: what `kube-root-ca.crt` shows in every namespace.
+    pub root_ca_pem: String,
     /// Name of the one node.
     pub node_name: String,
     /// Limits of the store.
@@ -74,11 +77,13 @@ pub struct ApiServerConfig {
 }
 
 impl ApiServerConfig {
-    /// A configuration with the usual limits, which trusts no token.
+    /// A configuration with the usual limits, which trusts no token. The authorities of clients are taken for those of the
+    /// server too.
     pub fn new(listener: TcpListener, identity: TlsIdentity, client_ca_pem: Vec<u8>) -> Self {
         Self {
             listener,
             identity,
+            root_ca_pem: String::from_utf8_lossy(&client_ca_pem).into_owned(),
             client_ca_pem,
             tokens: TokenAuthenticator::Nobody,
             service_account_key: None,
@@ -162,6 +167,7 @@ impl ApiServer {
             version: version_info(GIT_VERSION, go_arch()),
             clock: config.clock,
             rng: config.rng,
+            controllers: Controllers { root_ca: config.root_ca_pem, port: addr.port(), ..Controllers::default() },
             parts: std::sync::Mutex::default(),
         });
         engine.bootstrap(&config.node_name, GIT_VERSION)?;

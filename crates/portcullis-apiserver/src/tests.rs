@@ -10,6 +10,7 @@ use portcullis_runtime::{Clock, MockClock, Rng};
 use serde_json::{Value, json};
 
 use crate::authenticate::TokenAuthenticator;
+use crate::controllers::Controllers;
 use crate::discovery::Discovery;
 use crate::engine::Engine;
 use crate::handlers::health::version_info;
@@ -47,6 +48,7 @@ fn world_with(limits: StoreLimits) -> World {
         version: version_info(GIT_VERSION, "amd64"),
         clock,
         rng: Rng::seeded(1),
+        controllers: Controllers { root_ca: "PEM".to_owned(), port: 6443, ..Controllers::default() },
         parts: std::sync::Mutex::default(),
     };
     engine.bootstrap("node", GIT_VERSION).unwrap();
@@ -188,16 +190,14 @@ async fn nobody_binds_or_writes_more_than_they_hold() {
 async fn pages_show_one_moment_even_when_the_world_moves_on() {
     let world = world();
     for name in ["a", "b", "c", "d"] {
-        world
-            .admin(&format!("POST {NS}/default/serviceaccounts"), &format!(r#"{{"metadata":{{"name":"{name}"}}}}"#))
-            .await;
+        world.admin(&format!("POST {NS}/default/secrets"), &format!(r#"{{"metadata":{{"name":"{name}"}}}}"#)).await;
     }
-    let first = world.admin(&format!("GET {NS}/default/serviceaccounts?limit=2"), "").await;
+    let first = world.admin(&format!("GET {NS}/default/secrets?limit=2"), "").await;
     assert_eq!((names(&first), &first["metadata"]["remainingItemCount"]), (vec!["a", "b"], &json!(2)));
-    world.admin(&format!("DELETE {NS}/default/serviceaccounts/c"), "").await;
-    world.admin(&format!("POST {NS}/default/serviceaccounts"), r#"{"metadata":{"name":"cc"}}"#).await;
+    world.admin(&format!("DELETE {NS}/default/secrets/c"), "").await;
+    world.admin(&format!("POST {NS}/default/secrets"), r#"{"metadata":{"name":"cc"}}"#).await;
     let token = first["metadata"]["continue"].as_str().unwrap();
-    let second = world.admin(&format!("GET {NS}/default/serviceaccounts?limit=2&continue={token}"), "").await;
+    let second = world.admin(&format!("GET {NS}/default/secrets?limit=2&continue={token}"), "").await;
     assert_eq!(names(&second), ["c", "d"]);
     assert_eq!(second["metadata"].get("continue"), None);
     assert_eq!(second["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);

@@ -199,10 +199,11 @@ impl Watcher {
             Form::Metadata => table::write_partial(out, object.metadata()),
             Form::Table => {
                 let meta = json!({"resourceVersion": object.version.to_string()});
-                let columns = !std::mem::replace(&mut self.columns_sent, true);
+                let known = std::mem::replace(&mut self.columns_sent, true);
+                let columns = if known { table::Asked::Further } else { table::Asked::One };
                 let now = self.clock.now();
                 let one = std::iter::once(object);
-                out.extend(table::render(self.request.resource, one, &meta, self.request.rows, columns, now));
+                out.extend(table::render(self.request.resource.kind, one, &meta, self.request.rows, columns, now));
             }
         }
         out.extend_from_slice(b"}\n");
@@ -224,7 +225,7 @@ impl Watcher {
             }
             Form::Metadata => table::write_partial(out, &json::to_vec(&metadata)),
             Form::Table => {
-                let cells = table::empty_cells(resource, self.clock.now());
+                let cells = table::empty_cells(resource.kind, self.clock.now());
                 let object =
                     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata});
                 let table = json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1",

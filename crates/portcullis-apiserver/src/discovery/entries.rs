@@ -14,7 +14,7 @@ pub(crate) struct Entry {
     pub(crate) short_names: &'static [&'static str],
     pub(crate) categories: &'static [&'static str],
     /// Empty for what is not stored.
-    pub(crate) storage_version_hash: &'static str,
+    pub(crate) storage_version_hash: String,
     pub(crate) subresources: Vec<&'static Subresource>,
 }
 
@@ -64,7 +64,7 @@ impl Entry {
             verbs: resource.verbs,
             short_names: resource.short_names,
             categories: resource.categories,
-            storage_version_hash: resource.storage_version_hash,
+            storage_version_hash: resource.storage_version_hash(),
             subresources: subresources::of(resource).collect(),
         }
     }
@@ -78,7 +78,7 @@ impl Entry {
             verbs: &["create"],
             short_names: &[],
             categories: &[],
-            storage_version_hash: "",
+            storage_version_hash: String::new(),
             subresources: Vec::new(),
         }
     }

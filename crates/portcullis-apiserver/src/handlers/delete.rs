@@ -9,7 +9,7 @@ use portcullis_kube::Status;
 use portcullis_kube::field::FieldError;
 use portcullis_kube::go::quote;
 use portcullis_kube::status::GroupResource;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::read::{objects, one, selection};
 use super::{Asked, no_such_method, store_error};
@@ -18,7 +18,8 @@ use crate::http::Outcome;
 use crate::http::body::{self, Expected};
 use crate::http::params::{FieldValidation, check_dry_run, dry_run, invalid};
 use crate::http::reply::Reply;
-use crate::resources::{self, Resource, namespaces, pods::object, strategy};
+use crate::resources::tree::object;
+use crate::resources::{self, Resource, namespaces, priority_classes, strategy};
 use crate::schema::SCHEMA;
 use crate::store::StoreError;
 use crate::store::object::Object;
@@ -40,6 +41,10 @@ pub(crate) fn delete(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
         let what = asked.resource.group_resource();
         return Err(Box::new(Status::forbidden(what, asked.name, "this namespace may not be deleted")));
     }
+    if std::ptr::eq(asked.resource, priority_classes()) && priority_classes::is_of_the_system(asked.name) {
+        let why = "this is a system priority class and cannot be deleted";
+        return Err(Box::new(Status::forbidden(asked.resource.group_resource(), asked.name, why)));
+    }
     for attempt in 1.. {
         let old = engine.store.get(asked.resource, asked.namespace, asked.name);
         let old = old.ok_or_else(|| store_error(StoreError::NotFound, asked.resource, asked.namespace, asked.name))?;
@@ -47,7 +52,7 @@ pub(crate) fn delete(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
         match delete_once(engine, asked.resource, &old, options.dry_run) {
             Err(StoreError::Conflict) if attempt < ATTEMPTS => {}
             Err(error) => return Err(store_error(error, asked.resource, asked.namespace, asked.name)),
-            Ok(Deleted::Gone(last)) if asked.resource.kind != "Pod" => {
+            Ok(Deleted::Gone(last)) if !asked.resource.rules.returns_deleted => {
                 let status = Status::deleted(asked.resource.group_resource(), asked.name, &last.uid);
                 return Ok(Reply::status(&status, asked.accepted.encoding));
             }
@@ -98,10 +103,13 @@ fn delete_once(
         if old.terminating {
             return Ok(Deleted::Terminating(Arc::clone(old)));
         }
-        let mut marked = namespaces::marked(members, now);
-        if is_namespace {
+        let marked = if is_namespace {
+            let mut marked = namespaces::marked(members, now);
             object(&mut marked, "status").insert("phase".to_owned(), json!("Terminating"));
-        }
+            marked
+        } else {
+            strategy::ending(members, now)
+        };
         let marked = strategy::shape(resource, marked);
         if dry {
             return Ok(Deleted::Terminating(Object::seal(resource, marked, old.version)));
@@ -112,7 +120,8 @@ fn delete_once(
         }
         return Ok(Deleted::Terminating(terminating));
     }
-    let last = if resource.kind == "Pod" { strategy::shape(resource, last_pod(members, now)) } else { members };
+    // Nothing runs a user's pod, so it goes without a grace period.
+    let last = if resource.kind == "Pod" { strategy::shape(resource, strategy::ending(members, now)) } else { members };
     if dry {
         return Ok(Deleted::Gone(Object::seal(resource, last, old.version)));
     }
@@ -121,16 +130,6 @@ fn delete_once(
     engine.finish_namespace(&old.namespace);
     engine.restart_part(resource, &old.namespace, &old.name);
     Ok(Deleted::Gone(gone))
-}
-
-/// Nothing runs a user's pod, so it goes without a grace period.
-fn last_pod(members: Map<String, Value>, now: portcullis_runtime::Timestamp) -> Map<String, Value> {
-    let mut marked = namespaces::marked(members, now);
-    let metadata = object(&mut marked, "metadata");
-    metadata.insert("deletionGracePeriodSeconds".to_owned(), json!(0));
-    let generation = metadata.get("generation").and_then(Value::as_i64).unwrap_or(0);
-    metadata.insert("generation".to_owned(), json!(generation.saturating_add(1)));
-    marked
 }
 
 fn options(asked: &Asked<'_>) -> Outcome<DeleteOptions> {

@@ -14,7 +14,7 @@ use portcullis_rbac::RequestInfo;
 
 use crate::http::Call;
 use crate::http::negotiate::{Accepted, clauses};
-use crate::resources::{self, Resource};
+use crate::resources::{self, Resource, Subresource};
 use crate::store::StoreError;
 
 /// An authenticated and authorized request of a resource.
@@ -22,6 +22,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) call: &'a Call,
     pub(crate) user: &'a UserInfo,
     pub(crate) resource: &'static Resource,
+    /// What stands after the name in the path.
+    pub(crate) subresource: Option<&'static Subresource>,
     /// Empty for cluster-scoped resources and for lists over all namespaces.
     pub(crate) namespace: &'a str,
     /// The name in the path; empty for collections.

@@ -18,6 +18,7 @@ use crate::http::negotiate::Form;
 use crate::http::params::{Params, invalid};
 use crate::http::reply::Reply;
 use crate::json;
+use crate::resources::{self, Serves, Subresource, scale};
 use crate::selector::Selection;
 use crate::store::list::{ListQuery, Page};
 use crate::store::object::Object;
@@ -39,6 +40,8 @@ pub(crate) fn get(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
 
 /// An answer that consists of one object.
 pub(crate) fn one(engine: &Engine, asked: &Asked<'_>, code: u16, object: &Object) -> Outcome<Reply> {
+    let part = shown(asked, object);
+    let object = part.as_deref().unwrap_or(object);
     let encoding = asked.accepted.encoding;
     let bytes = match asked.accepted.form {
         Form::Object => return Ok(Reply::json_bytes(code, object.bytes.clone(), encoding)),
@@ -50,10 +53,23 @@ pub(crate) fn one(engine: &Engine, asked: &Asked<'_>, code: u16, object: &Object
         Form::Table => {
             let rows = rows(&asked.call.params)?;
             let meta = json!({"resourceVersion": object.version.to_string()});
-            table::render(asked.resource, std::iter::once(object), &meta, rows, true, engine.clock.now())
+            table::render(kind(asked), std::iter::once(object), &meta, rows, table::Asked::One, engine.clock.now())
         }
     };
     Ok(Reply::json_bytes(code, bytes, encoding))
+}
+
+/// The document that the path shows instead of the object.
+fn shown(asked: &Asked<'_>, object: &Object) -> Option<Arc<Object>> {
+    match asked.subresource?.serves {
+        Serves::Status | Serves::Part(_) | Serves::Token => None,
+        Serves::Scale => Some(Object::seal_part(resources::SCALE_KIND, scale::of(&object.members()), object.version)),
+    }
+}
+
+/// The kind of what the path answers.
+fn kind(asked: &Asked<'_>) -> &'static str {
+    asked.subresource.and_then(Subresource::own_kind).map_or(asked.resource.kind, |(_, _, kind)| kind)
 }
 
 /// A list.
@@ -82,7 +98,14 @@ pub(crate) fn list(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
         Form::Metadata => metadata(&meta, &page.objects),
         Form::Table => {
             let rows = rows(params)?;
-            table::render(asked.resource, page.objects.iter().map(Arc::as_ref), &meta, rows, true, engine.clock.now())
+            table::render(
+                asked.resource.kind,
+                page.objects.iter().map(Arc::as_ref),
+                &meta,
+                rows,
+                table::Asked::List,
+                engine.clock.now(),
+            )
         }
     };
     Ok(Reply::json_bytes(200, bytes, asked.accepted.encoding))

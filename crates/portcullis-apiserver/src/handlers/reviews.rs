@@ -16,7 +16,7 @@ use crate::http::negotiate::{Accepted, Form};
 use crate::http::params::WriteOptions;
 use crate::http::reply::Reply;
 use crate::http::{Call, Outcome};
-use crate::resources::{Review, api_version, at, pods};
+use crate::resources::{Review, api_version, at, tree};
 
 /// POST of a review.
 pub(crate) async fn review(
@@ -87,7 +87,7 @@ fn read<T: DeserializeOwned + Default>(members: &Map<String, Value>, name: &str)
 
 /// Gives a review the namespace of its request, or none.
 fn place_in(members: &mut Map<String, Value>, namespace: &str) -> Outcome<()> {
-    let metadata = pods::object(members, "metadata");
+    let metadata = tree::object(members, "metadata");
     let sent = metadata.get("namespace").and_then(Value::as_str).unwrap_or_default();
     if !namespace.is_empty() && !sent.is_empty() && sent != namespace {
         let why = "the namespace of the provided object does not match the namespace sent on the request";

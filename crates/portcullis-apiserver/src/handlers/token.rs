@@ -148,13 +148,13 @@ async fn answer(engine: &Engine, info: &RequestInfo, mut members: Map<String, Va
     let failed = |error| Box::new(Status::internal_error(&format!("failed to generate token: {error}")));
     let token = engine.service_accounts.sign(&claims).await.map_err(failed)?;
 
-    let metadata = resources::pods::object(&mut members, "metadata");
+    let metadata = resources::tree::object(&mut members, "metadata");
     metadata.insert("name".to_owned(), Value::from(name));
     metadata.insert("namespace".to_owned(), Value::from(namespace));
     metadata.insert("uid".to_owned(), Value::from(&*account.uid));
     metadata.insert("creationTimestamp".to_owned(), Value::from(now.rfc3339()));
     metadata.shift_remove("managedFields");
-    let spec = resources::pods::object(&mut members, "spec");
+    let spec = resources::tree::object(&mut members, "spec");
     spec.insert("audiences".to_owned(), json!(audiences));
     spec.insert("expirationSeconds".to_owned(), Value::from(seconds));
     let status = json!({"token": token, "expirationTimestamp": after(seconds).rfc3339()});

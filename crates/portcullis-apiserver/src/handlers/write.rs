@@ -1,13 +1,14 @@
-//! Create, update and merge patch.
+//! Create, update and merge patch, of objects and of their parts.
 //!
-//! Flow: options → body in its kind's shape → names and namespace → escalation check → strategy (defaults, validation) →
-//! store → policy, namespaces and pods follow.
+//! Flow: options → body in its kind's shape → names and namespace → escalation check → strategy (defaults, addresses,
+//! validation) → store → what follows from it.
 //!
 //! Compat: the order of checks and their texts follow `endpoints/handlers` and `registry/generic` of Kubernetes 1.37.
 
 use std::sync::Arc;
 
 use portcullis_kube::Status;
+use portcullis_kube::field::FieldError;
 use serde_json::{Map, Value};
 
 use super::read::one;
@@ -18,7 +19,10 @@ use crate::http::body::{self, Decoded, Expected};
 use crate::http::params::WriteOptions;
 use crate::http::reply::Reply;
 use crate::policy::{check_create_on_update, check_escalation};
-use crate::resources::{pods, strategy, text};
+use crate::resources::services::allocate::{self, Taken};
+use crate::resources::strategy::Through;
+use crate::resources::tree::{Members, list_at, string_at};
+use crate::resources::{self, SCALE_KIND, Serves, pods, scale, strategy, text};
 use crate::store::StoreError;
 use crate::store::object::Object;
 
@@ -31,7 +35,7 @@ pub(crate) fn create(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
         return Err(no_such_method());
     }
     let options = WriteOptions::parse(&asked.call.params, "CreateOptions")?;
-    let decoded = body::decode(asked.call, Expected::of(asked.resource)?, options.field_validation)?;
+    let decoded = body::decode(asked.call, expected(asked)?, options.field_validation)?;
     create_object(engine, asked, decoded, options)
 }
 
@@ -42,8 +46,15 @@ fn create_object(engine: &Engine, asked: &Asked<'_>, decoded: Decoded, options: 
     }
     let (policy, place) = (engine.policy.snapshot(), (asked.namespace, asked.name));
     check_escalation(&policy, asked.user, asked.resource, place, &decoded.members, None)?;
+    check_namespace_is_there(engine, asked)?;
     let now = engine.clock.now();
-    let members = strategy::for_create(asked.resource, decoded.members, asked.namespace, &engine.rng, now);
+    let mut members = strategy::new_object(asked.resource, decoded.members, asked.namespace, &engine.rng, now);
+    let of_services = std::ptr::eq(asked.resource, resources::services());
+    let turn = of_services.then(|| engine.address_turn());
+    if of_services {
+        allocate::create(&mut members, &mut Taken::of(&engine.store), &engine.rng)?;
+    }
+    let members = strategy::finish_create(asked.resource, members);
     let name = text(&members, &["metadata", "name"]);
     let wrong = strategy::validate_create(asked.resource, &members);
     if !wrong.is_empty() {
@@ -52,48 +63,62 @@ fn create_object(engine: &Engine, asked: &Asked<'_>, decoded: Decoded, options: 
     if !asked.name.is_empty() {
         check_create_on_update(&policy, asked.user, asked.resource, place)?;
     }
+    let mut warnings = decoded.warnings;
+    warnings.extend((asked.resource.rules.warnings)(&members, None));
+    let members = strategy::stored(asked.resource, members);
     let object =
         if options.dry_run { dry_create(engine, asked, members) } else { engine.store.create(asked.resource, members) };
+    drop(turn);
     let object = object.map_err(|error| store_error(error, asked.resource, asked.namespace, &name))?;
     if !options.dry_run {
         engine.written(asked.resource, asked.namespace, &name);
-        if asked.resource.kind == "Pod" {
-            engine.explain_pending(&object);
-        }
+        engine.explain(asked.resource, &object);
     }
     let mut reply = one(engine, asked, 201, &object)?;
-    reply.warn(&decoded.warnings);
+    reply.warn(&warnings);
     Ok(reply)
 }
 
+/// Compat: the namespace is looked at before what is to stand in it.
+fn check_namespace_is_there(engine: &Engine, asked: &Asked<'_>) -> Outcome<()> {
+    if !asked.resource.namespaced {
+        return Ok(());
+    }
+    let error = match engine.store.get(resources::namespaces(), "", asked.namespace) {
+        None => StoreError::NoNamespace,
+        Some(namespace) if namespace.terminating => StoreError::NamespaceTerminating,
+        Some(_) => return Ok(()),
+    };
+    Err(store_error(error, asked.resource, asked.namespace, ""))
+}
+
 /// What a create would have given. Its version is not assigned.
-fn dry_create(engine: &Engine, asked: &Asked<'_>, members: Map<String, Value>) -> Result<Arc<Object>, StoreError> {
+fn dry_create(engine: &Engine, asked: &Asked<'_>, members: Members) -> Result<Arc<Object>, StoreError> {
     let name = text(&members, &["metadata", "name"]);
     if engine.store.get(asked.resource, asked.namespace, &name).is_some() {
         return Err(StoreError::Exists);
     }
-    if asked.resource.namespaced && engine.store.get(crate::resources::namespaces(), "", asked.namespace).is_none() {
-        return Err(StoreError::NoNamespace);
-    }
     Ok(Object::seal(asked.resource, members, 0))
 }
 
-/// PUT of an object.
+/// PUT of an object or of a part of one.
 pub(crate) fn update(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
     let options = WriteOptions::parse(&asked.call.params, "UpdateOptions")?;
-    let decoded = body::decode(asked.call, Expected::of(asked.resource)?, options.field_validation)?;
+    let decoded = body::decode(asked.call, expected(asked)?, options.field_validation)?;
     check_namespace(asked, &decoded.members)?;
     let name = text(&decoded.members, &["metadata", "name"]);
     if name.is_empty() {
-        return Err(Box::new(Status::bad_request("name must be provided")));
+        let why = "undeterminable: name must be provided";
+        let why = format!("the name of the object ({} based on URL) was {why}", asked.name);
+        return Err(Box::new(Status::bad_request(why)));
     }
     if *name != *asked.name {
         let why = format!("the name of the object ({name}) does not match the name on the URL ({})", asked.name);
         return Err(Box::new(Status::bad_request(why)));
     }
     let Some(old) = engine.store.get(asked.resource, asked.namespace, asked.name) else {
-        // Compat: RBAC objects are created by an update, other kinds are not.
-        if asked.resource.group != portcullis_kube::rbac::GROUP {
+        // Compat: objects of some kinds are created by an update.
+        if asked.subresource.is_some() || !asked.resource.rules.create_on_update {
             return Err(store_error(StoreError::NotFound, asked.resource, asked.namespace, asked.name));
         }
         let mut decoded = decoded;
@@ -108,7 +133,7 @@ pub(crate) fn update(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
     Ok(reply)
 }
 
-/// PATCH of an object: RFC 7386 merge patches.
+/// PATCH of an object or of a part of one: RFC 7386 merge patches.
 pub(crate) fn patch(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
     let media_type = asked.call.header(http::header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
     if media_type != "application/merge-patch+json" {
@@ -125,9 +150,9 @@ pub(crate) fn patch(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
     let pinned = patch.pointer("/metadata/resourceVersion").is_some();
     for attempt in 1.. {
         let Some(old) = engine.store.get(asked.resource, asked.namespace, asked.name) else { break };
-        let mut tree = Value::Object(old.tree());
+        let mut tree = Value::Object(shown(asked, &old));
         merge(&mut tree, &patch);
-        let decoded = body::decode_tree(tree, Expected::of(asked.resource)?, options.field_validation)?;
+        let decoded = body::decode_tree(tree, expected(asked)?, options.field_validation)?;
         check_namespace(asked, &decoded.members)?;
         match replace(engine, asked, &old, decoded, options) {
             Err(status) if status.code == 409 && !pinned && attempt < PATCH_ATTEMPTS => {}
@@ -153,40 +178,109 @@ fn replace(
     let metadata = |name: &str| text(&decoded.members, &["metadata", name]);
     let (version, uid) = (metadata("resourceVersion"), metadata("uid"));
     if !uid.is_empty() && uid != old.uid {
-        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.uid);
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: \
+             Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            registry_key(asked),
+            old.uid
+        );
         return Err(Box::new(Status::conflict(asked.resource.group_resource(), asked.name, &why)));
     }
     let before = old.members();
     let place = (asked.namespace, asked.name);
     check_escalation(&engine.policy.snapshot(), asked.user, asked.resource, place, &decoded.members, Some(&before))?;
+    if version.is_empty() && !asked.resource.rules.unconditional_update {
+        let why = FieldError::invalid_json("metadata.resourceVersion", &0, "must be specified for an update");
+        // Compat: this one message names the resource where others name the kind.
+        return Err(Box::new(Status::invalid(asked.resource.group, asked.resource.plural, asked.name, &[why])));
+    }
     if !version.is_empty() && *version != *old.version.to_string() {
         return Err(stale(StoreError::Conflict));
     }
-    let members = strategy::for_update(asked.resource, decoded.members, &before);
-    let wrong = strategy::validate_update(asked.resource, &members, &before);
+    let sent = whole(asked, decoded.members, &before)?;
+    let of_services = std::ptr::eq(asked.resource, resources::services()) && asked.subresource.is_none();
+    let turn = of_services.then(|| engine.address_turn());
+    let mut members = strategy::next_state(asked.resource, sent, &before);
+    if of_services {
+        allocate::update(&mut members, &before, &mut Taken::of(&engine.store), &engine.rng)?;
+    }
+    let members = strategy::finish_update(asked.resource, through(asked), members, &before);
+    let wrong = strategy::validate_update(asked.resource, through(asked), &members, &before);
     if !wrong.is_empty() {
         return Err(Box::new(Status::invalid(asked.resource.group, asked.resource.kind, asked.name, &wrong)));
     }
-    let warnings = decoded.warnings;
+    let mut warnings = decoded.warnings;
+    if let Through::Object = through(asked) {
+        warnings.extend((asked.resource.rules.warnings)(&members, Some(&before)));
+    }
+    let members = strategy::stored(asked.resource, members);
     if members == before || options.dry_run {
         return Ok((Object::seal(asked.resource, members, old.version), warnings));
     }
-    let finalizers = crate::resources::at(&members, &["metadata", "finalizers"]).and_then(Value::as_array);
-    let released = old.terminating
-        && finalizers.is_none_or(Vec::is_empty)
-        && !std::ptr::eq(asked.resource, crate::resources::namespaces());
+    let is_namespace = std::ptr::eq(asked.resource, resources::namespaces());
+    let held = !list_at(&members, &["metadata", "finalizers"]).is_empty()
+        || (is_namespace && !list_at(&members, &["spec", "finalizers"]).is_empty());
+    let released = old.terminating && !held;
     let object = if released {
         engine.store.remove(asked.resource, old, Some(members))
     } else {
         engine.store.replace(asked.resource, old, members)
     };
+    drop(turn);
     let object = object.map_err(stale)?;
     engine.written(asked.resource, asked.namespace, asked.name);
     if released {
         engine.finish_namespace(asked.namespace);
         engine.restart_part(asked.resource, asked.namespace, asked.name);
+    } else if is_namespace && old.terminating {
+        engine.finish_namespace(asked.name);
     }
     Ok((object, warnings))
+}
+
+/// Where etcd would keep the object: one message shows it.
+fn registry_key(asked: &Asked<'_>) -> String {
+    let folder = match asked.resource.plural {
+        "services" => "services/specs",
+        "endpoints" => "services/endpoints",
+        "nodes" => "minions",
+        "ingresses" => "ingress",
+        plural => plural,
+    };
+    format!("/registry/{folder}/{}", crate::store::object::key(asked.namespace, asked.name))
+}
+
+/// The kind that the path takes.
+fn expected(asked: &Asked<'_>) -> Outcome<Expected> {
+    Expected::at(asked.resource, asked.subresource)
+}
+
+/// The part of the object that the path is about.
+fn through(asked: &Asked<'_>) -> Through {
+    match asked.subresource.map(|part| &part.serves) {
+        None | Some(Serves::Scale | Serves::Token) => Through::Object,
+        Some(Serves::Status) => Through::Status,
+        Some(Serves::Part(rules)) => Through::Part(rules),
+    }
+}
+
+/// What a GET of the path shows of an object, as a patch sees it.
+fn shown(asked: &Asked<'_>, object: &Object) -> Members {
+    match asked.subresource.map(|part| &part.serves) {
+        Some(Serves::Scale) => scale::of(&object.members()),
+        _ => object.tree(),
+    }
+}
+
+/// The whole object that a body of the path's kind asks for.
+fn whole(asked: &Asked<'_>, sent: Members, before: &Members) -> Outcome<Members> {
+    let Some(Serves::Scale) = asked.subresource.map(|part| &part.serves) else { return Ok(sent) };
+    let wrong = scale::validate(&sent);
+    if wrong.is_empty() {
+        return Ok(scale::apply(&sent, before));
+    }
+    let name = string_at(&sent, &["metadata", "name"]);
+    Err(Box::new(Status::invalid(SCALE_KIND.0, SCALE_KIND.2, name, &wrong)))
 }
 
 /// The namespace of a body is that of the path, or absent.

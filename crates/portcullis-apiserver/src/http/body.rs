@@ -21,6 +21,17 @@ pub(crate) const MAX_BYTES: usize = 3 * 1024 * 1024;
 const SHOWN: usize = 30;
 const MEDIA_TYPES: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
+/// Versions that are served no more and that the real server still reads.
+const OLD_VERSIONS: [(&str, &[&str]); 7] = [
+    ("extensions/v1beta1", &["DaemonSet", "Deployment", "Ingress", "NetworkPolicy", "ReplicaSet"]),
+    ("apps/v1beta1", &["ControllerRevision", "Deployment", "StatefulSet"]),
+    ("apps/v1beta2", &["ControllerRevision", "DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"]),
+    ("batch/v1beta1", &["CronJob"]),
+    ("networking.k8s.io/v1beta1", &["Ingress", "IngressClass"]),
+    ("policy/v1beta1", &["PodDisruptionBudget"]),
+    ("rbac.authorization.k8s.io/v1beta1", &["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"]),
+];
+
 /// The kind that a path takes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Expected {
@@ -130,8 +141,15 @@ fn check_kind(kind: &str, api_version: &str, expected: Expected) -> Outcome<()> 
     let kind = if kind.is_empty() { expected.kind } else { kind };
     let api_version = if api_version.is_empty() { &right_version } else { api_version };
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    if kind == expected.kind && OLD_VERSIONS.iter().any(|(old, kinds)| *old == api_version && kinds.contains(&kind)) {
+        let why = format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({right_version})"
+        );
+        return Err(Box::new(Status::bad_request(why)));
+    }
     let registered = resources::ALL.iter().any(|r| r.group == group && r.version == version && r.kind == kind)
-        || resources::REVIEWS.iter().any(|r| r.group == group && r.version == version && r.kind == kind);
+        || resources::REVIEWS.iter().any(|r| r.group == group && r.version == version && r.kind == kind)
+        || (group, version, kind) == resources::SCALE_KIND;
     let why = if registered {
         format!(
             "converting (v1.{kind}) to ({}.{}): unknown conversion",
@@ -176,6 +194,18 @@ fn summary(body: &[u8]) -> String {
 }
 
 impl Expected {
+    /// The kind that a request's path takes.
+    pub(crate) fn at(resource: &'static resources::Resource, part: Option<&resources::Subresource>) -> Outcome<Self> {
+        match part.and_then(resources::Subresource::own_kind) {
+            None => Self::of(resource),
+            Some((group, version, kind)) => {
+                let missing = || Box::new(Status::internal_error("the kind has no schema"));
+                let schema = part.and_then(resources::Subresource::schema).ok_or_else(missing)?;
+                Ok(Self { group, version, kind, schema })
+            }
+        }
+    }
+
     /// The kind of a resource.
     pub(crate) fn of(resource: &'static resources::Resource) -> Outcome<Self> {
         let schema = resource.schema().ok_or_else(|| Box::new(Status::internal_error("the kind has no schema")))?;

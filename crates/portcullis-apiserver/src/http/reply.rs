@@ -109,6 +109,16 @@ impl Reply {
         }
     }
 
+    /// Adds a warning before those that are there.
+    pub(crate) fn warn_first(&mut self, warning: &str) {
+        let others: Vec<HeaderValue> = self.headers.get_all(http::header::WARNING).iter().cloned().collect();
+        self.headers.remove(http::header::WARNING);
+        self.warn(&[warning.to_owned()]);
+        for other in others {
+            self.headers.append(http::header::WARNING, other);
+        }
+    }
+
     /// The body of a reply that is no stream.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> &[u8] {

@@ -1,14 +1,48 @@
-//! Pods: defaults, validation, and the status of a pod that nothing will run.
+//! Pods: what the server adds to them, what may change, and the status of a pod that nothing will run.
 //!
-//! Compat: defaults are those of `pkg/apis/core/v1/defaults.go` and of the admission plugins `DefaultTolerationSeconds`
-//! and `Priority` for what a simple pod uses. Only Portcullis' own parts run (design decision 9): a pod that a user
-//! creates stays Pending, and an event and the `PodScheduled` condition say why.
+//! Compat: tolerations and priority are those of the admission plugins `DefaultTolerationSeconds` and `Priority`. Only
+//! Portcullis' own parts run (design decision 9): a pod that a user creates stays Pending, and an event and the
+//! `PodScheduled` condition say why.
 
 use portcullis_kube::field::FieldError;
 use portcullis_kube::names;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{SelectableFields, at, text};
+use super::check::{IMMUTABLE, Path, Wrong, meta, same};
+use super::pod_spec::{self, Around};
+use super::rules::{Rules, count_up, differs, keep_all_but_status, set_generation};
+use super::tree::{Members, at, default, flag_at, list_at, members_at, object, string, string_at, take_over};
+use super::{SelectableFields, text};
+
+pub(crate) const RULES: Rules = Rules {
+    returns_deleted: true,
+    prepare_create,
+    prepare_update: |new, old| {
+        take_over(new, old, &["status"]);
+        let spec = object(new, "spec");
+        tolerate(spec);
+        for name in ["priority", "preemptionPolicy"] {
+            if let Some(value) = at(old, &["spec", name]).filter(|_| !spec.contains_key(name)) {
+                spec.insert(name.to_owned(), value.clone());
+            }
+        }
+        if differs(new, old, "spec") {
+            count_up(new, old);
+        }
+    },
+    prepare_status: |new, old| {
+        keep_all_but_status(new, old);
+        keep_owners(new, old);
+    },
+    validate,
+    validate_update,
+    validate_status,
+    warnings: |new, old| {
+        let changed = old.is_none_or(|old| differs(new, old, "spec"));
+        if changed { pod_spec::warnings::pod(new) } else { Vec::new() }
+    },
+    ..Rules::NAMESPACED
+};
 
 /// What the condition and the event of a user's pod say.
 pub(crate) const NOTHING_RUNS: &str = "0/1 nodes are available: this is the Portcullis dev API server, which has no kubelet; \
@@ -26,10 +60,10 @@ pub(super) const SELECTABLE: &[&str] = &[
     "status.nominatedNodeName",
 ];
 
-pub(super) fn selectable(members: &Map<String, Value>) -> SelectableFields {
-    let host_network = at(members, &["spec", "hostNetwork"]).and_then(Value::as_bool).unwrap_or(false);
-    let ips = at(members, &["status", "podIPs"]).and_then(Value::as_array);
-    let first_ip = ips.and_then(|ips| ips.first()).and_then(|ip| ip.get("ip")).and_then(Value::as_str);
+pub(super) fn selectable(members: &Members) -> SelectableFields {
+    let host_network = flag_at(members, &["spec", "hostNetwork"]);
+    let ips = list_at(members, &["status", "podIPs"]);
+    let first_ip = ips.first().and_then(|ip| ip.get("ip")).and_then(Value::as_str);
     let ip: Box<str> = first_ip.map_or_else(|| text(members, &["status", "podIP"]), Into::into);
     vec![
         ("spec.nodeName", text(members, &["spec", "nodeName"])),
@@ -44,77 +78,26 @@ pub(super) fn selectable(members: &Map<String, Value>) -> SelectableFields {
     ]
 }
 
-/// Fills in what a new pod leaves out, and gives it the status of a new pod.
-pub(crate) fn prepare(members: &mut Map<String, Value>) {
+/// Gives a new pod its tolerations, generation, and the status of a new pod.
+fn prepare_create(members: &mut Members) {
     let spec = object(members, "spec");
-    for (name, value) in [
-        ("restartPolicy", json!("Always")),
-        ("terminationGracePeriodSeconds", json!(30)),
-        ("dnsPolicy", json!("ClusterFirst")),
-        ("securityContext", json!({})),
-        ("schedulerName", json!("default-scheduler")),
-        ("priority", json!(0)),
-        ("enableServiceLinks", json!(true)),
-        ("preemptionPolicy", json!("PreemptLowerPriority")),
-    ] {
-        default(spec, name, value);
-    }
-    if let Some(account) = spec.get("serviceAccountName").filter(|name| name.as_str() != Some("")).cloned() {
-        default(spec, "serviceAccount", account);
-    }
+    default(spec, "priority", 0);
+    default(spec, "preemptionPolicy", "PreemptLowerPriority");
     tolerate(spec);
-    let mut requests_anything = false;
-    for list in ["initContainers", "containers"] {
-        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
-            if let Value::Object(container) = container {
-                requests_anything |= prepare_container(container);
-            }
-        }
-    }
-    let qos = if requests_anything { "Burstable" } else { "BestEffort" };
-    members.insert("status".to_owned(), json!({"phase": "Pending", "qosClass": qos}));
-    object(members, "metadata").insert("generation".to_owned(), json!(1));
+    let quality = pod_spec::fill::quality(spec);
+    members.insert("status".to_owned(), json!({"phase": "Pending", "qosClass": quality}));
+    set_generation(members, 1);
 }
 
-/// Whether the container asks for any resources.
-fn prepare_container(container: &mut Map<String, Value>) -> bool {
-    let image = container.get("image").and_then(Value::as_str).unwrap_or_default();
-    let last = image.rsplit('/').next().unwrap_or_default();
-    let pinned = last.contains('@') || last.split_once(':').is_some_and(|(_, tag)| tag != "latest");
-    default(container, "imagePullPolicy", json!(if pinned { "IfNotPresent" } else { "Always" }));
-    default(container, "terminationMessagePath", json!("/dev/termination-log"));
-    default(container, "terminationMessagePolicy", json!("File"));
-    for port in container.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-        if let Value::Object(port) = port {
-            default(port, "protocol", json!("TCP"));
-        }
-    }
-    for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
-        if let Some(Value::Object(probe)) = container.get_mut(probe) {
-            for (name, value) in
-                [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
-            {
-                default(probe, name, json!(value));
-            }
-        }
-    }
-    let asks = |kind: &str| {
-        at(container, &["resources", kind]).and_then(Value::as_object).is_some_and(|resources| !resources.is_empty())
-    };
-    asks("requests") || asks("limits")
-}
-
-fn tolerate(spec: &mut Map<String, Value>) {
-    let tolerations = spec.entry("tolerations").or_insert_with(|| Value::Array(Vec::new()));
+fn tolerate(spec: &mut Members) {
+    let tolerations = spec.entry("tolerations").or_insert_with(|| json!([]));
     if tolerations.is_null() {
-        *tolerations = Value::Array(Vec::new());
+        *tolerations = json!([]);
     }
     let Value::Array(tolerations) = tolerations else { return };
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
         let covered = tolerations.iter().any(|toleration| {
-            let is = |name: &str, wanted: &[&str]| {
-                wanted.contains(&toleration.get(name).and_then(Value::as_str).unwrap_or_default())
-            };
+            let is = |name: &str, wanted: &[&str]| wanted.contains(&string(toleration, name));
             is("key", &[key, ""]) && is("effect", &["NoExecute", ""])
         });
         if !covered {
@@ -124,8 +107,18 @@ fn tolerate(spec: &mut Map<String, Value>) {
     }
 }
 
+/// Compat: an update of the status does not give the pod to someone else.
+fn keep_owners(new: &mut Members, old: &Members) {
+    let before = at(old, &["metadata", "ownerReferences"]).cloned();
+    let metadata = object(new, "metadata");
+    match before {
+        Some(owners) => drop(metadata.insert("ownerReferences".to_owned(), owners)),
+        None => drop(metadata.shift_remove("ownerReferences")),
+    }
+}
+
 /// Marks a pod as waiting for a node that will not come.
-pub(crate) fn mark_unschedulable(members: &mut Map<String, Value>, now: &str) {
+pub(crate) fn mark_unschedulable(members: &mut Members, now: &str) {
     object(members, "status").insert(
         "conditions".to_owned(),
         json!([{"type": "PodScheduled", "status": "False", "lastProbeTime": null, "lastTransitionTime": now,
@@ -133,135 +126,141 @@ pub(crate) fn mark_unschedulable(members: &mut Map<String, Value>, now: &str) {
     );
 }
 
-/// What is wrong with a new pod.
-pub(crate) fn validate(members: &Map<String, Value>) -> Vec<FieldError> {
-    let mut wrong = Vec::new();
-    let empty = Vec::new();
-    let list = |name: &str| at(members, &["spec", name]).and_then(Value::as_array).unwrap_or(&empty);
-    if list("containers").is_empty() {
-        wrong.push(FieldError::required("spec.containers", ""));
+fn validate(new: &Members, wrong: &mut Wrong) {
+    pod(new, wrong);
+    let spec = members_at(new, &["spec"]);
+    let path = Path::new("spec");
+    if !list_at(spec, &["ephemeralContainers"]).is_empty() {
+        wrong.forbidden(&path.child("ephemeralContainers"), "cannot be set on create");
     }
-    let mut seen: Vec<&str> = Vec::new();
-    for kind in ["containers", "initContainers"] {
-        for (index, container) in list(kind).iter().enumerate() {
-            let path = format!("spec.{kind}[{index}]");
-            let string = |name: &str| container.get(name).and_then(Value::as_str).unwrap_or_default();
-            let name = string("name");
-            if name.is_empty() {
-                wrong.push(FieldError::required(format!("{path}.name"), ""));
-            } else {
-                let problems = names::dns_label(name).into_iter();
-                wrong.extend(problems.map(|why| FieldError::invalid(format!("{path}.name"), name, why)));
-            }
-            if seen.contains(&name) {
-                wrong.push(FieldError::duplicate(format!("{path}.name"), name));
-            }
-            seen.push(name);
-            let image = string("image");
-            if image.is_empty() {
-                wrong.push(FieldError::required(format!("{path}.image"), ""));
-            } else if image.trim() != image {
-                wrong.push(FieldError::invalid(
-                    format!("{path}.image"),
-                    image,
-                    "must not have leading or trailing whitespace",
-                ));
-            }
-            supported(
-                &mut wrong,
-                &format!("{path}.imagePullPolicy"),
-                string("imagePullPolicy"),
-                &["Always", "IfNotPresent", "Never"],
-            );
-        }
+    if !string_at(spec, &["nodeName"]).is_empty() && !list_at(spec, &["schedulingGates"]).is_empty() {
+        wrong.forbidden(&path.child("nodeName"), "cannot be set until all schedulingGates have been cleared");
     }
-    let spec = |name: &str| at(members, &["spec", name]).and_then(Value::as_str).unwrap_or_default();
-    supported(&mut wrong, "spec.restartPolicy", spec("restartPolicy"), &["Always", "OnFailure", "Never"]);
-    supported(
-        &mut wrong,
-        "spec.dnsPolicy",
-        spec("dnsPolicy"),
-        &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"],
-    );
-    wrong
 }
 
-fn supported(wrong: &mut Vec<FieldError>, path: &str, value: &str, values: &[&str]) {
-    if !value.is_empty() && !values.contains(&value) {
-        let mut sorted = values.to_vec();
-        sorted.sort_unstable();
-        wrong.push(FieldError::not_supported(path, value, &sorted));
-    }
+fn pod(new: &Members, wrong: &mut Wrong) {
+    meta::object_meta(new, true, names::dns_subdomain, wrong);
+    let (spec, path) = (members_at(new, &["spec"]), Path::new("spec"));
+    let name = string_at(new, &["metadata", "name"]);
+    pod_spec::validate(spec, &path, Around { pod_name: Some(name) }, wrong);
+    pod_spec::only_for_pods(spec, &path, wrong);
 }
 
 /// What an update may not change: everything in `spec` but images, tolerations and two numbers.
-pub(crate) fn validate_update(new: &Map<String, Value>, old: &Map<String, Value>) -> Vec<FieldError> {
-    let fixed = |members: &Map<String, Value>| {
-        let mut spec = members.get("spec").cloned().unwrap_or_default();
-        if let Value::Object(spec) = &mut spec {
-            for free in ["activeDeadlineSeconds", "terminationGracePeriodSeconds", "tolerations"] {
-                spec.remove(free);
+fn validate_update(new: &Members, old: &Members, wrong: &mut Wrong) {
+    meta::object_meta_update(new, old, wrong);
+    pod(new, wrong);
+    let path = Path::new("spec");
+    for list in ["containers", "initContainers"] {
+        let (now, before) = (list_at(new, &["spec", list]), list_at(old, &["spec", list]));
+        if now.len() != before.len() {
+            wrong.forbidden(&path.child(list), "pod updates may not add or remove containers");
+            return;
+        }
+        for (index, container) in now.iter().enumerate() {
+            let (image, at) = (string(container, "image"), path.child(list).index(index).child("image"));
+            if image.is_empty() {
+                wrong.required(&at, "");
             }
-            for list in ["containers", "initContainers"] {
-                for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
-                    if let Value::Object(container) = container {
-                        container.remove("image");
-                    }
-                }
+            if image.trim() != image {
+                wrong.invalid(&at, image, "must not have leading or trailing whitespace");
             }
         }
-        spec
+    }
+    if !deadline(new, old, wrong) {
+        return;
+    }
+    for toleration in list_at(old, &["spec", "tolerations"]) {
+        let without = |value: &Value| {
+            let mut value = value.clone();
+            if let Value::Object(members) = &mut value {
+                members.shift_remove("tolerationSeconds");
+            }
+            value
+        };
+        if !list_at(new, &["spec", "tolerations"]).iter().any(|new| without(new) == without(toleration)) {
+            let why = "existing toleration can not be modified except its tolerationSeconds";
+            wrong.forbidden(&path.child("tolerations"), why);
+            break;
+        }
+    }
+    if !same(&fixed(new), &fixed(old)) {
+        wrong.push(FieldError::forbidden(
+            "spec",
+            "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,\
+             `spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),\
+             `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
+        ));
+    }
+}
+
+/// Whether the rest of the update is worth looking at.
+fn deadline(new: &Members, old: &Members, wrong: &mut Wrong) -> bool {
+    let of = |members: &Members| at(members, &["spec", "activeDeadlineSeconds"]).and_then(Value::as_i64);
+    let path = Path::new("spec.activeDeadlineSeconds");
+    let why = match (of(new), of(old)) {
+        (Some(now), _) if !(0..=i64::from(i32::MAX)).contains(&now) => "must be between 0 and 2147483647, inclusive",
+        (Some(now), Some(before)) if before < now => "must be less than or equal to previous value",
+        (None, Some(_)) => {
+            wrong.invalid_value(&path, &Value::Null, "must not update from a positive integer to nil value");
+            return true;
+        }
+        _ => return true,
     };
-    if fixed(new) == fixed(old) {
-        return Vec::new();
-    }
-    vec![FieldError::forbidden(
-        "spec",
-        "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,\
-         `spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),\
-         `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
-    )]
+    wrong.push(FieldError::invalid_json(&path, &of(new), why));
+    false
 }
 
-/// The member called `name` as an object, made if it is none.
-pub(crate) fn object<'m>(members: &'m mut Map<String, Value>, name: &str) -> &'m mut Map<String, Value> {
-    let value = members.entry(name.to_owned()).or_insert_with(|| Value::Object(Map::new()));
-    if !value.is_object() {
-        *value = Value::Object(Map::new());
+fn fixed(members: &Members) -> Value {
+    let mut spec = members.get("spec").cloned().unwrap_or_default();
+    if let Value::Object(spec) = &mut spec {
+        for free in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
+            spec.shift_remove(free);
+        }
+        for list in ["containers", "initContainers"] {
+            for container in super::tree::objects_mut(spec, list) {
+                container.shift_remove("image");
+            }
+        }
     }
-    match value {
-        Value::Object(inner) => inner,
-        #[expect(clippy::unreachable, reason = "made an object on the line above")]
-        _ => unreachable!("made an object above"),
-    }
+    spec
 }
 
-fn default(members: &mut Map<String, Value>, name: &str, value: Value) {
-    match members.get(name) {
-        None | Some(Value::Null) => {}
-        Some(Value::String(text)) if text.is_empty() => {}
-        Some(_) => return,
+fn validate_status(new: &Members, old: &Members, wrong: &mut Wrong) {
+    meta::object_meta_update(new, old, wrong);
+    let status = |members: &Members, name: &str| string_at(members, &["status", name]).to_owned();
+    let nominated = status(new, "nominatedNodeName");
+    if nominated != status(old, "nominatedNodeName") && !nominated.is_empty() {
+        wrong.each(&Path::new("status.nominatedNodeName"), &nominated, names::dns_subdomain(&nominated));
     }
-    members.insert(name.to_owned(), value);
+    let quality = status(new, "qosClass");
+    if quality != status(old, "qosClass") {
+        wrong.invalid(&Path::new("status.qosClass"), &quality, IMMUTABLE);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::defaults;
     use super::*;
+    use crate::schema::SCHEMA;
 
-    fn pod(spec: Value) -> Map<String, Value> {
-        json!({"metadata": {"name": "q"}, "spec": spec}).as_object().unwrap().clone()
+    fn pod_of(spec: Value) -> Members {
+        let pod = json!({"metadata": {"name": "q", "namespace": "d", "resourceVersion": "1"}, "spec": spec});
+        pod.as_object().unwrap().clone()
     }
 
     #[test]
     fn a_simple_pod_gets_what_the_real_server_fills_in() {
-        let mut members = pod(json!({"containers": [{"name": "c", "image": "i"}]}));
-        prepare(&mut members);
-        let shaped =
-            crate::schema::normalise::normalise(super::super::pods().schema().unwrap(), Value::Object(members))
-                .unwrap();
+        let mut members = pod_of(json!({"containers": [{"name": "c", "image": "i"}]}));
+        let schema = SCHEMA.find("core.Pod").unwrap();
+        let mut shaped =
+            crate::schema::normalise::normalise(schema, Value::Object(std::mem::take(&mut members))).unwrap().value;
+        defaults::fill(schema, &mut shaped);
+        prepare_create(&mut shaped);
+        let shaped = crate::schema::normalise::normalise(schema, Value::Object(shaped)).unwrap().value;
         let want = json!({
-            "metadata": {"name": "q", "generation": 1},
+            "metadata": {"name": "q", "namespace": "d", "resourceVersion": "1", "generation": 1},
             "spec": {"containers": [{"name": "c", "image": "i", "resources": {},
                     "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File", "imagePullPolicy": "Always"}],
                 "restartPolicy": "Always", "terminationGracePeriodSeconds": 30, "dnsPolicy": "ClusterFirst", "securityContext": {},
@@ -271,49 +270,51 @@ mod tests {
                     {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}],
                 "priority": 0, "enableServiceLinks": true, "preemptionPolicy": "PreemptLowerPriority"},
             "status": {"phase": "Pending", "qosClass": "BestEffort"}});
-        assert_eq!(serde_json::to_string(&shaped.value).unwrap(), serde_json::to_string(&want).unwrap());
-        assert!(validate(&shaped.value).is_empty());
-    }
-
-    #[test]
-    fn image_tags_decide_the_pull_policy() {
-        for (image, policy) in [
-            ("a", "Always"),
-            ("a:latest", "Always"),
-            ("a:1", "IfNotPresent"),
-            ("r.io:5000/a", "Always"),
-            ("r.io:5000/a:2", "IfNotPresent"),
-            ("a@sha256:0", "IfNotPresent"),
-        ] {
-            let mut members = pod(json!({"containers": [{"name": "c", "image": image}]}));
-            prepare(&mut members);
-            assert_eq!(members["spec"]["containers"][0]["imagePullPolicy"], policy, "{image}");
-        }
-    }
-
-    #[test]
-    fn problems_are_listed_in_the_real_servers_order() {
-        let wrong = validate(&pod(json!({"containers": [{"name": "C", "image": ""}, {"name": "a"}]})));
-        let fields: Vec<_> = wrong.iter().map(|error| error.field.as_str()).collect();
-        assert_eq!(fields, ["spec.containers[0].name", "spec.containers[0].image", "spec.containers[1].image"]);
-        assert_eq!(validate(&pod(json!({}))).first().unwrap().to_string(), "spec.containers: Required value");
-        let twice = validate(&pod(
-            json!({"containers": [{"name": "a", "image": "i"}, {"name": "a", "image": "i"}], "restartPolicy": "No"}),
-        ));
-        assert_eq!(twice[0].to_string(), "spec.containers[1].name: Duplicate value: \"a\"");
-        assert_eq!(
-            twice[1].to_string(),
-            "spec.restartPolicy: Unsupported value: \"No\": supported values: \"Always\", \"Never\", \"OnFailure\""
-        );
+        assert_eq!(serde_json::to_string(&shaped).unwrap(), serde_json::to_string(&want).unwrap());
+        let mut wrong = Wrong::default();
+        validate(&shaped, &mut wrong);
+        assert!(wrong.is_empty());
     }
 
     #[test]
     fn an_update_may_change_images_but_not_commands() {
-        let old = pod(json!({"containers": [{"name": "c", "image": "i"}]}));
-        assert!(validate_update(&pod(json!({"containers": [{"name": "c", "image": "j"}]})), &old).is_empty());
+        let filled = |spec: Value| {
+            let mut members = pod_of(spec);
+            defaults::fill(SCHEMA.find("core.Pod").unwrap(), &mut members);
+            members
+        };
+        let old = filled(json!({"containers": [{"name": "c", "image": "i"}]}));
+        let fields = |new: Value| {
+            let mut wrong = Wrong::default();
+            validate_update(&filled(new), &old, &mut wrong);
+            wrong.finish().into_iter().map(|error| error.field).collect::<Vec<_>>()
+        };
+        assert!(fields(json!({"containers": [{"name": "c", "image": "j", "imagePullPolicy": "Always"}]})).is_empty());
+        assert_eq!(fields(json!({"containers": [{"name": "c", "image": "i", "command": ["x"]}]})), ["spec"]);
         assert_eq!(
-            validate_update(&pod(json!({"containers": [{"name": "c", "image": "i", "command": ["x"]}]})), &old).len(),
-            1
+            fields(json!({"containers": [{"name": "c", "image": "i"}, {"name": "d", "image": "i"}]})),
+            ["spec.containers"]
         );
+        assert_eq!(
+            fields(json!({"containers": [{"name": "c", "image": "i"}], "activeDeadlineSeconds": -1})),
+            ["spec.activeDeadlineSeconds", "spec.activeDeadlineSeconds"]
+        );
+    }
+
+    #[test]
+    fn an_update_of_the_status_leaves_the_owners() {
+        let mut old = pod_of(json!({}));
+        old["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u"}]);
+        old.insert("status".to_owned(), json!({"qosClass": "BestEffort"}));
+        let mut new = pod_of(json!({"x": 1}));
+        new.insert("status".to_owned(), json!({"qosClass": "Burstable", "nominatedNodeName": "A B"}));
+        (RULES.prepare_status)(&mut new, &old);
+        assert_eq!(
+            (&new["metadata"]["ownerReferences"], &new["spec"]),
+            (&old["metadata"]["ownerReferences"], &old["spec"])
+        );
+        let mut wrong = Wrong::default();
+        validate_status(&new, &old, &mut wrong);
+        assert_eq!(wrong.finish().len(), 2);
     }
 }

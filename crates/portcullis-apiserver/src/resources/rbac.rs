@@ -1,46 +1,67 @@
 //! The four RBAC kinds: defaults and validation, both from the wire types of `portcullis-kube`.
 
 use portcullis_kube::field::FieldError;
-use portcullis_kube::rbac::{ClusterRole, ClusterRoleBinding, Role, RoleBinding, validate};
+use portcullis_kube::rbac::{ClusterRoleBinding, RoleBinding, validate};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::Resource;
+use super::check::{Wrong, meta};
+use super::rules::Rules;
+
+pub(crate) const ROLE: Rules = Rules {
+    create_on_update: true,
+    validate: |new, wrong| judge(new, validate::role, wrong),
+    validate_update: |new, old, wrong| {
+        judge(new, validate::role, wrong);
+        meta::object_meta_update(new, old, wrong);
+    },
+    ..Rules::NAMESPACED
+};
+pub(crate) const CLUSTER_ROLE: Rules = Rules {
+    validate: |new, wrong| judge(new, validate::cluster_role, wrong),
+    validate_update: |new, old, wrong| {
+        judge(new, validate::cluster_role, wrong);
+        meta::object_meta_update(new, old, wrong);
+    },
+    ..ROLE
+};
+pub(crate) const ROLE_BINDING: Rules = Rules {
+    validate: |new, wrong| judge(new, validate::role_binding, wrong),
+    validate_update: |new, old, wrong| {
+        judge(new, validate::role_binding, wrong);
+        same_role(new, old, wrong);
+    },
+    ..ROLE
+};
+pub(crate) const CLUSTER_ROLE_BINDING: Rules = Rules {
+    validate: |new, wrong| judge(new, validate::cluster_role_binding, wrong),
+    validate_update: |new, old, wrong| {
+        judge(new, validate::cluster_role_binding, wrong);
+        same_role(new, old, wrong);
+    },
+    ..ROLE
+};
 
 /// Fills in the API groups that a binding leaves out.
-pub(crate) fn prepare(resource: &Resource, members: &mut Map<String, Value>) {
-    match resource.kind {
-        "ClusterRoleBinding" => edit(members, ClusterRoleBinding::set_defaults),
-        "RoleBinding" => edit(members, RoleBinding::set_defaults),
-        _ => {}
-    }
+pub(super) fn fill_role_binding(members: &mut Map<String, Value>) {
+    edit(members, RoleBinding::set_defaults);
 }
 
-/// What is wrong with an object, its metadata included.
-pub(crate) fn validate(resource: &Resource, members: &Map<String, Value>) -> Vec<FieldError> {
-    match resource.kind {
-        "Role" => read::<Role>(members).map_or_else(Vec::new, |role| validate::role(&role)),
-        "ClusterRole" => read::<ClusterRole>(members).map_or_else(Vec::new, |role| validate::cluster_role(&role)),
-        "RoleBinding" => read::<RoleBinding>(members).map_or_else(Vec::new, |binding| validate::role_binding(&binding)),
-        "ClusterRoleBinding" => read::<ClusterRoleBinding>(members)
-            .map_or_else(Vec::new, |binding| validate::cluster_role_binding(&binding)),
-        _ => Vec::new(),
-    }
+/// Likewise for cluster role bindings.
+pub(super) fn fill_cluster_role_binding(members: &mut Map<String, Value>) {
+    edit(members, ClusterRoleBinding::set_defaults);
+}
+
+fn judge<T: DeserializeOwned>(new: &Map<String, Value>, problems: fn(&T) -> Vec<FieldError>, wrong: &mut Wrong) {
+    wrong.extend(read::<T>(new).map_or_else(Vec::new, |object| problems(&object)));
 }
 
 /// What an update of a binding may not change: its role.
-pub(crate) fn validate_update(
-    resource: &Resource,
-    new: &Map<String, Value>,
-    old: &Map<String, Value>,
-) -> Vec<FieldError> {
-    if !matches!(resource.kind, "RoleBinding" | "ClusterRoleBinding") {
-        return Vec::new();
-    }
-    match (read::<RoleBinding>(new), read::<RoleBinding>(old)) {
-        (Some(new), Some(old)) => validate::role_ref_unchanged(&new.role_ref, &old.role_ref).into_iter().collect(),
-        _ => Vec::new(),
+fn same_role(new: &Map<String, Value>, old: &Map<String, Value>, wrong: &mut Wrong) {
+    meta::object_meta_update(new, old, wrong);
+    if let (Some(new), Some(old)) = (read::<RoleBinding>(new), read::<RoleBinding>(old)) {
+        wrong.extend(validate::role_ref_unchanged(&new.role_ref, &old.role_ref));
     }
 }
 
@@ -82,7 +103,6 @@ fn edit<T: DeserializeOwned + Serialize>(tree: &mut Map<String, Value>, change: 
 mod tests {
     use serde_json::json;
 
-    use super::super::cluster_role_bindings;
     use super::*;
 
     fn tree(value: Value) -> Map<String, Value> {
@@ -93,23 +113,32 @@ mod tests {
     fn a_binding_gets_its_api_groups() {
         let mut binding = tree(json!({"metadata": {"name": "b"}, "subjects": [{"kind": "User", "name": "u"},
             {"kind": "ServiceAccount", "name": "s", "namespace": "n"}], "roleRef": {"kind": "ClusterRole", "name": "view"}}));
-        prepare(cluster_role_bindings(), &mut binding);
+        fill_cluster_role_binding(&mut binding);
         assert_eq!(binding["subjects"][0]["apiGroup"], "rbac.authorization.k8s.io");
         assert_eq!(binding["subjects"][1].get("apiGroup"), None);
         assert_eq!(binding["roleRef"]["apiGroup"], "rbac.authorization.k8s.io");
-        assert!(validate(cluster_role_bindings(), &binding).is_empty());
+        let mut wrong = Wrong::default();
+        (CLUSTER_ROLE_BINDING.validate)(&binding, &mut wrong);
+        assert!(wrong.is_empty());
     }
 
     #[test]
     fn the_role_of_a_binding_stays() {
         let binding = |role: &str| {
-            tree(json!({"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role}}))
+            let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role});
+            tree(json!({"metadata": {"name": "b", "namespace": "d", "resourceVersion": "1"}, "roleRef": role}))
         };
-        let wrong = validate_update(super::super::role_bindings(), &binding("r2"), &binding("r1"));
+        let problems = |new: &str| {
+            let mut wrong = Wrong::default();
+            (ROLE_BINDING.validate_update)(&binding(new), &binding("r1"), &mut wrong);
+            wrong.finish().iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
         assert_eq!(
-            wrong[0].to_string(),
-            r#"roleRef: Invalid value: {"APIGroup":"rbac.authorization.k8s.io","Kind":"Role","Name":"r2"}: field is immutable"#
+            problems("r2"),
+            [
+                r#"roleRef: Invalid value: {"APIGroup":"rbac.authorization.k8s.io","Kind":"Role","Name":"r2"}: field is immutable"#
+            ]
         );
-        assert!(validate_update(super::super::role_bindings(), &binding("r1"), &binding("r1")).is_empty());
+        assert!(problems("r1").is_empty());
     }
 }

@@ -1,17 +1,19 @@
 //! What happens to an object between its body and the store, for every kind.
 //!
-//! Create: system metadata → name from `generateName` → the kind's defaults → shape → validation.
-//! Update: fields that only the server sets are taken from the old object → defaults → shape → validation.
+//! Create: system metadata → name from `generateName` → defaults → the kind's preparation → shape → validation.
+//! Update: what only the server sets is taken from the old object → defaults → preparation → shape → validation.
+//!
+//! Compat: `apiserver/pkg/registry/rest/{create,update}.go`.
 
-use portcullis_kube::ObjectMeta;
 use portcullis_kube::field::FieldError;
 use portcullis_kube::names;
-use portcullis_kube::rbac::validate::object_meta;
 use portcullis_runtime::{Rng, Timestamp};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::pods::object;
-use super::{Resource, namespaces, pods, rbac};
+use super::check::{Wrong, meta};
+use super::rules::PartRules;
+use super::tree::{Members, members_at, object, string_at};
+use super::{Resource, defaults};
 use crate::schema::normalise::normalise;
 
 /// Characters of generated names: those that form no words (upstream's `util/rand`).
@@ -19,26 +21,35 @@ const SUFFIX: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 const SUFFIX_LENGTH: usize = 5;
 /// Longest stem of a generated name.
 const STEM: usize = 63 - SUFFIX_LENGTH;
-/// Metadata that a client cannot set.
-const SYSTEM: [&str; 8] = [
+/// Metadata that a client cannot give a new object.
+const SYSTEM: [&str; 7] = [
     "uid",
     "resourceVersion",
-    "generation",
     "creationTimestamp",
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
     "selfLink",
     "managedFields",
 ];
+/// Metadata that is the old object's after every update.
+const KEPT: [&str; 6] = ["name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp"];
 
-/// Makes a new object of what the client sent. `namespace` is that of the request.
-pub(crate) fn for_create(
+/// Which part of an object an update is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Through {
+    Object,
+    Status,
+    Part(&'static PartRules),
+}
+
+/// Makes a new object of what the client sent: its metadata and what its kind fills in. `namespace` is that of the request.
+pub(crate) fn new_object(
     resource: &Resource,
-    mut members: Map<String, Value>,
+    mut members: Members,
     namespace: &str,
     rng: &Rng,
     now: Timestamp,
-) -> Map<String, Value> {
+) -> Members {
     let metadata = object(&mut members, "metadata");
     for name in SYSTEM {
         metadata.shift_remove(name);
@@ -46,58 +57,91 @@ pub(crate) fn for_create(
     if resource.namespaced {
         metadata.insert("namespace".to_owned(), Value::String(namespace.to_owned()));
     }
-    let text = |name: &str| metadata.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    if text("name").is_empty() && !text("generateName").is_empty() {
-        let name = generated_name(&text("generateName"), rng);
+    let stem = string_at(metadata, &["generateName"]);
+    if string_at(metadata, &["name"]).is_empty() && !stem.is_empty() {
+        let name = generated_name(stem, rng);
         metadata.insert("name".to_owned(), Value::String(name));
     }
     metadata.insert("uid".to_owned(), Value::String(rng.uuid_v4()));
     metadata.insert("creationTimestamp".to_owned(), Value::String(now.rfc3339()));
-    match resource.kind {
-        "Namespace" => namespaces::prepare(&mut members),
-        "Pod" => pods::prepare(&mut members),
-        _ => rbac::prepare(resource, &mut members),
-    }
+    fill(resource, &mut members);
+    members
+}
+
+/// What the kind sets on a new object; afterwards it has its type's shape.
+pub(crate) fn finish_create(resource: &Resource, mut members: Members) -> Members {
+    (resource.rules.prepare_create)(&mut members);
     shape(resource, members)
 }
 
-/// Makes the new state of an object of what the client sent.
-pub(crate) fn for_update(
-    resource: &Resource,
-    mut members: Map<String, Value>,
-    old: &Map<String, Value>,
-) -> Map<String, Value> {
+/// Both steps, for what the server makes itself: `members` need not be in shape.
+pub(crate) fn for_create(resource: &Resource, members: Members, namespace: &str, rng: &Rng, now: Timestamp) -> Members {
+    stored(resource, finish_create(resource, new_object(resource, shape(resource, members), namespace, rng, now)))
+}
+
+/// Makes the new state of an object of what the client sent: the metadata that stays, and what its kind fills in.
+pub(crate) fn next_state(resource: &Resource, mut members: Members, old: &Members) -> Members {
+    let before = members_at(old, &["metadata"]);
     let metadata = object(&mut members, "metadata");
-    let before = old.get("metadata").and_then(Value::as_object);
-    for name in SYSTEM.into_iter().chain(["name", "namespace", "generateName"]) {
-        match before.and_then(|before| before.get(name)) {
+    for name in ["selfLink", "managedFields"] {
+        metadata.shift_remove(name);
+    }
+    for name in KEPT {
+        match before.get(name) {
             Some(value) => metadata.insert(name.to_owned(), value.clone()),
             None => metadata.shift_remove(name),
         };
     }
-    match resource.kind {
-        "Namespace" => {
-            // `spec.finalizers` and `status` have endpoints of their own.
-            take_over(&mut members, old, &["spec", "status"]);
-            namespaces::set_name_label(&mut members);
-        }
-        "Pod" => take_over(&mut members, old, &["status"]),
-        _ => rbac::prepare(resource, &mut members),
+    if let Some(time) = before.get("deletionTimestamp") {
+        metadata.insert("deletionTimestamp".to_owned(), time.clone());
     }
+    if let Some(seconds) =
+        before.get("deletionGracePeriodSeconds").filter(|_| !metadata.contains_key("deletionGracePeriodSeconds"))
+    {
+        metadata.insert("deletionGracePeriodSeconds".to_owned(), seconds.clone());
+    }
+    fill(resource, &mut members);
+    members
+}
+
+/// What the update cannot change, and what follows from it; afterwards the object has its type's shape.
+pub(crate) fn finish_update(resource: &Resource, through: Through, mut members: Members, old: &Members) -> Members {
+    let prepare = match through {
+        Through::Object => resource.rules.prepare_update,
+        Through::Status => resource.rules.prepare_status,
+        Through::Part(rules) => rules.prepare,
+    };
+    prepare(&mut members, old);
     shape(resource, members)
 }
 
-fn take_over(members: &mut Map<String, Value>, old: &Map<String, Value>, names: &[&str]) {
-    for name in names {
-        match old.get(*name) {
-            Some(value) => members.insert((*name).to_owned(), value.clone()),
-            None => members.shift_remove(*name),
-        };
+/// An object that is to go, and that finalizers may hold. Compat: its generation counts that, where it has one.
+pub(crate) fn ending(mut members: Members, now: Timestamp) -> Members {
+    let metadata = object(&mut members, "metadata");
+    let generation = metadata.get("generation").and_then(Value::as_i64).filter(|generation| *generation > 0);
+    if let Some(generation) = generation.filter(|_| !metadata.contains_key("deletionTimestamp")) {
+        metadata.insert("generation".to_owned(), generation.saturating_add(1).into());
+    }
+    metadata.insert("deletionTimestamp".to_owned(), Value::String(now.rfc3339()));
+    metadata.insert("deletionGracePeriodSeconds".to_owned(), 0.into());
+    members
+}
+
+/// An object as it is after it was stored. Compat: upstream fills in what is missing when it decodes a body, and again when it
+/// reads back what it has written.
+pub(crate) fn stored(resource: &Resource, mut members: Members) -> Members {
+    fill(resource, &mut members);
+    shape(resource, members)
+}
+
+fn fill(resource: &Resource, members: &mut Members) {
+    if let Some(schema) = resource.schema() {
+        defaults::fill(schema, members);
     }
 }
 
 /// The shape again, after fields were filled in.
-pub(crate) fn shape(resource: &Resource, members: Map<String, Value>) -> Map<String, Value> {
+pub(crate) fn shape(resource: &Resource, members: Members) -> Members {
     let Some(schema) = resource.schema() else { return members };
     match normalise(schema, Value::Object(members.clone())) {
         Ok(shaped) => shaped.value,
@@ -109,39 +153,31 @@ pub(crate) fn shape(resource: &Resource, members: Map<String, Value>) -> Map<Str
 }
 
 /// What is wrong with a new object.
-pub(crate) fn validate_create(resource: &Resource, members: &Map<String, Value>) -> Vec<FieldError> {
-    if resource.group == portcullis_kube::rbac::GROUP {
-        return rbac::validate(resource, members);
+///
+/// Compat: metadata is judged in general only when the kind finds nothing.
+pub(crate) fn validate_create(resource: &Resource, members: &Members) -> Vec<FieldError> {
+    let mut wrong = Wrong::default();
+    (resource.rules.validate)(members, &mut wrong);
+    if wrong.is_empty() {
+        meta::general(members, resource.namespaced, names::path_segment, &mut wrong);
     }
-    let mut wrong = metadata_problems(resource, members);
-    if resource.kind == "Pod" {
-        wrong.extend(pods::validate(members));
-    }
-    wrong
+    wrong.finish()
 }
 
 /// What is wrong with the new state of an object.
-pub(crate) fn validate_update(
-    resource: &Resource,
-    new: &Map<String, Value>,
-    old: &Map<String, Value>,
-) -> Vec<FieldError> {
-    let mut wrong = validate_create(resource, new);
-    match resource.kind {
-        "Pod" if wrong.is_empty() => wrong.extend(pods::validate_update(new, old)),
-        _ => wrong.extend(rbac::validate_update(resource, new, old)),
-    }
-    wrong
-}
-
-fn metadata_problems(resource: &Resource, members: &Map<String, Value>) -> Vec<FieldError> {
-    let rule: fn(&str) -> Vec<String> =
-        if resource.kind == "Namespace" { names::dns_label } else { names::dns_subdomain };
-    let metadata = members.get("metadata").cloned().unwrap_or_default();
-    match serde_json::from_value::<ObjectMeta>(metadata) {
-        Ok(metadata) => object_meta(&metadata, resource.namespaced, rule),
-        Err(error) => vec![FieldError::invalid("metadata", "", error.to_string())],
-    }
+///
+/// Compat: metadata is judged in general, and again by the kind.
+pub(crate) fn validate_update(resource: &Resource, through: Through, new: &Members, old: &Members) -> Vec<FieldError> {
+    let mut wrong = Wrong::default();
+    meta::general(new, resource.namespaced, names::path_segment, &mut wrong);
+    meta::object_meta_update(new, old, &mut wrong);
+    let judge = match through {
+        Through::Object => resource.rules.validate_update,
+        Through::Status => resource.rules.validate_status,
+        Through::Part(rules) => rules.validate,
+    };
+    judge(new, old, &mut wrong);
+    wrong.finish()
 }
 
 /// A name that nothing has, most likely: the stem and five random characters.
@@ -159,15 +195,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::resources;
+    use crate::resources::{self, namespaces, pods, resource_named};
 
-    fn create(resource: &Resource, value: Value) -> Map<String, Value> {
+    fn create(resource: &Resource, value: Value) -> Members {
         let rng = Rng::seeded(1);
         for_create(resource, value.as_object().unwrap().clone(), "default", &rng, Timestamp::from_unix_seconds(0))
     }
 
+    fn update(resource: &Resource, value: Value, old: &Members) -> Members {
+        let next = next_state(resource, value.as_object().unwrap().clone(), old);
+        finish_update(resource, Through::Object, next, old)
+    }
+
     #[test]
-    fn clients_cannot_set_what_belongs_to_the_server() {
+    fn what_belongs_to_the_server_is_not_taken_from_the_client() {
         let made = create(
             resources::roles(),
             json!({"metadata": {"name": "r", "uid": "mine", "creationTimestamp": "2000-01-01T00:00:00Z", "generation": 9,
@@ -177,7 +218,9 @@ mod tests {
         assert_ne!(metadata["uid"], "mine");
         assert_eq!(metadata["creationTimestamp"], "1970-01-01T00:00:00Z");
         assert_eq!(metadata["namespace"], "default");
-        for gone in ["generation", "deletionTimestamp", "managedFields"] {
+        // Compat: kinds that do not count generations keep what they are given.
+        assert_eq!(metadata["generation"], 9);
+        for gone in ["deletionTimestamp", "managedFields"] {
             assert!(!metadata.contains_key(gone), "{gone}");
         }
     }
@@ -196,10 +239,20 @@ mod tests {
         let old = create(namespaces(), json!({"metadata": {"name": "n"}}));
         let sent = json!({"metadata": {"name": "other", "uid": "x", "labels": {"kubernetes.io/metadata.name": "lie", "a": "b"}},
             "spec": {"finalizers": []}, "status": {"phase": "Terminating"}});
-        let new = for_update(namespaces(), sent.as_object().unwrap().clone(), &old);
+        let new = update(namespaces(), sent, &old);
         assert_eq!(new["metadata"]["uid"], old["metadata"]["uid"]);
         assert_eq!(new["metadata"]["labels"], json!({"a": "b", "kubernetes.io/metadata.name": "n"}));
         assert_eq!((&new["spec"], &new["status"]), (&old["spec"], &old["status"]));
+    }
+
+    #[test]
+    fn an_object_that_is_going_stays_going() {
+        let mut old = create(resource_named("configmaps"), json!({"metadata": {"name": "c", "finalizers": ["a/b"]}}));
+        old["metadata"]["deletionTimestamp"] = json!("1970-01-01T00:00:00Z");
+        old["metadata"]["deletionGracePeriodSeconds"] = json!(0);
+        let new = update(resource_named("configmaps"), json!({"metadata": {"name": "c", "finalizers": []}}), &old);
+        assert_eq!(new["metadata"]["deletionTimestamp"], "1970-01-01T00:00:00Z");
+        assert_eq!(new["metadata"]["deletionGracePeriodSeconds"], 0);
     }
 
     #[test]
@@ -216,5 +269,17 @@ mod tests {
         assert_eq!(problems(pods(), "a:b"), 1);
         assert_eq!(problems(resources::cluster_roles(), "a:b"), 0);
         assert_eq!(problems(resources::cluster_roles(), "a/b"), 1);
+    }
+
+    #[test]
+    fn every_kind_takes_an_empty_body_without_a_fault() {
+        for resource in &resources::ALL {
+            let made = create(resource, json!({}));
+            let _ = validate_create(resource, &made);
+            for through in [Through::Object, Through::Status] {
+                let next = finish_update(resource, through, next_state(resource, made.clone(), &made), &made);
+                let _ = validate_update(resource, through, &next, &made);
+            }
+        }
     }
 }

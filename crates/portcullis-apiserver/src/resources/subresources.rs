@@ -2,7 +2,14 @@
 //!
 //! An entry here says that the engine answers that path; what it answers is in `handlers`.
 
-use super::{AUTHENTICATION, Resource};
+use super::rules::PartRules;
+use super::{Resource, namespaces};
+use crate::schema::{SCHEMA, TypeId};
+
+const AUTHENTICATION: &str = "authentication.k8s.io";
+/// Group, version and kind of scales.
+pub(crate) const SCALE_KIND: (&str, &str, &str) = ("autoscaling", "v1", "Scale");
+const CHANGE: &[&str] = &["get", "patch", "update"];
 
 /// A part of an object with a path and verbs of its own, such as `pods/log`.
 #[derive(Debug)]
@@ -18,17 +25,103 @@ pub(crate) struct Subresource {
     pub(crate) kind_group_version: Option<(&'static str, &'static str)>,
     /// Sorted, as discovery lists them.
     pub(crate) verbs: &'static [&'static str],
+    pub(crate) serves: Serves,
+}
+
+/// What a subresource shows and takes.
+#[derive(Debug)]
+pub(crate) enum Serves {
+    /// The object; an update changes its status.
+    Status,
+    /// The object; an update follows rules of its own.
+    Part(&'static PartRules),
+    /// How many pods there should be, as `autoscaling/v1 Scale`.
+    Scale,
+    /// A token for the object: `handlers::token`.
+    Token,
+}
+
+impl Subresource {
+    /// Group, version and kind of what it takes and answers; `None` for those of the object.
+    pub(crate) fn own_kind(&self) -> Option<(&'static str, &'static str, &'static str)> {
+        self.kind_group_version.map(|(group, version)| (group, version, self.kind))
+    }
+
+    /// Its type in the schema table, when it has a kind of its own.
+    pub(crate) fn schema(&self) -> Option<TypeId> {
+        match self.serves {
+            Serves::Status | Serves::Part(_) => None,
+            Serves::Scale => SCHEMA.find("autoscaling.Scale"),
+            Serves::Token => SCHEMA.find("authn.TokenRequest"),
+        }
+    }
 }
 
 /// Every subresource that is served; those of a resource stand in alphabetical order.
-pub(crate) static SUBRESOURCES: [Subresource; 1] = [Subresource {
-    group: "",
-    resource: "serviceaccounts",
-    name: "token",
-    kind: "TokenRequest",
-    kind_group_version: Some((AUTHENTICATION, "v1")),
-    verbs: &["create"],
-}];
+pub(crate) static SUBRESOURCES: [Subresource; 20] = [
+    Subresource {
+        name: "finalize",
+        verbs: &["update"],
+        serves: Serves::Part(&namespaces::FINALIZE),
+        ..status("", "namespaces", "Namespace")
+    },
+    status("", "namespaces", "Namespace"),
+    status("", "nodes", "Node"),
+    status("", "persistentvolumeclaims", "PersistentVolumeClaim"),
+    status("", "persistentvolumes", "PersistentVolume"),
+    status("", "pods", "Pod"),
+    status("", "resourcequotas", "ResourceQuota"),
+    Subresource {
+        group: "",
+        resource: "serviceaccounts",
+        name: "token",
+        kind: "TokenRequest",
+        kind_group_version: Some((AUTHENTICATION, "v1")),
+        verbs: &["create"],
+        serves: Serves::Token,
+    },
+    status("", "services", "Service"),
+    status("apps", "daemonsets", "DaemonSet"),
+    scale("deployments"),
+    status("apps", "deployments", "Deployment"),
+    scale("replicasets"),
+    status("apps", "replicasets", "ReplicaSet"),
+    scale("statefulsets"),
+    status("apps", "statefulsets", "StatefulSet"),
+    status("batch", "cronjobs", "CronJob"),
+    status("batch", "jobs", "Job"),
+    status("networking.k8s.io", "ingresses", "Ingress"),
+    status("policy", "poddisruptionbudgets", "PodDisruptionBudget"),
+];
+
+const fn status(group: &'static str, resource: &'static str, kind: &'static str) -> Subresource {
+    Subresource {
+        group,
+        resource,
+        name: "status",
+        kind,
+        kind_group_version: None,
+        verbs: CHANGE,
+        serves: Serves::Status,
+    }
+}
+
+const fn scale(resource: &'static str) -> Subresource {
+    Subresource {
+        group: "apps",
+        resource,
+        name: "scale",
+        kind: SCALE_KIND.2,
+        kind_group_version: Some((SCALE_KIND.0, SCALE_KIND.1)),
+        verbs: CHANGE,
+        serves: Serves::Scale,
+    }
+}
+
+/// The subresource of that name.
+pub(crate) fn find(resource: &Resource, name: &str) -> Option<&'static Subresource> {
+    of(resource).find(|sub| sub.name == name)
+}
 
 /// The subresources of a resource.
 pub(crate) fn of(resource: &Resource) -> impl Iterator<Item = &'static Subresource> {

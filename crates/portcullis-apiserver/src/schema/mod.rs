@@ -7,6 +7,7 @@
 
 pub(crate) mod normalise;
 pub(crate) mod protobuf;
+pub(crate) mod quantity;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -78,6 +79,13 @@ pub(crate) enum Kind {
     Message(TypeId),
 }
 
+impl TypeId {
+    /// Its place in the table, below [`Schema::len`].
+    pub(crate) fn place(self) -> usize {
+        self.0
+    }
+}
+
 impl Schema {
     /// Reads the table. Lines that are not understood are left out; a test shows that there is none.
     fn parse(text: &'static str) -> Self {
@@ -145,6 +153,11 @@ impl Schema {
     /// The type called `name`, such as `rbac.ClusterRole`.
     pub(crate) fn find(&self, name: &str) -> Option<TypeId> {
         self.by_name.get(name).copied()
+    }
+
+    /// How many types there are.
+    pub(crate) fn len(&self) -> usize {
+        self.types.len()
     }
 
     /// The fields of a type.

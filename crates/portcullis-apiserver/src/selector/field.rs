@@ -75,6 +75,8 @@ fn known(resource: &Resource, name: &str) -> Result<String, String> {
         _ if resource.selectable_names.is_empty() => {
             Err(format!("\"{name}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""))
         }
+        // Compat: `pkg/apis/batch/v1/conversion.go` has words of its own.
+        ("Job", _) => Err(format!("field label {} not supported for Job", portcullis_kube::go::quote(name))),
         _ => Err(format!("field label not supported: {name}")),
     }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::json;
-use crate::resources::Resource;
+use crate::resources::{self, Resource, SelectableFields};
 
 /// An object at one resource version. Immutable; shared between the store, the event log and responses.
 #[derive(Debug)]
@@ -36,12 +36,31 @@ pub(crate) struct Object {
 
 impl Object {
     /// Seals a tree in its kind's shape at `version`. `members` has no `kind` and no `apiVersion`.
-    pub(crate) fn seal(resource: &Resource, mut members: Map<String, Value>, version: u64) -> Arc<Self> {
+    pub(crate) fn seal(resource: &Resource, members: Map<String, Value>, version: u64) -> Arc<Self> {
+        let fields = (resource.selectable)(&members);
+        Arc::new(Self::sealed(resource.kind, &resource.api_version(), fields, members, version))
+    }
+
+    /// Likewise for a document that shows a part of an object, of a kind of its own: group, version and kind.
+    pub(crate) fn seal_part(
+        (group, api_version, kind): (&str, &str, &str),
+        members: Map<String, Value>,
+        version: u64,
+    ) -> Arc<Self> {
+        Arc::new(Self::sealed(kind, &resources::api_version(group, api_version), Vec::new(), members, version))
+    }
+
+    fn sealed(
+        kind: &str,
+        api_version: &str,
+        fields: SelectableFields,
+        mut members: Map<String, Value>,
+        version: u64,
+    ) -> Self {
         if let Some(Value::Object(metadata)) = members.get_mut("metadata") {
             set_version(metadata, version);
         }
-        let mut bytes =
-            format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\"", resource.kind, resource.api_version()).into_bytes();
+        let mut bytes = format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\"").into_bytes();
         let members_at = bytes.len() + 1;
         let empty = Value::Object(Map::new());
         let metadata = members.get("metadata").unwrap_or(&empty);
@@ -57,18 +76,18 @@ impl Object {
         }
         bytes.push(b'}');
         let text = |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default().into();
-        Arc::new(Self {
+        Self {
             name: text("name"),
             namespace: text("namespace"),
             uid: text("uid"),
             version,
             terminating: metadata.get("deletionTimestamp").is_some_and(|time| !time.is_null()),
             labels: string_map(metadata.get("labels")),
-            fields: (resource.selectable)(&members),
+            fields,
             bytes: bytes.into(),
             members_at,
             metadata: metadata_range,
-        })
+        }
     }
 
     /// The key in the store: what etcd's key ends with, so that lists come in the same order.

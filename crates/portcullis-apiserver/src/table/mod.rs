@@ -4,15 +4,18 @@
 //! the descriptions are our own words (no client prints them). Cells are computed per request, because ages move.
 
 mod age;
+mod config;
 mod core;
+mod network;
 mod pods;
 mod rbac;
+mod storage;
+mod workloads;
 
 use portcullis_runtime::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::json;
-use crate::resources::Resource;
 use crate::store::object::Object;
 
 /// One column.
@@ -71,43 +74,84 @@ const fn wide(name: &'static str, description: &'static str) -> Column {
     Column { name, kind: "string", format: "", priority: 1, description }
 }
 
-fn layout(resource: &Resource) -> (&'static [Column], Printer) {
-    match resource.kind {
-        "Pod" => (pods::COLUMNS, pods::cells),
-        "Namespace" => (core::NAMESPACE, core::namespace),
-        "Node" => (core::NODE, core::node),
+fn layout(kind: &str) -> (&'static [Column], Printer) {
+    match kind {
+        "ConfigMap" => (config::CONFIG_MAP, config::config_map),
+        "ControllerRevision" => (workloads::REVISION, workloads::controller_revision),
+        "CronJob" => (workloads::CRON_JOB, workloads::cron_job),
+        "DaemonSet" => (workloads::DAEMON_SET, workloads::daemon_set),
+        "Deployment" => (workloads::DEPLOYMENT, workloads::deployment),
+        "EndpointSlice" => (network::SLICE, network::slice),
+        "Endpoints" => (network::ENDPOINTS, network::endpoints),
         "Event" => (core::EVENT, core::event),
-        "Role" | "ClusterRole" => (rbac::ROLE, rbac::role),
+        "Ingress" => (network::INGRESS, network::ingress),
+        "IngressClass" => (network::INGRESS_CLASS, network::ingress_class),
+        "Job" => (workloads::JOB, workloads::job),
+        "Lease" => (config::LEASE, config::lease),
+        "LimitRange" | "Role" | "ClusterRole" => (rbac::ROLE, rbac::role),
+        "Namespace" => (core::NAMESPACE, core::namespace),
+        "NetworkPolicy" => (network::POLICY, network::policy),
+        "Node" => (core::NODE, core::node),
+        "PersistentVolume" => (storage::VOLUME, storage::volume),
+        "PersistentVolumeClaim" => (storage::CLAIM, storage::claim),
+        "Pod" => (pods::COLUMNS, pods::cells),
+        "PodDisruptionBudget" => (config::BUDGET, config::budget),
+        "PriorityClass" => (config::PRIORITY_CLASS, config::priority_class),
+        "ReplicaSet" => (workloads::REPLICA_SET, workloads::replica_set),
+        "ResourceQuota" => (config::QUOTA, config::quota),
         "RoleBinding" | "ClusterRoleBinding" => (rbac::BINDING, rbac::binding),
+        "Scale" => (workloads::SCALE, workloads::scale),
+        "Secret" => (config::SECRET, config::secret),
+        "Service" => (network::SERVICE, network::service),
+        "StatefulSet" => (workloads::STATEFUL_SET, workloads::stateful_set),
+        "StorageClass" => (storage::CLASS, storage::class),
         _ => (core::PLAIN, core::plain),
     }
 }
 
-/// A table of `objects` as JSON. `list_meta` is its metadata; a watch's later tables leave the columns out.
+/// What a table answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// One object, or the first of a watch.
+    One,
+    List,
+    /// A further object of a watch, whose columns are known.
+    Further,
+}
+
+/// A table of `objects` as JSON. `list_meta` is its metadata.
 pub(crate) fn render<'o>(
-    resource: &Resource,
-    objects: impl Iterator<Item = &'o Object>,
+    kind: &str,
+    objects: impl Iterator<Item = &'o Object> + Clone,
     list_meta: &Value,
     rows: RowObject,
-    with_columns: bool,
+    asked: Asked,
     now: Timestamp,
 ) -> Vec<u8> {
-    let (columns, printer) = layout(resource);
+    let (columns, printer) = layout(kind);
     let mut out = b"{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":".to_vec();
     out.extend(json::to_vec(list_meta));
     out.extend_from_slice(b",\"columnDefinitions\":");
-    if with_columns {
-        out.extend(json::to_vec(&columns.iter().map(Column::definition).collect::<Vec<_>>()));
-    } else {
+    if asked == Asked::Further {
         out.extend_from_slice(b"null");
+    } else {
+        out.extend(json::to_vec(&columns.iter().map(Column::definition).collect::<Vec<_>>()));
     }
     out.extend_from_slice(b",\"rows\":[");
+    let marked =
+        (kind == "StorageClass" && asked == Asked::List).then(|| storage::default_class(objects.clone())).flatten();
     for (index, object) in objects.enumerate() {
         if index > 0 {
             out.push(b',');
         }
         let tree = object.tree();
-        write_row(&mut out, object, &tree, &printer(&tree, now), rows);
+        let mut cells = printer(&tree, now);
+        if marked.as_ref() == Some(&object.name)
+            && let Some(first) = cells.first_mut()
+        {
+            *first = Value::from(format!("{} (default)", object.name));
+        }
+        write_row(&mut out, object, &tree, &cells, rows);
     }
     out.extend_from_slice(b"]}");
     out
@@ -140,8 +184,8 @@ pub(crate) fn write_partial(out: &mut Vec<u8>, metadata: &[u8]) {
 }
 
 /// The cells of an object that has nothing but a version: what a bookmark's table shows.
-pub(crate) fn empty_cells(resource: &Resource, now: Timestamp) -> Vec<Value> {
-    (layout(resource).1)(&Map::new(), now)
+pub(crate) fn empty_cells(kind: &str, now: Timestamp) -> Vec<Value> {
+    (layout(kind).1)(&Map::new(), now)
 }
 
 impl Column {
@@ -158,6 +202,31 @@ fn string<'t>(tree: &'t Map<String, Value>, path: &[&str]) -> &'t str {
 /// The list at a path; empty when there is none.
 fn list<'t>(tree: &'t Map<String, Value>, path: &[&str]) -> &'t [Value] {
     crate::resources::at(tree, path).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// The members at a path; empty when there are none.
+fn members<'t>(tree: &'t Map<String, Value>, path: &[&str]) -> &'t Map<String, Value> {
+    crate::resources::tree::members_at(tree, path)
+}
+
+/// The flag at a path; false when there is none.
+fn flag(tree: &Map<String, Value>, path: &[&str]) -> bool {
+    crate::resources::tree::flag_at(tree, path)
+}
+
+/// The whole number at a path; zero when there is none.
+fn number(tree: &Map<String, Value>, path: &[&str]) -> Value {
+    Value::from(crate::resources::at(tree, path).and_then(Value::as_i64).unwrap_or(0))
+}
+
+/// Names and values at a path, such as `a=b,c=d`.
+fn pairs(tree: &Map<String, Value>, path: &[&str]) -> String {
+    let mut pairs: Vec<String> = members(tree, path)
+        .iter()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    pairs.sort_unstable();
+    if pairs.is_empty() { "<none>".to_owned() } else { pairs.join(",") }
 }
 
 /// How long ago a time was, in kubectl's words.
@@ -184,7 +253,7 @@ mod tests {
     #[test]
     fn every_kind_prints_as_many_cells_as_it_has_columns() {
         for resource in &resources::ALL {
-            let (columns, printer) = layout(resource);
+            let (columns, printer) = layout(resource.kind);
             assert_eq!(printer(&Map::new(), Timestamp::from_unix_seconds(0)).len(), columns.len(), "{}", resource.kind);
         }
     }
@@ -195,18 +264,18 @@ mod tests {
         let object = Object::seal(resources::namespaces(), members.as_object().unwrap().clone(), 21);
         let now = Timestamp::from_unix_seconds(56);
         let meta = json!({"resourceVersion": "21"});
-        let render = |rows, columns| {
-            let bytes = render(resources::namespaces(), std::iter::once(&*object), &meta, rows, columns, now);
+        let render = |rows, asked| {
+            let bytes = render("Namespace", std::iter::once(&*object), &meta, rows, asked, now);
             serde_json::from_slice::<Value>(&bytes).unwrap()
         };
-        let table = render(RowObject::Metadata, true);
+        let table = render(RowObject::Metadata, Asked::One);
         assert_eq!(table["columnDefinitions"][0]["format"], "name");
         assert_eq!(table["rows"][0]["cells"], json!(["default", "Active", "46s"]));
         assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
         assert_eq!(table["rows"][0]["object"]["metadata"]["resourceVersion"], "21");
-        assert_eq!(render(RowObject::Nothing, false)["columnDefinitions"], Value::Null);
-        assert_eq!(render(RowObject::Nothing, false)["rows"][0]["object"], Value::Null);
-        assert_eq!(render(RowObject::Whole, false)["rows"][0]["object"]["kind"], "Namespace");
+        assert_eq!(render(RowObject::Nothing, Asked::Further)["columnDefinitions"], Value::Null);
+        assert_eq!(render(RowObject::Nothing, Asked::Further)["rows"][0]["object"], Value::Null);
+        assert_eq!(render(RowObject::Whole, Asked::Further)["rows"][0]["object"]["kind"], "Namespace");
         assert!(RowObject::parse("Odd").is_err());
     }
 }

@@ -1,0 +1,522 @@
+//! Every resource that is served: one entry each, in discovery's order.
+//!
+//! A new kind is an entry here, its type in `schema`, a file with its rules where it has any, and a table.
+
+use serde_json::Value;
+
+use super::rules::Rules;
+use super::tree::{Members, at, text};
+use super::{Resource, Review, SelectableFields};
+use super::{disruption_budgets, ingresses, leases, network_policies, quotas, rbac, secrets, storage, workloads};
+
+const ALL_VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const NAMESPACE_VERBS: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
+
+const APPS: &str = "apps";
+const AUTHENTICATION: &str = "authentication.k8s.io";
+const AUTHORIZATION: &str = "authorization.k8s.io";
+const BATCH: &str = "batch";
+const COORDINATION: &str = "coordination.k8s.io";
+const DISCOVERY: &str = "discovery.k8s.io";
+const NETWORKING: &str = "networking.k8s.io";
+const POLICY: &str = "policy";
+const RBAC: &str = "rbac.authorization.k8s.io";
+const SCHEDULING: &str = "scheduling.k8s.io";
+const STORAGE: &str = "storage.k8s.io";
+
+/// API groups other than the core group, in the order in which upstream lists them.
+pub(crate) const GROUPS: [&str; 11] = [
+    APPS,
+    AUTHENTICATION,
+    AUTHORIZATION,
+    BATCH,
+    NETWORKING,
+    POLICY,
+    RBAC,
+    STORAGE,
+    SCHEDULING,
+    COORDINATION,
+    DISCOVERY,
+];
+
+/// The places of those that other code asks for by name.
+const CONFIG_MAPS: usize = 0;
+const ENDPOINTS: usize = 1;
+const EVENTS: usize = 2;
+const NAMESPACES: usize = 4;
+const NODES: usize = 5;
+const PODS: usize = 8;
+const SERVICE_ACCOUNTS: usize = 11;
+const SERVICES: usize = 12;
+const CLUSTER_ROLE_BINDINGS: usize = 24;
+const CLUSTER_ROLES: usize = 25;
+const ROLE_BINDINGS: usize = 26;
+const ROLES: usize = 27;
+const PRIORITY_CLASSES: usize = 29;
+const ENDPOINT_SLICES: usize = 31;
+
+/// Every stored resource.
+pub(crate) static ALL: [Resource; 32] = [
+    Resource {
+        rules: super::config_maps::RULES,
+        ..namespaced(CONFIG_MAPS, "", "configmaps", "configmap", "ConfigMap", &["cm"], "core.ConfigMap")
+    },
+    Resource {
+        rules: super::endpoints::RULES,
+        deprecated: super::endpoints::DEPRECATED,
+        ..namespaced(ENDPOINTS, "", "endpoints", "endpoints", "Endpoints", &["ep"], "core.Endpoints")
+    },
+    Resource {
+        rules: Rules { create_on_update: true, ..Rules::NAMESPACED },
+        selectable: event_fields,
+        selectable_names: &[
+            "involvedObject.kind",
+            "involvedObject.namespace",
+            "involvedObject.name",
+            "involvedObject.uid",
+            "involvedObject.apiVersion",
+            "involvedObject.resourceVersion",
+            "involvedObject.fieldPath",
+            "reason",
+            "reportingComponent",
+            "source",
+            "type",
+        ],
+        ..namespaced(EVENTS, "", "events", "event", "Event", &["ev"], "core.Event")
+    },
+    Resource {
+        rules: quotas::LIMIT_RULES,
+        ..namespaced(3, "", "limitranges", "limitrange", "LimitRange", &["limits"], "core.LimitRange")
+    },
+    Resource {
+        rules: super::namespaces::RULES,
+        verbs: NAMESPACE_VERBS,
+        selectable: |members| vec![("status.phase", text(members, &["status", "phase"]))],
+        selectable_names: &["status.phase"],
+        ..cluster(NAMESPACES, "", "namespaces", "namespace", "Namespace", &["ns"], "core.Namespace")
+    },
+    Resource {
+        rules: super::nodes::RULES,
+        selectable: super::nodes::selectable,
+        selectable_names: &["spec.unschedulable"],
+        ..cluster(NODES, "", "nodes", "node", "Node", &["no"], "core.Node")
+    },
+    Resource {
+        rules: storage::CLAIM_RULES,
+        ..namespaced(
+            6,
+            "",
+            "persistentvolumeclaims",
+            "persistentvolumeclaim",
+            "PersistentVolumeClaim",
+            &["pvc"],
+            "core.PersistentVolumeClaim",
+        )
+    },
+    Resource {
+        rules: storage::VOLUME_RULES,
+        ..cluster(7, "", "persistentvolumes", "persistentvolume", "PersistentVolume", &["pv"], "core.PersistentVolume")
+    },
+    Resource {
+        rules: super::pods::RULES,
+        categories: &["all"],
+        selectable: super::pods::selectable,
+        selectable_names: super::pods::SELECTABLE,
+        ..namespaced(PODS, "", "pods", "pod", "Pod", &["po"], "core.Pod")
+    },
+    Resource {
+        rules: quotas::QUOTA_RULES,
+        ..namespaced(9, "", "resourcequotas", "resourcequota", "ResourceQuota", &["quota"], "core.ResourceQuota")
+    },
+    Resource {
+        rules: secrets::RULES,
+        selectable: |members| vec![("type", text(members, &["type"]))],
+        selectable_names: &["type"],
+        ..namespaced(10, "", "secrets", "secret", "Secret", &[], "core.Secret")
+    },
+    Resource {
+        rules: super::service_accounts::RULES,
+        ..namespaced(
+            SERVICE_ACCOUNTS,
+            "",
+            "serviceaccounts",
+            "serviceaccount",
+            "ServiceAccount",
+            &["sa"],
+            "core.ServiceAccount",
+        )
+    },
+    Resource {
+        rules: super::services::RULES,
+        categories: &["all"],
+        selectable: super::services::selectable,
+        selectable_names: super::services::SELECTABLE,
+        ..namespaced(SERVICES, "", "services", "service", "Service", &["svc"], "core.Service")
+    },
+    Resource {
+        rules: workloads::controller_revisions::RULES,
+        ..namespaced(
+            13,
+            APPS,
+            "controllerrevisions",
+            "controllerrevision",
+            "ControllerRevision",
+            &[],
+            "apps.ControllerRevision",
+        )
+    },
+    Resource {
+        rules: workloads::daemon_sets::RULES,
+        categories: &["all"],
+        ..namespaced(14, APPS, "daemonsets", "daemonset", "DaemonSet", &["ds"], "apps.DaemonSet")
+    },
+    Resource {
+        rules: workloads::deployments::RULES,
+        categories: &["all"],
+        ..namespaced(15, APPS, "deployments", "deployment", "Deployment", &["deploy"], "apps.Deployment")
+    },
+    Resource {
+        rules: workloads::replica_sets::RULES,
+        categories: &["all"],
+        ..namespaced(16, APPS, "replicasets", "replicaset", "ReplicaSet", &["rs"], "apps.ReplicaSet")
+    },
+    Resource {
+        rules: workloads::stateful_sets::RULES,
+        categories: &["all"],
+        ..namespaced(17, APPS, "statefulsets", "statefulset", "StatefulSet", &["sts"], "apps.StatefulSet")
+    },
+    Resource {
+        rules: workloads::cron_jobs::RULES,
+        categories: &["all"],
+        ..namespaced(18, BATCH, "cronjobs", "cronjob", "CronJob", &["cj"], "batch.CronJob")
+    },
+    Resource {
+        rules: workloads::jobs::RULES,
+        categories: &["all"],
+        selectable: workloads::jobs::selectable,
+        selectable_names: workloads::jobs::SELECTABLE,
+        ..namespaced(19, BATCH, "jobs", "job", "Job", &[], "batch.Job")
+    },
+    Resource {
+        rules: ingresses::CLASS_RULES,
+        ..cluster(20, NETWORKING, "ingressclasses", "ingressclass", "IngressClass", &[], "networking.IngressClass")
+    },
+    Resource {
+        rules: ingresses::RULES,
+        ..namespaced(21, NETWORKING, "ingresses", "ingress", "Ingress", &["ing"], "networking.Ingress")
+    },
+    Resource {
+        rules: network_policies::RULES,
+        ..namespaced(
+            22,
+            NETWORKING,
+            "networkpolicies",
+            "networkpolicy",
+            "NetworkPolicy",
+            &["netpol"],
+            "networking.NetworkPolicy",
+        )
+    },
+    Resource {
+        rules: disruption_budgets::RULES,
+        ..namespaced(
+            23,
+            POLICY,
+            "poddisruptionbudgets",
+            "poddisruptionbudget",
+            "PodDisruptionBudget",
+            &["pdb"],
+            "policy.PodDisruptionBudget",
+        )
+    },
+    Resource {
+        rules: rbac::CLUSTER_ROLE_BINDING,
+        ..cluster(
+            CLUSTER_ROLE_BINDINGS,
+            RBAC,
+            "clusterrolebindings",
+            "clusterrolebinding",
+            "ClusterRoleBinding",
+            &[],
+            "rbac.ClusterRoleBinding",
+        )
+    },
+    Resource {
+        rules: rbac::CLUSTER_ROLE,
+        ..cluster(CLUSTER_ROLES, RBAC, "clusterroles", "clusterrole", "ClusterRole", &[], "rbac.ClusterRole")
+    },
+    Resource {
+        rules: rbac::ROLE_BINDING,
+        ..namespaced(ROLE_BINDINGS, RBAC, "rolebindings", "rolebinding", "RoleBinding", &[], "rbac.RoleBinding")
+    },
+    Resource { rules: rbac::ROLE, ..namespaced(ROLES, RBAC, "roles", "role", "Role", &[], "rbac.Role") },
+    Resource {
+        rules: storage::CLASS_RULES,
+        ..cluster(28, STORAGE, "storageclasses", "storageclass", "StorageClass", &["sc"], "storage.StorageClass")
+    },
+    Resource {
+        rules: super::priority_classes::RULES,
+        ..cluster(
+            PRIORITY_CLASSES,
+            SCHEDULING,
+            "priorityclasses",
+            "priorityclass",
+            "PriorityClass",
+            &["pc"],
+            "scheduling.PriorityClass",
+        )
+    },
+    Resource {
+        rules: leases::RULES,
+        ..namespaced(30, COORDINATION, "leases", "lease", "Lease", &[], "coordination.Lease")
+    },
+    Resource {
+        rules: super::endpoint_slices::RULES,
+        ..namespaced(
+            ENDPOINT_SLICES,
+            DISCOVERY,
+            "endpointslices",
+            "endpointslice",
+            "EndpointSlice",
+            &[],
+            "discovery.EndpointSlice",
+        )
+    },
+];
+
+/// Every review, in discovery's order.
+pub(crate) static REVIEWS: [Review; 6] = [
+    review(
+        AUTHENTICATION,
+        "selfsubjectreviews",
+        "selfsubjectreview",
+        "SelfSubjectReview",
+        false,
+        "authn.SelfSubjectReview",
+    ),
+    review(AUTHENTICATION, "tokenreviews", "tokenreview", "TokenReview", false, "authn.TokenReview"),
+    review(
+        AUTHORIZATION,
+        "localsubjectaccessreviews",
+        "localsubjectaccessreview",
+        "LocalSubjectAccessReview",
+        true,
+        "authz.LocalSubjectAccessReview",
+    ),
+    review(
+        AUTHORIZATION,
+        "selfsubjectaccessreviews",
+        "selfsubjectaccessreview",
+        "SelfSubjectAccessReview",
+        false,
+        "authz.SelfSubjectAccessReview",
+    ),
+    review(
+        AUTHORIZATION,
+        "selfsubjectrulesreviews",
+        "selfsubjectrulesreview",
+        "SelfSubjectRulesReview",
+        false,
+        "authz.SelfSubjectRulesReview",
+    ),
+    review(
+        AUTHORIZATION,
+        "subjectaccessreviews",
+        "subjectaccessreview",
+        "SubjectAccessReview",
+        false,
+        "authz.SubjectAccessReview",
+    ),
+];
+
+const fn namespaced(
+    id: usize,
+    group: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    kind: &'static str,
+    short_names: &'static [&'static str],
+    schema: &'static str,
+) -> Resource {
+    Resource {
+        id,
+        group,
+        version: "v1",
+        plural,
+        singular,
+        kind,
+        namespaced: true,
+        verbs: ALL_VERBS,
+        short_names,
+        categories: &[],
+        schema,
+        rules: Rules::NAMESPACED,
+        deprecated: "",
+        selectable: |_| Vec::new(),
+        selectable_names: &[],
+    }
+}
+
+const fn cluster(
+    id: usize,
+    group: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    kind: &'static str,
+    short_names: &'static [&'static str],
+    schema: &'static str,
+) -> Resource {
+    Resource {
+        namespaced: false,
+        rules: Rules::CLUSTER,
+        ..namespaced(id, group, plural, singular, kind, short_names, schema)
+    }
+}
+
+const fn review(
+    group: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    kind: &'static str,
+    namespaced: bool,
+    schema: &'static str,
+) -> Review {
+    Review { group, version: "v1", plural, singular, kind, namespaced, schema }
+}
+
+pub(crate) fn config_maps() -> &'static Resource {
+    &ALL[CONFIG_MAPS]
+}
+
+pub(crate) fn endpoints() -> &'static Resource {
+    &ALL[ENDPOINTS]
+}
+
+pub(crate) fn events() -> &'static Resource {
+    &ALL[EVENTS]
+}
+
+pub(crate) fn namespaces() -> &'static Resource {
+    &ALL[NAMESPACES]
+}
+
+pub(crate) fn nodes() -> &'static Resource {
+    &ALL[NODES]
+}
+
+pub(crate) fn pods() -> &'static Resource {
+    &ALL[PODS]
+}
+
+pub(crate) fn service_accounts() -> &'static Resource {
+    &ALL[SERVICE_ACCOUNTS]
+}
+
+pub(crate) fn priority_classes() -> &'static Resource {
+    &ALL[PRIORITY_CLASSES]
+}
+
+pub(crate) fn endpoint_slices() -> &'static Resource {
+    &ALL[ENDPOINT_SLICES]
+}
+
+pub(crate) fn services() -> &'static Resource {
+    &ALL[SERVICES]
+}
+
+pub(crate) fn cluster_role_bindings() -> &'static Resource {
+    &ALL[CLUSTER_ROLE_BINDINGS]
+}
+
+pub(crate) fn cluster_roles() -> &'static Resource {
+    &ALL[CLUSTER_ROLES]
+}
+
+pub(crate) fn role_bindings() -> &'static Resource {
+    &ALL[ROLE_BINDINGS]
+}
+
+pub(crate) fn roles() -> &'static Resource {
+    &ALL[ROLES]
+}
+
+fn event_fields(members: &Members) -> SelectableFields {
+    let about = |name: &str| text(members, &["involvedObject", name]);
+    let component = text(members, &["source", "component"]);
+    let reporter = text(members, &["reportingComponent"]);
+    vec![
+        ("involvedObject.kind", about("kind")),
+        ("involvedObject.namespace", about("namespace")),
+        ("involvedObject.name", about("name")),
+        ("involvedObject.uid", about("uid")),
+        ("involvedObject.apiVersion", about("apiVersion")),
+        ("involvedObject.resourceVersion", about("resourceVersion")),
+        ("involvedObject.fieldPath", about("fieldPath")),
+        ("reason", text(members, &["reason"])),
+        ("source", if component.is_empty() { reporter.clone() } else { component }),
+        ("reportingComponent", reporter),
+        ("type", at(members, &["type"]).and_then(Value::as_str).unwrap_or_default().into()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Map;
+
+    use super::super::serves;
+    use super::*;
+    use crate::schema::SCHEMA;
+
+    #[test]
+    fn every_entry_stands_where_its_id_says_and_has_a_type() {
+        for (place, resource) in ALL.iter().enumerate() {
+            assert_eq!(resource.id(), place, "{}", resource.plural);
+            assert!(resource.schema().is_some(), "{}", resource.plural);
+            assert!(resource.verbs.is_sorted());
+            assert!(serves(resource.group, resource.version));
+        }
+        let order: Vec<_> = ALL
+            .iter()
+            .map(|resource| (GROUPS.iter().position(|group| *group == resource.group), resource.plural))
+            .collect();
+        assert!(order.is_sorted(), "discovery lists groups in its order, and resources by name");
+        assert!(
+            REVIEWS.iter().all(|review| SCHEMA.find(review.schema).is_some() && serves(review.group, review.version))
+        );
+    }
+
+    #[test]
+    fn the_named_ones_are_the_right_ones() {
+        let named = [
+            (events(), "events"),
+            (namespaces(), "namespaces"),
+            (nodes(), "nodes"),
+            (pods(), "pods"),
+            (services(), "services"),
+            (cluster_role_bindings(), "clusterrolebindings"),
+            (cluster_roles(), "clusterroles"),
+            (role_bindings(), "rolebindings"),
+            (roles(), "roles"),
+        ];
+        for (resource, plural) in named {
+            assert_eq!(resource.plural, plural);
+        }
+    }
+
+    #[test]
+    fn selectable_fields_are_the_ones_named() {
+        for resource in &ALL {
+            let mut given: Vec<_> = (resource.selectable)(&Map::new()).into_iter().map(|(name, _)| name).collect();
+            let mut named = resource.selectable_names.to_vec();
+            given.sort_unstable();
+            named.sort_unstable();
+            assert_eq!(given, named, "{}", resource.plural);
+        }
+    }
+
+    #[test]
+    fn storage_hashes_are_upstreams() {
+        assert_eq!(namespaces().storage_version_hash(), "Q3oi5N2YM8M=");
+        assert_eq!(roles().storage_version_hash(), "7FuwZcIIItM=");
+    }
+}

@@ -1,0 +1,73 @@
+//! How requests are written down: a line with method and path, a line with a header if there is one, and the body.
+//!
+//! Empty lines and lines that begin with `#` say nothing. In paths and bodies short names stand for longer texts, and `$RV` and
+//! `$UID` for the version and id in the last answer that had them.
+
+/// A request.
+pub(super) struct Step {
+    pub(super) method: String,
+    pub(super) path: String,
+    pub(super) header: Option<(String, String)>,
+    pub(super) body: String,
+}
+
+const METHODS: [&str; 7] = ["GET ", "POST ", "PUT ", "PATCH ", "DELETE ", "OPTIONS ", "HEAD "];
+/// Beginnings of paths.
+const ROOTS: [(&str, &str); 8] = [
+    ("NS", "/api/v1/namespaces"),
+    ("RBAC", "/apis/rbac.authorization.k8s.io/v1"),
+    ("APPS", "/apis/apps/v1/namespaces"),
+    ("BATCH", "/apis/batch/v1/namespaces"),
+    ("NET", "/apis/networking.k8s.io/v1"),
+    ("STORAGE", "/apis/storage.k8s.io/v1"),
+    ("SLICES", "/apis/discovery.k8s.io/v1/namespaces"),
+    ("LEASES", "/apis/coordination.k8s.io/v1/namespaces"),
+];
+/// Values of headers.
+const VALUES: [(&str, &str); 5] = [
+    ("TABLE", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"),
+    ("PARTIAL", "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"),
+    ("PARTIALS", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"),
+    ("MERGE", "application/merge-patch+json"),
+    ("YAML", "application/yaml"),
+];
+/// Parts of bodies.
+const PARTS: [(&str, &str); 4] = [
+    ("%SELECTOR", r#""selector":{"matchLabels":{"app":"a"}}"#),
+    (
+        "%TEMPLATE",
+        r#""template":{"metadata":{"labels":{"app":"a"}},"spec":{"containers":[{"name":"c","image":"i:1"}]}}"#,
+    ),
+    ("%JOB", r#""template":{"spec":{"restartPolicy":"Never","containers":[{"name":"c","image":"i:1"}]}}"#),
+    ("%CONTAINERS", r#""containers":[{"name":"c","image":"i:1"}]"#),
+];
+
+/// Reads the requests of a theme, whose name `%NS` stands for.
+pub(super) fn steps(theme: &str, text: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let line = line.replace("%NS", theme);
+        if METHODS.iter().any(|method| line.starts_with(method)) {
+            let (method, path) = line.split_once(' ').unwrap();
+            let root = ROOTS.iter().find(|(short, _)| path.starts_with(short));
+            let path = root.map_or_else(|| path.to_owned(), |(short, long)| path.replacen(short, long, 1));
+            steps.push(Step { method: method.to_owned(), path, header: None, body: String::new() });
+            continue;
+        }
+        let step = steps.last_mut().unwrap();
+        match line.split_once(": ") {
+            Some((name, value)) if step.body.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '-') => {
+                let value = VALUES.iter().find(|(short, _)| *short == value).map_or(value, |(_, long)| long);
+                step.header = Some((name.to_owned(), value.to_owned()));
+            }
+            _ => {
+                let line = PARTS.iter().fold(line, |line, (short, long)| line.replace(short, long));
+                if !step.body.is_empty() {
+                    step.body.push('\n');
+                }
+                step.body.push_str(&line);
+            }
+        }
+    }
+    steps
+}
