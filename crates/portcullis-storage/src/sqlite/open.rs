@@ -26,6 +26,10 @@ const HEADER: usize = MAGIC.len() + 2;
 /// The smallest page, in bytes.
 const SMALLEST_PAGE: u64 = 512;
 
+/// How long one attempt to open waits for a lock, and the pause before the next.
+const OPENING_LOCK_TIME: Duration = Duration::from_millis(50);
+const OPENING_PAUSE: Duration = Duration::from_millis(5);
+
 /// Why a SQLite file cannot be used. Every text names the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
@@ -134,10 +138,25 @@ impl OpenError {
 pub(super) fn prepare(path: &Path, clock: &Clock, options: &SqliteOptions) -> Result<Connection, OpenError> {
     let file = make_private(path).map_err(|error| OpenError::io(path, &error))?;
     check_size(path, file)?;
+    // While processes open a new file together, SQLite says "locked" to some at once, without waiting as it does later: so
+    // the steps are begun anew, for as long as a lock is waited for.
+    let attempts = (options.lock_time.as_millis() / OPENING_LOCK_TIME.as_millis()).max(1);
+    let mut connection = connect(path, OPENING_LOCK_TIME.min(options.lock_time))?;
+    for _ in 1..attempts {
+        match bring_up_to_date(path, clock, &mut connection) {
+            Err(OpenError::Locked { .. }) => std::thread::park_timeout(OPENING_PAUSE),
+            outcome => return outcome.and_then(|()| settled(path, connection, options)),
+        }
+    }
+    bring_up_to_date(path, clock, &mut connection)?;
+    settled(path, connection, options)
+}
+
+/// What changes the file. It can be done again when it failed.
+fn bring_up_to_date(path: &Path, clock: &Clock, connection: &mut Connection) -> Result<(), OpenError> {
     let of = |error: rusqlite::Error| OpenError::of(path, &error);
-    let mut connection = connect(path, options.lock_time)?;
-    check_owner(path, &connection)?;
-    let applied = schema::migrate(&mut connection, clock.now()).map_err(|error| match error {
+    check_owner(path, connection)?;
+    let applied = schema::migrate(connection, clock.now()).map_err(|error| match error {
         MigrationError::Newer { found, known } => OpenError::Newer { path: path.to_owned(), found, known },
         MigrationError::Sqlite(error) => of(error),
     })?;
@@ -149,6 +168,13 @@ pub(super) fn prepare(path: &Path, clock: &Clock, options: &SqliteOptions) -> Re
         let reason = format!("its file system cannot keep a write-ahead log (journal mode {mode})");
         return Err(OpenError::Other { path: path.to_owned(), reason });
     }
+    Ok(())
+}
+
+/// What holds for the connection alone.
+fn settled(path: &Path, connection: Connection, options: &SqliteOptions) -> Result<Connection, OpenError> {
+    let of = |error: rusqlite::Error| OpenError::of(path, &error);
+    connection.busy_timeout(options.lock_time).map_err(of)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(of)?;
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES).map_err(of)?;
     Ok(connection)
@@ -218,13 +244,15 @@ fn check_size(path: &Path, mut file: fs::File) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// An empty database is ours to fill; any other must carry our mark.
-fn check_owner(path: &Path, connection: &Connection) -> Result<(), OpenError> {
+/// An empty database is ours to fill; any other must carry our mark. Both are read in one transaction: another process
+/// may be filling it at this moment.
+fn check_owner(path: &Path, connection: &mut Connection) -> Result<(), OpenError> {
     let of = |error: rusqlite::Error| OpenError::of(path, &error);
-    let mark: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0)).map_err(of)?;
+    let moment = connection.transaction().map_err(of)?;
     let count = "SELECT count(*), total(name = 'auth_request') > 0 FROM sqlite_schema";
-    let (objects, dex): (i64, bool) =
-        connection.query_row(count, [], |row| Ok((row.get(0)?, row.get(1)?))).map_err(of)?;
+    let (objects, dex): (i64, bool) = moment.query_row(count, [], |row| Ok((row.get(0)?, row.get(1)?))).map_err(of)?;
+    let mark: i32 = moment.query_row("PRAGMA application_id", [], |row| row.get(0)).map_err(of)?;
+    moment.finish().map_err(of)?;
     match (mark, objects, dex) {
         (APPLICATION_ID, ..) | (0, 0, _) => Ok(()),
         (_, _, true) => Err(OpenError::Foreign { path: path.to_owned(), owner: "Dex" }),
