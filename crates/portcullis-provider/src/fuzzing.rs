@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 
 use crate::Provider;
-use crate::http::Inbound;
+use crate::http::{Inbound, Source};
 
 /// What the provider answered.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub async fn respond(
         headers,
         body: Bytes::copy_from_slice(body),
         secure: true,
-        client: None,
+        from: Source::default(),
     };
     let reply = provider.respond(&inbound).await;
     Answer { status: reply.status().as_u16(), headers: reply.headers().clone(), body: reply.body().clone() }
