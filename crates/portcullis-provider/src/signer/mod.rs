@@ -7,12 +7,13 @@
 mod ring;
 mod rotation;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use portcullis_jose::{JoseError, SigningKey};
 use portcullis_runtime::{Clock, Rng, Timestamp};
 use portcullis_storage::{SigningKeyRecord, SigningKeySet, Store, StoreError};
+use tokio::task::JoinHandle;
 
 pub(crate) use ring::{Ring, RingError, etag};
 pub(crate) use rotation::{CHECK_EVERY, MAX_AGE, PUBLISH_BEFORE, Policy};
@@ -55,7 +56,12 @@ struct Inner {
     rng: Rng,
     policy: Policy,
     state: ArcSwap<State>,
+    /// The key that lost the race to be the first.
+    spare: Mutex<Option<Making>>,
 }
+
+/// A key that is being made on a blocking thread: RSA takes tens of milliseconds, and now and then hundreds.
+type Making = JoinHandle<Result<SigningKey, JoseError>>;
 
 struct State {
     set: SigningKeySet,
@@ -67,14 +73,14 @@ impl Signer {
     pub(crate) async fn open(store: Store, clock: Clock, rng: Rng, policy: Policy) -> Result<Self, SignerError> {
         for _ in 0..RACES {
             let now = clock.now();
-            let mut made = None;
+            let (mut made, mut spare) = (None, None);
             let set = match store.signing_keys().load().await? {
                 Some(loaded) if rotation::signing_at(&loaded.value, now).is_some() => loaded.value,
                 Some(loaded) => {
                     let Plan::Generate(rest, from) = plan(&loaded.value, now, &policy) else {
                         return Err(SignerError::Contended);
                     };
-                    let (record, key) = generate(&rng, policy, now, from).await?;
+                    let (record, key) = finish(begin(&rng, policy), now, from).await?;
                     let set = with_key(rest, record);
                     if !store.signing_keys().replace(&loaded, &set).await? {
                         continue;
@@ -83,7 +89,11 @@ impl Signer {
                     set
                 }
                 None => {
-                    let (record, key) = generate(&rng, policy, now, now).await?;
+                    // Finding primes takes a time that varies much: of two keys the one that is ready first signs, and
+                    // the other is the next one, which would have to be made anyway.
+                    let (one, other) = first_of(begin(&rng, policy), begin(&rng, policy)).await;
+                    spare = Some(other);
+                    let (record, key) = record_of(one.map_err(SignerError::Generate)?, now, now)?;
                     let set = with_key(SigningKeySet::default(), record);
                     if !store.signing_keys().create(&set).await? {
                         continue;
@@ -95,7 +105,7 @@ impl Signer {
             };
             let ring = Arc::new(Ring::with(&set, now, made)?);
             let state = ArcSwap::from_pointee(State { set, ring });
-            return Ok(Self(Arc::new(Inner { store, clock, rng, policy, state })));
+            return Ok(Self(Arc::new(Inner { store, clock, rng, policy, state, spare: Mutex::new(spare) })));
         }
         Err(SignerError::Contended)
     }
@@ -138,7 +148,8 @@ impl Signer {
                     false => continue,
                 },
                 Plan::Generate(rest, from) => {
-                    let (record, _) = generate(rng, *policy, now, from).await?;
+                    let spare = self.0.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    let (record, _) = finish(spare.unwrap_or_else(|| begin(rng, *policy)), now, from).await?;
                     let set = with_key(rest, record);
                     if !store.signing_keys().replace(&loaded, &set).await? {
                         tracing::info!("keys already rotated by another server instance");
@@ -168,18 +179,31 @@ impl Signer {
     }
 }
 
-/// Makes a key on a blocking thread: RSA takes tens of milliseconds.
-async fn generate(
-    rng: &Rng,
-    policy: Policy,
+/// Begins to make a key.
+fn begin(rng: &Rng, policy: Policy) -> Making {
+    let kid: String = rng.bytes::<20>().iter().map(|b| format!("{b:02x}")).collect();
+    tokio::task::spawn_blocking(move || SigningKey::generate(policy.kind, kid))
+}
+
+/// The key that is ready first, and the other one.
+async fn first_of(mut one: Making, mut other: Making) -> (Result<SigningKey, JoseError>, Making) {
+    let lost = Err(JoseError::Crypto);
+    tokio::select! {
+        made = &mut one => (made.unwrap_or(lost), other),
+        made = &mut other => (made.unwrap_or(lost), one),
+    }
+}
+
+async fn finish(
+    making: Making,
     now: Timestamp,
     from: Timestamp,
 ) -> Result<(SigningKeyRecord, SigningKey), SignerError> {
-    let kid: String = rng.bytes::<20>().iter().map(|b| format!("{b:02x}")).collect();
-    let made = tokio::task::spawn_blocking(move || {
-        let key = SigningKey::generate(policy.kind, kid)?;
-        let record = SigningKeyRecord::of(&key, now, from)?;
-        Ok((record, key))
-    });
-    made.await.unwrap_or(Err(JoseError::Crypto)).map_err(SignerError::Generate)
+    let key = making.await.unwrap_or(Err(JoseError::Crypto)).map_err(SignerError::Generate)?;
+    record_of(key, now, from)
+}
+
+fn record_of(key: SigningKey, now: Timestamp, from: Timestamp) -> Result<(SigningKeyRecord, SigningKey), SignerError> {
+    let record = SigningKeyRecord::of(&key, now, from).map_err(SignerError::Generate)?;
+    Ok((record, key))
 }
