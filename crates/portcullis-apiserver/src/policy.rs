@@ -321,4 +321,78 @@ mod tests {
         let master = UserInfo::new("m", ["system:masters"]);
         assert!(check(&master, resources::cluster_role_bindings(), &binding("none")).is_ok());
     }
+
+    /// A policy in which `u` may do one thing.
+    fn may_do(verbs: &[&str], resources: &[&str], names: &[&str]) -> Policy {
+        let own = |list: &[&str]| list.iter().map(|&s| s.to_owned()).collect();
+        let rule = PolicyRule {
+            verbs: own(verbs),
+            api_groups: vec![GROUP.to_owned()],
+            resources: own(resources),
+            resource_names: own(names),
+            ..PolicyRule::default()
+        };
+        let mut policy = Policy::default();
+        let metadata = ObjectMeta::named("own");
+        policy.set_cluster_role(ClusterRole { metadata, rules: vec![rule], ..ClusterRole::default() });
+        for name in ["big", "bigger"] {
+            policy.set_cluster_role(rbac::read::<ClusterRole>(&role(name, "secrets", json!({}))).unwrap());
+        }
+        policy.set_cluster_role_binding(ClusterRoleBinding::new("b", "own", vec![Subject::user("u")]));
+        policy
+    }
+
+    #[test]
+    fn escalate_with_names_counts_for_the_name_in_the_path_only() {
+        let policy = may_do(&["escalate"], &["clusterroles"], &["n"]);
+        let user = UserInfo::new("u", [""; 0]);
+        let new = role("n", "secrets", json!({}));
+        let check = |name: &str| check_escalation(&policy, &user, resources::cluster_roles(), ("", name), &new, None);
+        assert!(check("n").is_ok());
+        assert_eq!(check("").unwrap_err().code, 403);
+        assert_eq!(check("m").unwrap_err().code, 403);
+    }
+
+    #[test]
+    fn bind_is_asked_for_the_role_that_is_bound() {
+        let policy = may_do(&["bind"], &["clusterroles"], &["big"]);
+        let user = UserInfo::new("u", [""; 0]);
+        let check = |role: &str| {
+            let new = rbac::members(&ClusterRoleBinding::new("n", role, vec![Subject::user("x")]));
+            check_escalation(&policy, &user, resources::cluster_role_bindings(), ("", "n"), &new, None)
+        };
+        assert!(check("big").is_ok());
+        assert_eq!(check("none").unwrap_err().code, 404);
+        assert_eq!(check("bigger").unwrap_err().code, 403);
+    }
+
+    #[test]
+    fn only_what_garbage_collection_changes_is_free() {
+        let policy = Policy::default();
+        let user = UserInfo::new("u", [""; 0]);
+        let old = role("n", "secrets", json!({"a": "b"}));
+        let check = |change: &dyn Fn(&mut Map<String, Value>)| {
+            let mut new = old.clone();
+            change(new["metadata"].as_object_mut().unwrap());
+            check_escalation(&policy, &user, resources::cluster_roles(), ("", "n"), &new, Some(&old)).is_ok()
+        };
+        assert!(check(&|_| {}));
+        assert!(check(&|metadata| drop(metadata.insert("finalizers".to_owned(), json!(["x/y"])))));
+        assert!(check(&|metadata| drop(metadata.insert("ownerReferences".to_owned(), json!([{"name": "o"}])))));
+        assert!(!check(&|metadata| drop(metadata.insert("labels".to_owned(), json!({})))));
+        assert!(!check(&|metadata| drop(metadata.insert("annotations".to_owned(), json!({"a": "b"})))));
+    }
+
+    #[test]
+    fn a_put_that_creates_needs_create() {
+        let user = UserInfo::new("u", [""; 0]);
+        let check = |verbs: &[&str], name: &str| {
+            let policy = may_do(verbs, &["clusterroles"], &["n"]);
+            check_create_on_update(&policy, &user, resources::cluster_roles(), ("", name))
+        };
+        assert!(check(&["create"], "n").is_ok());
+        assert!(check(&["create"], "m").is_err());
+        let refusal = check(&["update"], "n").unwrap_err();
+        assert!(refusal.message.contains("cannot create resource \"clusterroles\""), "{}", refusal.message);
+    }
 }

@@ -12,4 +12,5 @@ mod differential;
 mod discovery;
 mod hostile;
 mod kubectl;
+mod rbac;
 mod tokens;
