@@ -314,6 +314,8 @@ fn domain_prefixed_path(key: &str) -> Vec<FieldError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// `(verb, resource with subresource, name)`; the name may be `*` for any.
@@ -536,5 +538,30 @@ mod tests {
         assert!(ask(&gw, &values, None, &[ON_USER, USER, ("impersonate:user-info", "userextras/*", "*")]).is_ok());
         let few = extra("acme.io/a", &["1", "2", "3"]);
         assert!(ask(&gw, &few, None, &[ON_USER, USER, ("impersonate:user-info", "userextras/*", "*")]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn without_grants_nobody_is_anybody_and_with_all_of_them_everybody_is_who_they_want(
+            name in "(jane|system:(anonymous|node:n1|serviceaccount:[a-z]{0,2}:[a-z:]{0,2}))",
+            groups in proptest::collection::vec("(a|b||system:(masters|authenticated|unauthenticated))", 0..6),
+            uid in "(7)?",
+            key in "[a-zA-Z/.%]{0,6}",
+            values in proptest::collection::vec("[a-z]{0,2}", 0..5),
+            last in 0_usize..6,
+        ) {
+            let extra = if values.is_empty() { BTreeMap::new() } else { BTreeMap::from([(key, values)]) };
+            let wanted = Wanted { username: name, uid, groups, extra };
+            let last = Mode::ALL.get(last).copied();
+            prop_assert!(ask(&user("gw"), &wanted, last, &[]).is_err());
+            let gw = user("gw");
+            let attributes = Attributes::path(&gw, "get", "/x");
+            let all = |_: &Attributes<'_>| Decision { allowed: true, reason: String::new() };
+            let granted = impersonate(&attributes, &wanted, last, all).unwrap();
+            prop_assert_eq!((&granted.user.username, &granted.user.uid), (&wanted.username, &wanted.uid));
+            prop_assert_eq!(&granted.user.extra, &wanted.extra);
+            prop_assert!(wanted.groups.iter().all(|group| granted.user.in_group(group)));
+            prop_assert!(!granted.user.in_group(MASTERS_GROUP) || granted.mode == Mode::Legacy);
+        }
     }
 }

@@ -126,6 +126,8 @@ fn aggregation(existing: Option<&AggregationRule>, expected: Option<&Aggregation
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::bootstrap;
 
@@ -205,5 +207,37 @@ mod tests {
         let expected = ClusterRoleBinding::new("b", "r", vec![Subject::group("g"), Subject::group("g")]);
         let Reconciled::Update(new) = cluster_role_binding(&existing, &expected) else { panic!("an update") };
         assert_eq!(new.subjects, [Subject::user("mine"), Subject::group("g")]);
+    }
+
+    fn rules() -> impl Strategy<Value = Vec<PolicyRule>> {
+        let words = |list: &'static [&'static str]| {
+            proptest::collection::vec(proptest::sample::select(list), 0..3)
+                .prop_map(|words| words.into_iter().map(str::to_owned).collect::<Vec<_>>())
+        };
+        let rule =
+            (words(&["get", "list", "*"]), words(&["", "apps", "*"]), words(&["pods", "*/scale", "*"]), words(&["a"]));
+        let rule = rule.prop_map(|(verbs, api_groups, resources, resource_names)| PolicyRule {
+            verbs,
+            api_groups,
+            resources,
+            resource_names,
+            ..PolicyRule::default()
+        });
+        proptest::collection::vec(rule, 0..4)
+    }
+
+    proptest! {
+        #[test]
+        fn reconciling_grants_what_is_expected_takes_nothing_and_is_done_once(existing in rules(), expected in rules()) {
+            let (existing, expected) = (named("r", existing), named("r", expected));
+            let after = match cluster_role(&existing, &expected) {
+                Reconciled::Keep => existing.clone(),
+                Reconciled::Update(role) => role,
+                Reconciled::Recreate(_) => panic!("roles are never replaced"),
+            };
+            prop_assert!(after.rules.starts_with(&existing.rules));
+            prop_assert!(uncovered(&after.rules.iter().collect::<Vec<_>>(), &expected.rules).is_empty());
+            prop_assert_eq!(cluster_role(&after, &expected), Reconciled::Keep);
+        }
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{NonResourceAttributes, SelectorAttributes, SubjectAccessReviewSpec};
 use crate::field::FieldError;
-use crate::meta::ObjectMeta;
+use crate::meta::{ObjectMeta, SelectorRequirement};
 use crate::rbac::validate::{label_requirement, requirement_values};
 
 /// The three reviews that ask whether something may be done.
@@ -84,7 +84,7 @@ fn selector(
     selector: Option<&SelectorAttributes>,
     path: &str,
     wrong: &mut Vec<FieldError>,
-    requirement: impl Fn(&crate::meta::SelectorRequirement, &str, &mut Vec<FieldError>),
+    requirement: impl Fn(&SelectorRequirement, &str, &mut Vec<FieldError>),
 ) {
     let Some(selector) = selector else { return };
     match (selector.raw_selector.is_empty(), selector.requirements.is_empty()) {
