@@ -102,7 +102,10 @@ impl Engine {
                     .map_or(Encoding::Pretty, |accepted| accepted.encoding),
                 _ => error_encoding(call),
             };
-            Reply::status(&status, encoding)
+            let mut reply = Reply::status(&status, encoding);
+            // Compat: a body's warnings are told whatever becomes of the request.
+            reply.warn(&call.noted());
+            reply
         })
     }
 

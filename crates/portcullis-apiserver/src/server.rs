@@ -276,6 +276,7 @@ fn call_of(method: &Method, uri: &http::Uri, headers: HeaderMap, connection: Opt
             .and_then(|info| info.client_cert.as_ref())
             .map(|cert| Arc::from(cert.as_ref().as_ref())),
         client_cert_refused: connection.is_some_and(|info| info.client_cert_error.is_some()),
+        warnings: std::sync::Mutex::default(),
     }
 }
 

@@ -381,3 +381,16 @@ async fn tokens_are_reviewed() {
     assert_eq!(world.code("admin", path, "{}").await, 400);
     assert_eq!(world.code("jane", path, &review("jane")).await, 403);
 }
+
+#[tokio::test]
+async fn a_bodys_warnings_are_told_whatever_becomes_of_the_request() {
+    let world = world();
+    for (name, code) in [("fine", 201), ("Not_Fine", 422)] {
+        let body = format!(r#"{{"metadata":{{"name":"{name}","nam":"x"}}}}"#);
+        let call = Call::test(&format!("POST {NS}"), body).with("authorization", "Bearer admin");
+        let reply = world.send(call).await;
+        let warnings: Vec<&str> =
+            reply.headers.get_all("warning").iter().map(|value| value.to_str().unwrap()).collect();
+        assert_eq!((reply.status.as_u16(), warnings), (code, vec![r#"299 - "unknown field \"metadata.nam\"""#]));
+    }
+}

@@ -52,7 +52,9 @@ pub(crate) struct Decoded {
 /// Reads the body of a write.
 pub(crate) fn decode(call: &Call, expected: Expected, validation: FieldValidation) -> Outcome<Decoded> {
     let tree = tree(call, expected)?;
-    shape(tree, expected, validation)
+    let decoded = shape(tree, expected, validation)?;
+    call.note(&decoded.warnings);
+    Ok(decoded)
 }
 
 /// A tree that the server made itself (a patched object), shaped like a body.

@@ -8,7 +8,7 @@ pub(crate) mod negotiate;
 pub(crate) mod params;
 pub(crate) mod reply;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -34,9 +34,21 @@ pub(crate) struct Call {
     pub(crate) client_cert: Option<Arc<[u8]>>,
     /// A certificate was shown that does not count.
     pub(crate) client_cert_refused: bool,
+    /// What was odd about the body, for the answer's `Warning` headers when the request fails later.
+    pub(crate) warnings: Mutex<Vec<String>>,
 }
 
 impl Call {
+    /// Keeps what was odd about the body.
+    pub(crate) fn note(&self, warnings: &[String]) {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(warnings);
+    }
+
+    /// What was odd about the body.
+    pub(crate) fn noted(&self) -> Vec<String> {
+        std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// A header as text; empty when absent or not text.
     pub(crate) fn header(&self, name: http::header::HeaderName) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
@@ -58,6 +70,7 @@ impl Call {
             body: body.into(),
             client_cert: None,
             client_cert_refused: false,
+            warnings: Mutex::default(),
         }
     }
 

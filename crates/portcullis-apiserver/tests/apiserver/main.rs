@@ -14,3 +14,4 @@ mod hostile;
 mod kubectl;
 mod rbac;
 mod tokens;
+mod validate;
