@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, MutexGuard};
 /// Connections that ask at the same time.
 const PARALLEL: usize = 4;
 /// How long the real server's informers and controllers may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 static TURN: Mutex<()> = Mutex::const_new(());
 
