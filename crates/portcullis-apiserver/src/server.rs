@@ -103,7 +103,7 @@ pub enum StartError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The OIDC flags are not valid.
-    #[error("invalid authentication configuration: {0}")]
+    #[error(transparent)]
     Oidc(#[from] ConfigError),
     /// No HTTP client could be made for the issuers.
     #[error("cannot reach OIDC issuers: {0}")]
@@ -285,5 +285,32 @@ fn body_status(error: BodyError) -> Status {
         BodyError::TooLarge => Status::too_large(&format!("limit is {MAX_BYTES}")),
         BodyError::Timeout => Status::failure(408, "Timeout", "the request body did not arrive in time"),
         BodyError::Broken => Status::bad_request("the request body could not be read"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn refused_flags_are_said_once_in_kube_apiservers_words() {
+        for (issuer, algs, want) in [
+            (
+                "http://x",
+                "RS256",
+                "invalid authentication configuration: jwt[0].issuer.url: Invalid value: \"http://x\": URL scheme must be https",
+            ),
+            ("https://x", "HS256", "oidc: unsupported signing alg: \"HS256\""),
+        ] {
+            let arguments = [
+                format!("--oidc-issuer-url={issuer}"),
+                "--oidc-client-id=c".to_owned(),
+                format!("--oidc-signing-algs={algs}"),
+            ];
+            let (flags, _) = OidcFlags::parse(&arguments).unwrap();
+            let refused =
+                TokenAuthenticator::from_oidc_flags(&flags, Clock::system(), &Network::default(), &Shutdown::new());
+            assert_eq!(refused.unwrap_err().to_string(), want);
+        }
     }
 }
