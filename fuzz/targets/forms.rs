@@ -1,5 +1,6 @@
-//! Requests from anybody to the provider: queries, form bodies, cookies, credentials. It never panics, never answers 5xx to
-//! what a stranger sends, sends browsers nowhere but to itself and to registered addresses, and shows no secret.
+//! Requests from anybody to the provider: queries, form bodies, cookies, credentials. It never panics, answers no server error
+//! but the 500 that some of Dex's pages have, sends browsers nowhere but to itself and to registered addresses, and shows no
+//! secret.
 //!
 //! The input is `METHOD PATH[?QUERY]`, header lines, an empty line, a body. `%FLOW%` in it is the id of a sign-in that is
 //! under way and whose cookie comes with every request; `%CSRF%` is what its form carries.
@@ -88,7 +89,7 @@ fuzz_target!(|data: &str| {
     let answer = site.runtime.block_on(respond(&site.provider, method, (path, query), headers, body.as_bytes()));
 
     // 500 is Dex's answer on a few pages; 501 and above would be ours.
-    assert!((200..=503).contains(&answer.status), "{}", answer.status);
+    assert!((200..=500).contains(&answer.status), "{}", answer.status);
     if let Some(location) = answer.headers.get(header::LOCATION) {
         let location = location.to_str().expect("text");
         let ours = location.starts_with('/') && !location.starts_with("//");
