@@ -207,3 +207,29 @@ fn record_of(key: SigningKey, now: Timestamp, from: Timestamp) -> Result<(Signin
     let record = SigningKeyRecord::of(&key, now, from).map_err(SignerError::Generate)?;
     Ok((record, key))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use portcullis_jose::KeyKind;
+    use portcullis_storage::MemoryKernel;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_key_that_lost_the_race_is_the_next_one() {
+        let (clock, _hand) = Clock::mock(1_790_000_000);
+        let store = Store::new(Arc::new(MemoryKernel::new()), clock.clone(), Rng::seeded(1));
+        let (rotation, token_lifetime) = (Duration::from_secs(6 * 3600), Duration::from_secs(24 * 3600));
+        let policy = Policy { kind: KeyKind::P256, rotation, token_lifetime };
+        let signer = Signer::open(store.clone(), clock, Rng::seeded(7), policy).await.unwrap();
+        signer.check().await.unwrap();
+        let set = store.signing_keys().load().await.unwrap().unwrap().value;
+        let kids: BTreeSet<String> = set.keys.iter().map(|key| key.kid.clone()).collect();
+        let rng = Rng::seeded(7);
+        let drawn = || rng.bytes::<20>().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(kids, BTreeSet::from([drawn(), drawn()]), "a third key was made");
+    }
+}
