@@ -5,32 +5,35 @@
 //! It must never act on a request before the authorizer has agreed, and never let routing and authorization read a URL
 //! differently: both use the one [`RequestInfo`].
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use http::Method;
 use portcullis_kube::discovery::VersionInfo;
 use portcullis_kube::{Status, UserInfo};
 use portcullis_rbac::{RequestInfo, RequestInfoError, authorize, forbidden};
 use portcullis_runtime::{Clock, Rng};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use crate::authenticate::{TokenAuthenticator, TokenChain, authenticate};
 use crate::controllers::Controllers;
 use crate::discovery::Discovery;
 use crate::handlers::{
-    self, Asked, delete, health, no_such_method, no_such_resource, not_acceptable, read, reviews, token, watch, write,
+    self, Asked, delete, health, no_such_method, no_such_resource, not_acceptable, port_forward, read, reviews, token,
+    watch, write,
 };
 use crate::http::negotiate::{Encoding, negotiate, wants_pretty};
 use crate::http::reply::Reply;
 use crate::http::{Call, Outcome};
 use crate::impersonate::{LastModes, effective_user};
 use crate::openapi::OpenApi;
+use crate::parts::Parts;
 use crate::policy::LivePolicy;
+use crate::resources::subresources::Serves;
 use crate::resources::{self, Resource, namespaces, strategy};
 use crate::service_account::ServiceAccounts;
 use crate::store::Store;
 use crate::store::object::Object;
+use crate::streams::Streams;
 
 /// Events in the store before the oldest tenth goes.
 const MAX_EVENTS: usize = 1_000;
@@ -48,8 +51,10 @@ pub(crate) struct Engine {
     pub(crate) clock: Clock,
     pub(crate) rng: Rng,
     pub(crate) controllers: Controllers,
-    /// Our own parts' pods by namespace and name, as they come back when someone deletes them.
-    pub(crate) parts: Mutex<BTreeMap<(String, String), Map<String, Value>>>,
+    /// Our own parts, whose pods come back when someone deletes them.
+    pub(crate) parts: Parts,
+    /// Connections that have left HTTP.
+    pub(crate) streams: Streams,
 }
 
 /// A request that may be served.
@@ -138,6 +143,9 @@ impl Engine {
         if !verbs.contains(&info.verb.as_str()) || call.method == Method::HEAD {
             return Err(no_such_method());
         }
+        if let Some(Serves::PortForward) = subresource.map(|part| &part.serves) {
+            return port_forward::connect(self, call, info, user);
+        }
         let accepted =
             accepted.ok_or_else(|| not_acceptable(accept, matches!(info.verb.as_str(), "list" | "watch")))?;
         let asked = Asked { call, user, resource, subresource, namespace, name, accepted };
@@ -197,43 +205,6 @@ impl Engine {
         for (resource, gone) in namespaces::finish(&self.store, namespace, self.clock.now()) {
             self.written(resource, namespace, &gone.name);
         }
-    }
-
-    /// Makes the pod of one of our own parts again, when that is what has gone.
-    pub(crate) fn restart_part(&self, resource: &Resource, namespace: &str, name: &str) {
-        if !std::ptr::eq(resource, resources::pods()) {
-            return;
-        }
-        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(members) = parts.get(&(namespace.to_owned(), name.to_owned())).cloned() else { return };
-        drop(parts);
-        self.put_part(members);
-    }
-
-    /// Adds or replaces a part's pod, under a new identity when it was not there.
-    pub(crate) fn put_part(&self, mut members: Map<String, Value>) {
-        let pods = resources::pods();
-        let text = |path: &[&str]| resources::text(&members, path);
-        let (namespace, name) = (text(&["metadata", "namespace"]), text(&["metadata", "name"]));
-        for _ in 0..5 {
-            let old = self.store.get(pods, &namespace, &name);
-            let metadata = resources::tree::object(&mut members, "metadata");
-            let before = old.as_ref().map(|old| old.members());
-            let kept = |key: &str| before.as_ref().and_then(|old| resources::at(old, &["metadata", key])).cloned();
-            let uid = kept("uid").unwrap_or_else(|| Value::from(self.rng.uuid_v4()));
-            let created = kept("creationTimestamp").unwrap_or_else(|| Value::from(self.clock.now().rfc3339()));
-            metadata.insert("uid".to_owned(), uid);
-            metadata.insert("creationTimestamp".to_owned(), created);
-            let shaped = strategy::shape(pods, members.clone());
-            let done = match &old {
-                Some(old) => self.store.replace(pods, old, shaped),
-                None => self.store.create(pods, shaped),
-            };
-            if done.is_ok() {
-                return;
-            }
-        }
-        tracing::warn!(%namespace, %name, "the pod of one of our parts could not be written");
     }
 
     /// Records an event about an object.

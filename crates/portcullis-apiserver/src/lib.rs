@@ -2,7 +2,7 @@
 //!
 //! Flow of a request: `server` (TLS, body limits) → `engine` (authenticate → impersonate → authorize → route) → a file of
 //! `handlers` → `store` → an answer in the negotiated form. `resources` says what is served, `schema` what objects look
-//! like, `table` what `kubectl get` prints, `watch` streams changes.
+//! like, `table` what `kubectl get` prints, `watch` streams changes, `streams` is what becomes of a connection that leaves HTTP.
 //!
 //! All state is in memory. Only Portcullis' own parts run as pods ([`Seed::part`]); a pod that a user creates stays Pending
 //! and says why. It never knows the provider: tokens of every issuer are treated alike.
@@ -17,6 +17,7 @@ mod http;
 mod impersonate;
 mod json;
 mod openapi;
+mod parts;
 mod policy;
 mod resources;
 mod schema;
@@ -25,12 +26,15 @@ mod selector;
 mod server;
 mod service_account;
 mod store;
+mod streams;
 mod table;
 #[cfg(test)]
 mod tests;
 mod watch;
 
 pub use authenticate::TokenAuthenticator;
-pub use seed::{PART_ANNOTATION, Part, Seed, SeedError};
+pub use parts::{PART_ANNOTATION, Part, PartPort};
+pub use seed::{Seed, SeedError};
 pub use server::{ApiServer, ApiServerConfig, GIT_VERSION, Running, StartError};
 pub use store::StoreLimits;
+pub use streams::StreamLimits;

@@ -1,25 +1,19 @@
-//! What a new server holds, and what its own process puts into it: namespaces, RBAC, the node, and Portcullis' parts as pods.
-//!
-//! Parts are real: a pod stands for something that runs in this process, with its true start time, readiness and restart
-//! count (design decision 9). They are annotated as static pods, and come back when someone deletes them.
+//! What a new server holds, and what its own process puts into it: namespaces, RBAC, the node, and Portcullis' parts as pods
+//! (`parts`).
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use portcullis_kube::rbac::ClusterRoleBinding;
-use portcullis_runtime::Timestamp;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::engine::Engine;
+use crate::parts::{Part, pod_of};
 use crate::resources::{self, Resource, priority_classes, rbac, strategy};
 use crate::store::StoreError;
 
 /// Namespaces of a new cluster.
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
-/// Says on a pod that it is one of our parts.
-pub const PART_ANNOTATION: &str = "portcullis.dev/part";
-
 /// Why the process could not put something into its own server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SeedError {
@@ -29,31 +23,6 @@ pub enum SeedError {
     /// The store refused.
     #[error("the object could not be stored: {0}")]
     Store(String),
-}
-
-/// One of our own parts, as a pod shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
-    /// Namespace; made when it is not there.
-    pub namespace: String,
-    /// Name of the pod.
-    pub name: String,
-    /// Labels of the pod, such as `app.kubernetes.io/name`.
-    pub labels: BTreeMap<String, String>,
-    /// Name of its one container.
-    pub container: String,
-    /// What runs, for people, such as `portcullis:0.1.0`.
-    pub image: String,
-    /// Ports that it listens on.
-    pub ports: Vec<u16>,
-    /// When it was started last.
-    pub started: Timestamp,
-    /// Whether it is healthy.
-    pub ready: bool,
-    /// How often it was started again.
-    pub restarts: u32,
-    /// When it ended last, when it was started again.
-    pub last_ended: Option<Timestamp>,
 }
 
 /// The process' own hand in its server. Cheap to clone.
@@ -102,19 +71,14 @@ impl Seed {
     pub fn part(&self, part: &Part) -> Result<(), SeedError> {
         self.namespace(&part.namespace)?;
         let members = pod_of(part, &self.node);
-        let key = (part.namespace.clone(), part.name.clone());
-        let mut parts = self.engine.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.insert(key, members.clone());
-        drop(parts);
+        self.engine.parts.note(part, members.clone());
         self.engine.put_part(members);
         Ok(())
     }
 
-    /// Takes a part that runs no longer off the list of pods; whether it was there.
+    /// Takes a part that runs no longer off the list of pods; whether it was there. Streams to it end.
     pub fn remove_part(&self, namespace: &str, name: &str) -> bool {
-        let mut parts = self.engine.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = parts.remove(&(namespace.to_owned(), name.to_owned())).is_some();
-        drop(parts);
+        let known = self.engine.parts.forget(namespace, name);
         if let Some(pod) = self.engine.store.get(resources::pods(), namespace, name).filter(|_| known) {
             // A pod that changes at this moment goes with its next deletion.
             let _ = self.engine.store.remove(resources::pods(), &pod, None);
@@ -194,32 +158,4 @@ pub(crate) fn go_arch() -> &'static str {
         "aarch64" => "arm64",
         other => other,
     }
-}
-
-fn pod_of(part: &Part, node: &str) -> Map<String, Value> {
-    let started = part.started.rfc3339();
-    let ready = if part.ready { "True" } else { "False" };
-    let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "lastTransitionTime": started});
-    let ports: Vec<Value> = part.ports.iter().map(|port| json!({"containerPort": port, "protocol": "TCP"})).collect();
-    let mut container = json!({"name": part.container, "image": part.image, "imageID": "", "ready": part.ready,
-        "restartCount": part.restarts, "started": true, "state": {"running": {"startedAt": started}}});
-    if let Some(ended) = part.last_ended {
-        let last = json!({"terminated": {"exitCode": 1, "reason": "Error", "finishedAt": ended.rfc3339()}});
-        crate::json::set(&mut container, "lastState", last);
-    }
-    let annotations = json!({PART_ANNOTATION: "in-process", "kubernetes.io/config.source": "portcullis",
-        "kubernetes.io/config.mirror": part.name});
-    let pod = json!({
-        "metadata": {"name": part.name, "namespace": part.namespace, "labels": part.labels, "annotations": annotations, "generation": 1},
-        "spec": {"containers": [{"name": part.container, "image": part.image, "ports": ports, "resources": {},
-                "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File", "imagePullPolicy": "Never"}],
-            "restartPolicy": "Always", "terminationGracePeriodSeconds": 30, "dnsPolicy": "ClusterFirst", "nodeName": node,
-            "hostNetwork": true, "securityContext": {}, "schedulerName": "default-scheduler", "enableServiceLinks": true},
-        "status": {"phase": "Running", "qosClass": "BestEffort", "startTime": started, "hostIP": "127.0.0.1",
-            "hostIPs": [{"ip": "127.0.0.1"}], "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}],
-            "conditions": [condition("Initialized", "True"), condition("Ready", ready), condition("ContainersReady", ready),
-                condition("PodScheduled", "True")],
-            "containerStatuses": [container]}
-    });
-    pod.as_object().cloned().unwrap_or_default()
 }

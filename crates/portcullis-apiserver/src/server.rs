@@ -13,8 +13,8 @@ use portcullis_authn::{Authenticator, ConfigError, Network, OidcFlags, Options};
 use portcullis_jose::SigningKey;
 use portcullis_kube::Status;
 use portcullis_runtime::server::{
-    BodyError, ConnInfo, Handler, Request, Response, ResponseFuture, ServerLimits, Transport, full, read_body, serve,
-    stream, until,
+    BodyError, ConnInfo, Handler, Request, Response, ResponseFuture, ServerLimits, Transport, Upgrade, full, read_body,
+    serve, stream, until,
 };
 use portcullis_runtime::tls::{ClientAuth, TlsError, TlsIdentity, TlsVersions, server_config};
 use portcullis_runtime::{Clock, Rng, Shutdown};
@@ -33,10 +33,12 @@ use crate::http::negotiate::Encoding;
 use crate::http::params::Params;
 use crate::http::reply::{Payload, Reply};
 use crate::openapi::OpenApi;
+use crate::parts::Parts;
 use crate::policy::LivePolicy;
 use crate::seed::{Seed, SeedError, go_arch};
 use crate::service_account::ServiceAccounts;
 use crate::store::{Store, StoreLimits};
+use crate::streams::{Session, StreamLimits, Streams};
 
 /// What the server says it is: the release whose behaviour it has, marked as not being it. kubectl reads the numbers only.
 pub const GIT_VERSION: &str = "v1.37.2+portcullis";
@@ -46,6 +48,8 @@ const BODIES: usize = 64;
 const REFUSED_BYTES: usize = 256 * 1024;
 /// For those to arrive.
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(2);
+/// For a 101 to be sent.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(30);
 /// For a body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -70,6 +74,8 @@ pub struct ApiServerConfig {
     pub store_limits: StoreLimits,
     /// Limits of the listener.
     pub server_limits: ServerLimits,
+    /// Limits of connections that leave HTTP.
+    pub stream_limits: StreamLimits,
     /// The time.
     pub clock: Clock,
     /// Identities and names.
@@ -90,6 +96,7 @@ impl ApiServerConfig {
             node_name: "portcullis-control-plane".to_owned(),
             store_limits: StoreLimits::default(),
             server_limits: ServerLimits::default(),
+            stream_limits: StreamLimits::default(),
             clock: Clock::system(),
             rng: Rng::system(),
         }
@@ -168,15 +175,21 @@ impl ApiServer {
             clock: config.clock,
             rng: config.rng,
             controllers: Controllers { root_ca: config.root_ca_pem, port: addr.port(), ..Controllers::default() },
-            parts: std::sync::Mutex::default(),
+            parts: Parts::default(),
+            streams: Streams::new(config.stream_limits, shutdown.clone()),
         });
         engine.bootstrap(&config.node_name, GIT_VERSION)?;
         let accounts = engine.service_accounts.clone();
         tokio::spawn(async move { accounts.prepare().await });
         let edge = Edge { engine: Arc::clone(&engine), shutdown: shutdown.clone(), bodies: Semaphore::new(BODIES) };
         let serving = serve(config.listener, Transport::Tls(tls), Arc::new(edge), config.server_limits, shutdown);
+        let streaming = Arc::clone(&engine);
+        let task = tokio::spawn(async move {
+            serving.await;
+            streaming.streams.ended().await;
+        });
         let seed = Seed { engine, node: config.node_name.into() };
-        Ok(Running { addr, seed, task: tokio::spawn(serving) })
+        Ok(Running { addr, seed, task })
     }
 }
 
@@ -206,8 +219,10 @@ struct Edge {
 }
 
 impl Handler for Edge {
-    fn handle(self: Arc<Self>, request: Request) -> ResponseFuture {
+    fn handle(self: Arc<Self>, mut request: Request) -> ResponseFuture {
         Box::pin(async move {
+            let asks = request.headers().contains_key(http::header::UPGRADE);
+            let upgrade = asks.then(|| Upgrade::take(&mut request));
             let http2 = request.version() == Version::HTTP_2;
             let head_only = request.method() == Method::HEAD;
             let ignored = ignored_token(request.headers());
@@ -220,7 +235,7 @@ impl Handler for Edge {
             if !http2 && reply.status == http::StatusCode::UNAUTHORIZED {
                 reply.headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
             }
-            self.respond(reply, head_only)
+            self.respond(reply, head_only, upgrade)
         })
     }
 }
@@ -250,16 +265,31 @@ impl Edge {
         self.engine.serve(&call, &admitted).await
     }
 
-    fn respond(&self, reply: Reply, head_only: bool) -> Response {
+    fn respond(&self, reply: Reply, head_only: bool, upgrade: Option<Upgrade>) -> Response {
         let body = match reply.payload {
             Payload::Whole(_) if head_only => full(Bytes::new()),
             Payload::Whole(bytes) => full(bytes),
             Payload::Pieces(pieces) => stream(until(pieces, self.shutdown.clone())),
+            Payload::Upgrade(session) => {
+                if let Some(upgrade) = upgrade {
+                    tokio::spawn(run(session, upgrade));
+                }
+                full(Bytes::new())
+            }
         };
         let mut response = Response::new(body);
         *response.status_mut() = reply.status;
         *response.headers_mut() = reply.headers;
         response
+    }
+}
+
+/// Runs a session on its connection, once that has left HTTP.
+async fn run(session: Session, upgrade: Upgrade) {
+    match tokio::time::timeout(UPGRADE_TIMEOUT, upgrade.established()).await {
+        Ok(Ok(connection)) => session(Box::new(connection)).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a connection did not leave HTTP"),
+        Err(_) => tracing::debug!("a connection did not leave HTTP in time"),
     }
 }
 

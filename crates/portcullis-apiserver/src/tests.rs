@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use portcullis_kube::UserInfo;
 use portcullis_kube::rbac::{ClusterRoleBinding, Subject};
-use portcullis_runtime::{Clock, MockClock, Rng};
+use portcullis_runtime::{Clock, MockClock, Rng, Shutdown};
 use serde_json::{Value, json};
 
 use crate::authenticate::TokenAuthenticator;
@@ -17,11 +17,13 @@ use crate::handlers::health::version_info;
 use crate::http::Call;
 use crate::http::reply::{Payload, Reply};
 use crate::openapi::OpenApi;
+use crate::parts::{Part, PartPort, Parts};
 use crate::policy::LivePolicy;
-use crate::seed::{Part, Seed};
+use crate::seed::Seed;
 use crate::server::GIT_VERSION;
 use crate::service_account::ServiceAccounts;
 use crate::store::{Store, StoreLimits};
+use crate::streams::{StreamLimits, Streams};
 
 const NS: &str = "/api/v1/namespaces";
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
@@ -49,7 +51,8 @@ fn world_with(limits: StoreLimits) -> World {
         clock,
         rng: Rng::seeded(1),
         controllers: Controllers { root_ca: "PEM".to_owned(), port: 6443, ..Controllers::default() },
-        parts: std::sync::Mutex::default(),
+        parts: Parts::default(),
+        streams: Streams::new(StreamLimits::default(), Shutdown::new()),
     };
     engine.bootstrap("node", GIT_VERSION).unwrap();
     World { engine: Arc::new(engine), hand }
@@ -87,7 +90,7 @@ impl World {
         self.call(user, line, body).await.0
     }
 
-    fn seed(&self) -> Seed {
+    pub(crate) fn seed(&self) -> Seed {
         Seed { engine: Arc::clone(&self.engine), node: "node".into() }
     }
 }
@@ -278,7 +281,7 @@ async fn a_part_comes_back_under_a_new_identity_until_it_is_taken_off() {
         labels: BTreeMap::new(),
         container: "dex".to_owned(),
         image: "portcullis".to_owned(),
-        ports: vec![5554],
+        ports: vec![PartPort::open(5554)],
         started: world.engine.clock.now(),
         ready: true,
         restarts: 0,

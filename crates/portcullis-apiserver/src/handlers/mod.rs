@@ -2,6 +2,7 @@
 
 pub(crate) mod delete;
 pub(crate) mod health;
+pub(crate) mod port_forward;
 pub(crate) mod read;
 pub(crate) mod reviews;
 pub(crate) mod token;

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::negotiate::Encoding;
 use crate::json;
+use crate::streams::Session;
 
 /// Pieces of a watch.
 pub(crate) type Pieces = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
@@ -20,6 +21,8 @@ pub(crate) type Pieces = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 pub(crate) enum Payload {
     Whole(Bytes),
     Pieces(Pieces),
+    /// What runs on the connection after a 101.
+    Upgrade(Session),
 }
 
 /// An answer.
@@ -124,7 +127,7 @@ impl Reply {
     pub(crate) fn bytes(&self) -> &[u8] {
         match &self.payload {
             Payload::Whole(bytes) => bytes,
-            Payload::Pieces(_) => b"(a stream)",
+            Payload::Pieces(_) | Payload::Upgrade(_) => b"(a stream)",
         }
     }
 }

@@ -39,6 +39,8 @@ pub(crate) enum Serves {
     Scale,
     /// A token for the object: `handlers::token`.
     Token,
+    /// A way to the ports of one of our parts: `handlers::port_forward`.
+    PortForward,
 }
 
 impl Subresource {
@@ -50,7 +52,7 @@ impl Subresource {
     /// Its type in the schema table, when it has a kind of its own.
     pub(crate) fn schema(&self) -> Option<TypeId> {
         match self.serves {
-            Serves::Status | Serves::Part(_) => None,
+            Serves::Status | Serves::Part(_) | Serves::PortForward => None,
             Serves::Scale => SCHEMA.find("autoscaling.Scale"),
             Serves::Token => SCHEMA.find("authn.TokenRequest"),
         }
@@ -58,7 +60,7 @@ impl Subresource {
 }
 
 /// Every subresource that is served; those of a resource stand in alphabetical order.
-pub(crate) static SUBRESOURCES: [Subresource; 20] = [
+pub(crate) static SUBRESOURCES: [Subresource; 21] = [
     Subresource {
         name: "finalize",
         verbs: &["update"],
@@ -69,6 +71,12 @@ pub(crate) static SUBRESOURCES: [Subresource; 20] = [
     status("", "nodes", "Node"),
     status("", "persistentvolumeclaims", "PersistentVolumeClaim"),
     status("", "persistentvolumes", "PersistentVolume"),
+    Subresource {
+        name: "portforward",
+        verbs: &["create", "get"],
+        serves: Serves::PortForward,
+        ..status("", "pods", "PodPortForwardOptions")
+    },
     status("", "pods", "Pod"),
     status("", "resourcequotas", "ResourceQuota"),
     Subresource {

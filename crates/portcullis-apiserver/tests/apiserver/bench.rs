@@ -58,8 +58,14 @@ impl Bench {
     }
 
     pub(crate) async fn stop(self) {
+        drop(self.stop_keeping_files().await);
+    }
+
+    /// Stops it; the folder is there as long as what it gives.
+    pub(crate) async fn stop_keeping_files(self) -> TempDir {
         self.shutdown.trigger();
         self.running.stopped().await;
+        self.folder
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use portcullis_apiserver::Part;
+use portcullis_apiserver::{Part, PartPort};
 use portcullis_testkit::Clock;
 
 use crate::bench::Bench;
@@ -48,7 +48,7 @@ async fn the_guides_commands_work_with_real_kubectl() {
         labels: BTreeMap::from([("app.kubernetes.io/name".to_owned(), "dex".to_owned())]),
         container: "dex".to_owned(),
         image: "portcullis".to_owned(),
-        ports: vec![5554],
+        ports: vec![PartPort::open(5554)],
         started: Clock::system().now(),
         ready: true,
         restarts: 0,

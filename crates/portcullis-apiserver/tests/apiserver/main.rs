@@ -13,5 +13,6 @@ mod discovery;
 mod hostile;
 mod kubectl;
 mod rbac;
+mod streams;
 mod tokens;
 mod validate;

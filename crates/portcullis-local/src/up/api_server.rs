@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_apiserver::{ApiServer, ApiServerConfig, Part, Running, TokenAuthenticator};
+use portcullis_apiserver::{ApiServer, ApiServerConfig, Part, PartPort, Running, TokenAuthenticator};
 use portcullis_authn::{Network, OidcFlags};
 use portcullis_kube::rbac::{ClusterRoleBinding, Subject};
 use portcullis_runtime::tls::TlsIdentity;
@@ -80,7 +80,7 @@ fn show_parts(
             ]),
             container: container.to_owned(),
             image: IMAGE.to_owned(),
-            ports: vec![port],
+            ports: vec![PartPort::open(port)],
             started,
             ready: true,
             restarts: 0,

@@ -13,6 +13,7 @@ mod guard;
 mod handler;
 mod limits;
 mod listen;
+mod upgrade;
 
 pub use body::{Body, BodyError, empty, full, read_body, stream, until};
 pub use connection::{ConnInfo, Transport};
@@ -20,3 +21,4 @@ pub use context::{ClientIp, RequestId, with_context};
 pub use handler::{Handler, Request, Response, ResponseFuture, handler_fn, respond};
 pub use limits::ServerLimits;
 pub use listen::{bind, serve, serve_stream};
+pub use upgrade::{Upgrade, Upgraded};

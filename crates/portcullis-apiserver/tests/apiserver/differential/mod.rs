@@ -29,6 +29,7 @@ const THEMES: &[(&str, &str, &[&str], &str)] = &[
     ("network", "admin", &["system:masters"], include_str!("requests/network.txt")),
     ("cluster", "admin", &["system:masters"], include_str!("requests/cluster.txt")),
     ("metadata", "admin", &["system:masters"], include_str!("requests/metadata.txt")),
+    ("streams", "admin", &["system:masters"], include_str!("requests/streams.txt")),
 ];
 
 struct Side {

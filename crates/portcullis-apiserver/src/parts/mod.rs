@@ -1,0 +1,156 @@
+//! Portcullis' own parts: what runs in this process and is shown as a pod.
+//!
+//! Parts are real: a pod stands for something that runs in this process, with its true start time, readiness and restart
+//! count (design decision 9). They are annotated as static pods, and come back when someone deletes them. What their pods
+//! lead to (`kubectl port-forward`) is their real socket, and nothing that they do not declare.
+
+mod pod;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use portcullis_runtime::{Shutdown, Timestamp};
+use serde_json::Value;
+
+use crate::engine::Engine;
+use crate::resources::tree::Members;
+use crate::resources::{self, Resource, strategy};
+
+pub(crate) use self::pod::pod_of;
+
+/// Says on a pod that it is one of our parts.
+pub const PART_ANNOTATION: &str = "portcullis.dev/part";
+
+/// Attempts against parallel changes.
+const ATTEMPTS: usize = 5;
+
+/// One of our own parts, as a pod shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Namespace; made when it is not there.
+    pub namespace: String,
+    /// Name of the pod.
+    pub name: String,
+    /// Labels of the pod, such as `app.kubernetes.io/name`.
+    pub labels: BTreeMap<String, String>,
+    /// Name of its one container.
+    pub container: String,
+    /// What runs, for people, such as `portcullis:0.1.0`.
+    pub image: String,
+    /// Ports that it listens on; `kubectl port-forward` reaches these and no others.
+    pub ports: Vec<PartPort>,
+    /// When it was started last.
+    pub started: Timestamp,
+    /// Whether it is healthy.
+    pub ready: bool,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// When it ended last, when it was started again.
+    pub last_ended: Option<Timestamp>,
+}
+
+/// A port of a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartPort {
+    /// Its name, which a service can point to; may be empty.
+    pub name: String,
+    /// Its number in the pod.
+    pub number: u16,
+    /// Where the part really listens: a loopback address.
+    pub socket: SocketAddr,
+}
+
+impl PartPort {
+    /// A port that has the same number in the pod and on 127.0.0.1.
+    #[must_use]
+    pub fn open(number: u16) -> Self {
+        Self { name: String::new(), number, socket: (Ipv4Addr::LOCALHOST, number).into() }
+    }
+
+    /// A port that has another number in the pod than on this machine.
+    #[must_use]
+    pub fn inside(name: &str, number: u16, socket: SocketAddr) -> Self {
+        Self { name: name.to_owned(), number, socket }
+    }
+}
+
+/// What is known of a part beside its pod.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    /// The pod as it comes back when someone deletes it.
+    pub(crate) pod: Members,
+    pub(crate) ports: Arc<[PartPort]>,
+    /// Triggered when the part is taken off the list.
+    pub(crate) over: Shutdown,
+}
+
+/// All parts, by namespace and name of the pod.
+#[derive(Debug, Default)]
+pub(crate) struct Parts(Mutex<BTreeMap<(String, String), Known>>);
+
+impl Parts {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The part that the pod of that name stands for.
+    pub(crate) fn find(&self, namespace: &str, name: &str) -> Option<Known> {
+        self.lock().get(&(namespace.to_owned(), name.to_owned())).cloned()
+    }
+
+    /// Notes a part, or its new state.
+    pub(crate) fn note(&self, part: &Part, pod: Members) {
+        let mut parts = self.lock();
+        let key = (part.namespace.clone(), part.name.clone());
+        let over = parts.get(&key).map(|known| known.over.clone()).unwrap_or_default();
+        parts.insert(key, Known { pod, ports: part.ports.clone().into(), over });
+    }
+
+    /// Forgets a part; whether it was there. Streams to it end.
+    pub(crate) fn forget(&self, namespace: &str, name: &str) -> bool {
+        let known = self.lock().remove(&(namespace.to_owned(), name.to_owned()));
+        if let Some(known) = &known {
+            known.over.trigger();
+        }
+        known.is_some()
+    }
+}
+
+impl Engine {
+    /// Makes the pod of one of our own parts again, when that is what has gone.
+    pub(crate) fn restart_part(&self, resource: &Resource, namespace: &str, name: &str) {
+        if !std::ptr::eq(resource, resources::pods()) {
+            return;
+        }
+        if let Some(known) = self.parts.find(namespace, name) {
+            self.put_part(known.pod);
+        }
+    }
+
+    /// Adds or replaces a part's pod, under a new identity when it was not there.
+    pub(crate) fn put_part(&self, mut members: Members) {
+        let pods = resources::pods();
+        let text = |path: &[&str]| resources::text(&members, path);
+        let (namespace, name) = (text(&["metadata", "namespace"]), text(&["metadata", "name"]));
+        for _ in 0..ATTEMPTS {
+            let old = self.store.get(pods, &namespace, &name);
+            let metadata = resources::tree::object(&mut members, "metadata");
+            let before = old.as_ref().map(|old| old.members());
+            let kept = |key: &str| before.as_ref().and_then(|old| resources::at(old, &["metadata", key])).cloned();
+            let uid = kept("uid").unwrap_or_else(|| Value::from(self.rng.uuid_v4()));
+            let created = kept("creationTimestamp").unwrap_or_else(|| Value::from(self.clock.now().rfc3339()));
+            metadata.insert("uid".to_owned(), uid);
+            metadata.insert("creationTimestamp".to_owned(), created);
+            let shaped = strategy::shape(pods, members.clone());
+            let done = match &old {
+                Some(old) => self.store.replace(pods, old, shaped),
+                None => self.store.create(pods, shaped),
+            };
+            if done.is_ok() {
+                return;
+            }
+        }
+        tracing::warn!(%namespace, %name, "the pod of one of our parts could not be written");
+    }
+}
