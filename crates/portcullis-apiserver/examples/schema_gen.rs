@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 /// The packages read: short name, module, path inside it.
 const PACKAGES: &[(&str, &str, &str)] = &[
     ("apps", "api", "apps/v1/types.go"),
+    ("audit", "apiserver", "pkg/apis/audit/v1/types.go"),
     ("authn", "api", "authentication/v1/types.go"),
     ("authz", "api", "authorization/v1/types.go"),
     ("autoscaling", "api", "autoscaling/v1/types.go"),
@@ -39,6 +40,7 @@ const ROOTS: &[&str] = &[
     "apps.Deployment",
     "apps.ReplicaSet",
     "apps.StatefulSet",
+    "audit.Policy",
     "authn.SelfSubjectReview",
     "authn.TokenRequest",
     "authn.TokenReview",

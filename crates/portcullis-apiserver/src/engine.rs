@@ -9,11 +9,14 @@ use std::sync::Arc;
 
 use http::Method;
 use portcullis_kube::discovery::VersionInfo;
+use portcullis_kube::go::quote;
 use portcullis_kube::{Status, UserInfo};
 use portcullis_rbac::{RequestInfo, RequestInfoError, authorize, forbidden};
 use portcullis_runtime::{Clock, Rng};
 use serde_json::json;
 
+use crate::audit::AuditLog;
+use crate::audit::record::{NotStored, attempted};
 use crate::authenticate::{TokenAuthenticator, TokenChain, authenticate};
 use crate::controllers::Controllers;
 use crate::discovery::Discovery;
@@ -48,6 +51,7 @@ pub(crate) struct Engine {
     pub(crate) discovery: Discovery,
     pub(crate) openapi: Arc<OpenApi>,
     pub(crate) version: VersionInfo,
+    pub(crate) audit: Option<AuditLog>,
     pub(crate) clock: Clock,
     pub(crate) rng: Rng,
     pub(crate) controllers: Controllers,
@@ -74,13 +78,17 @@ impl Engine {
         })?;
         let user = authenticate(call, &self.token_chain()).await.map_err(|why| {
             tracing::warn!(reasons = ?why.reasons, path = %info.path, "unable to authenticate the request");
+            let certificate = call.client_cert.is_some() || call.client_cert_refused;
+            call.audit.refused(&info, &attempted(&call.headers, &call.query, certificate));
             refuse(&Status::unauthorized())
         })?;
+        call.audit.admitted(&info, &user).await.map_err(|NotStored| not_stored(call))?;
         let policy = self.policy.snapshot();
-        let user =
-            effective_user(user, &info, &call.headers, &policy, &self.last_modes).map_err(|status| refuse(&status))?;
+        let user = effective_user(user, &info, call, &policy, &self.last_modes).map_err(|status| refuse(&status))?;
         let attributes = info.attributes(&user);
         let decision = authorize(&*policy, &attributes);
+        call.audit.annotate("authorization.k8s.io/decision", if decision.allowed { "allow" } else { "forbid" });
+        call.audit.annotate("authorization.k8s.io/reason", &decision.reason);
         if !decision.allowed {
             return Err(refuse(&forbidden(&attributes, &decision.reason)));
         }
@@ -153,6 +161,7 @@ impl Engine {
         if resource.deprecated.is_empty() {
             return reply;
         }
+        call.audit.annotate("k8s.io/deprecated", "true");
         let mut reply = reply.unwrap_or_else(|status| Reply::status(&status, error_encoding(call)));
         reply.warn_first(resource.deprecated);
         Ok(reply)
@@ -242,6 +251,13 @@ impl Engine {
             let _ = self.store.remove(events, old, None);
         }
     }
+}
+
+/// Compat: `responsewriters.InternalError`.
+fn not_stored(call: &Call) -> Reply {
+    let target = if call.query.is_empty() { call.path.clone() } else { format!("{}?{}", call.path, call.query) };
+    let target = target.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    Reply::text(500, format!("Internal Server Error: {}: failed to store audit event\n", quote(&target)))
 }
 
 fn pretty(call: &Call) -> bool {

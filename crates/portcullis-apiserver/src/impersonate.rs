@@ -15,8 +15,8 @@ use portcullis_kube::{Status, UserInfo};
 use portcullis_rbac::impersonation::{Impersonated, Mode, Wanted, impersonate};
 use portcullis_rbac::{Policy, RequestInfo, authorize};
 
-use crate::http::Outcome;
 use crate::http::params::decode;
+use crate::http::{Call, Outcome};
 
 const EXTRA: &str = "extra-";
 /// Impersonation headers of one request.
@@ -52,15 +52,16 @@ impl LastModes {
 pub(crate) fn effective_user(
     user: UserInfo,
     info: &RequestInfo,
-    headers: &HeaderMap,
+    call: &Call,
     policy: &Policy,
     last: &LastModes,
 ) -> Outcome<UserInfo> {
-    let Some(wanted) = wanted(headers)? else { return Ok(user) };
+    let Some(wanted) = wanted(&call.headers)? else { return Ok(user) };
     let attributes = info.attributes(&user);
     let granted = impersonate(&attributes, &wanted, last.of(&user.username), |asked| authorize(policy, asked))?;
     last.keep(&user.username, granted.mode);
     let Impersonated { user: wanted, mode } = granted;
+    call.audit.impersonates(&wanted, mode.constraint().unwrap_or_default());
     tracing::debug!(user = %user.username, wanted = %wanted.username, constraint = mode.constraint(), "impersonating");
     Ok(wanted)
 }
@@ -129,7 +130,6 @@ mod tests {
     use portcullis_kube::rbac::{ClusterRole, ClusterRoleBinding, PolicyRule, Subject};
 
     use super::*;
-    use crate::http::Call;
 
     fn policy() -> Policy {
         let own = |list: &[&str]| list.iter().map(|&s| s.to_owned()).collect::<Vec<_>>();
@@ -167,7 +167,7 @@ mod tests {
         let call =
             headers.iter().fold(Call::test(&format!("GET {path}"), ""), |call, (name, value)| call.with(name, value));
         let info = RequestInfo::parse("GET", path, "").unwrap();
-        effective_user(UserInfo::new(user, ["system:authenticated"]), &info, &call.headers, &policy(), last)
+        effective_user(UserInfo::new(user, ["system:authenticated"]), &info, &call, &policy(), last)
             .map_err(|status| (status.code, status.message))
     }
 

@@ -7,6 +7,7 @@
 //! All state is in memory. Only Portcullis' own parts run as pods ([`Seed::part`]); a pod that a user creates stays Pending
 //! and says why. It never knows the provider: tokens of every issuer are treated alike.
 
+mod audit;
 mod authenticate;
 mod bootstrap;
 mod controllers;
@@ -32,6 +33,7 @@ mod table;
 mod tests;
 mod watch;
 
+pub use audit::{AuditError, AuditLog, AuditMode, AuditOptions, AuditPolicy, AuditPolicyError};
 pub use authenticate::TokenAuthenticator;
 pub use parts::{PART_ANNOTATION, Part, PartPort};
 pub use seed::{Seed, SeedError};

@@ -3,12 +3,15 @@
 //! A body is read only after the request has been admitted, so that nobody unknown can make the server hold one; at most
 //! [`BODIES`] are held at a time.
 
+use std::any::Any;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Version};
+use futures_util::{FutureExt, StreamExt};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use portcullis_authn::{Authenticator, ConfigError, Network, OidcFlags, Options};
 use portcullis_jose::SigningKey;
 use portcullis_kube::Status;
@@ -22,6 +25,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
+use crate::audit::record::Arrival;
+use crate::audit::{AuditLog, Record};
 use crate::authenticate::{TokenAuthenticator, ignored_token};
 use crate::controllers::Controllers;
 use crate::discovery::Discovery;
@@ -42,6 +47,8 @@ use crate::streams::{Session, StreamLimits, Streams};
 
 /// What the server says it is: the release whose behaviour it has, marked as not being it. kubectl reads the numbers only.
 pub const GIT_VERSION: &str = "v1.37.2+portcullis";
+/// Names a request in the audit log and for its client.
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 /// Request bodies that are read or worked on at a time.
 const BODIES: usize = 64;
 /// Bytes of a refused request's body that are taken in, as Go's server does.
@@ -50,6 +57,8 @@ const REFUSED_BYTES: usize = 256 * 1024;
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(2);
 /// For a 101 to be sent.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(30);
+/// For the audit log's last lines to be written.
+const LAST_LINES: Duration = Duration::from_secs(5);
 /// For a body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -64,6 +73,8 @@ pub struct ApiServerConfig {
     pub client_ca_pem: Vec<u8>,
     /// What knows bearer tokens.
     pub tokens: TokenAuthenticator,
+    /// Where requests are written down.
+    pub audit: Option<AuditLog>,
     /// The RSA key that signs service account tokens. Without one the server makes its own, whose tokens end with it.
     pub service_account_key: Option<SigningKey>,
     /// Authorities of its own certificate, in PEM: what `kube-root-ca.crt` shows in every namespace.
@@ -92,6 +103,7 @@ impl ApiServerConfig {
             root_ca_pem: String::from_utf8_lossy(&client_ca_pem).into_owned(),
             client_ca_pem,
             tokens: TokenAuthenticator::Nobody,
+            audit: None,
             service_account_key: None,
             node_name: "portcullis-control-plane".to_owned(),
             store_limits: StoreLimits::default(),
@@ -151,6 +163,7 @@ pub struct Running {
     addr: SocketAddr,
     seed: Seed,
     task: JoinHandle<()>,
+    audit: Option<AuditLog>,
 }
 
 impl ApiServer {
@@ -172,6 +185,7 @@ impl ApiServer {
             discovery: Discovery::new(&addr.to_string()),
             openapi: Arc::new(OpenApi::new(config.clock.now())),
             version: version_info(GIT_VERSION, go_arch()),
+            audit: config.audit,
             clock: config.clock,
             rng: config.rng,
             controllers: Controllers { root_ca: config.root_ca_pem, port: addr.port(), ..Controllers::default() },
@@ -188,8 +202,9 @@ impl ApiServer {
             serving.await;
             streaming.streams.ended().await;
         });
+        let audit = engine.audit.clone();
         let seed = Seed { engine, node: config.node_name.into() };
-        Ok(Running { addr, seed, task })
+        Ok(Running { addr, seed, task, audit })
     }
 }
 
@@ -209,6 +224,12 @@ impl Running {
         if let Err(error) = self.task.await {
             tracing::error!(%error, "the dev API server ended badly");
         }
+        // A disk that hangs is no reason to hang too.
+        if let Some(audit) = self.audit
+            && tokio::time::timeout(LAST_LINES, audit.flushed()).await.is_err()
+        {
+            tracing::error!("the last lines of the audit log could not be written in time");
+        }
     }
 }
 
@@ -226,24 +247,54 @@ impl Handler for Edge {
             let http2 = request.version() == Version::HTTP_2;
             let head_only = request.method() == Method::HEAD;
             let ignored = ignored_token(request.headers());
-            let mut reply = self.answer(request).await;
+            let audit_id = self.audit_id(request.headers());
+            let record = self.record(&request, &audit_id);
+            let answer = AssertUnwindSafe(self.answer(request, &record)).catch_unwind();
+            let mut reply = match answer.await {
+                Ok(answered) => answered,
+                Err(panic) => {
+                    record.panicked(said(&panic));
+                    std::panic::resume_unwind(panic);
+                }
+            };
             if let Some(warning) = ignored {
                 reply.warn(&[warning.to_owned()]);
             }
-            reply.set(http::HeaderName::from_static("audit-id"), &self.engine.rng.uuid_v4());
+            reply.headers.insert(AUDIT_ID, audit_id);
+            if let Some(object) = reply.object.take() {
+                record.response(&object.json, object.status.as_deref());
+            }
+            record.responds(reply.status.as_u16()).await;
             // Compat: an unauthenticated client's HTTP/1.1 connection is closed, so that it cannot keep one.
             if !http2 && reply.status == http::StatusCode::UNAUTHORIZED {
                 reply.headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
             }
-            self.respond(reply, head_only, upgrade)
+            self.respond(reply, head_only, upgrade, record)
         })
     }
 }
 
 impl Edge {
-    async fn answer(&self, request: Request) -> Reply {
+    /// The client's own, as it came, or a new one.
+    fn audit_id(&self, headers: &HeaderMap) -> HeaderValue {
+        match headers.get(AUDIT_ID).filter(|id| !id.is_empty()) {
+            Some(given) => given.clone(),
+            None => HeaderValue::from_str(&self.engine.rng.uuid_v4()).unwrap_or(HeaderValue::from_static("-")),
+        }
+    }
+
+    fn record(&self, request: &Request, id: &HeaderValue) -> Record {
+        let Some(log) = &self.engine.audit else { return Record::default() };
+        let peer = request.extensions().get::<ConnInfo>().map(|info| info.peer.ip());
+        let id = String::from_utf8_lossy(id.as_bytes());
+        let arrival = Arrival { id: &id, uri: request.uri(), headers: request.headers(), peer };
+        log.begin(&self.engine.clock, &arrival)
+    }
+
+    async fn answer(&self, request: Request, record: &Record) -> Reply {
         let (parts, body) = request.into_parts();
         let mut call = call_of(&parts.method, &parts.uri, parts.headers, parts.extensions.get::<ConnInfo>());
+        call.audit = record.clone();
         let admitted = match self.engine.admit(&call).await {
             Ok(admitted) => admitted,
             Err(reply) => {
@@ -265,14 +316,23 @@ impl Edge {
         self.engine.serve(&call, &admitted).await
     }
 
-    fn respond(&self, reply: Reply, head_only: bool, upgrade: Option<Upgrade>) -> Response {
+    fn respond(&self, reply: Reply, head_only: bool, upgrade: Option<Upgrade>, record: Record) -> Response {
         let body = match reply.payload {
             Payload::Whole(_) if head_only => full(Bytes::new()),
             Payload::Whole(bytes) => full(bytes),
-            Payload::Pieces(pieces) => stream(until(pieces, self.shutdown.clone())),
+            Payload::Pieces(pieces) => {
+                // The record ends with the stream.
+                let recorded = pieces.inspect(move |_piece| {
+                    let _held = &record;
+                });
+                stream(until(Box::pin(recorded), self.shutdown.clone()))
+            }
             Payload::Upgrade(session) => {
                 if let Some(upgrade) = upgrade {
-                    tokio::spawn(run(session, upgrade));
+                    tokio::spawn(async move {
+                        run(session, upgrade).await;
+                        drop(record);
+                    });
                 }
                 full(Bytes::new())
             }
@@ -306,8 +366,15 @@ fn call_of(method: &Method, uri: &http::Uri, headers: HeaderMap, connection: Opt
             .and_then(|info| info.client_cert.as_ref())
             .map(|cert| Arc::from(cert.as_ref().as_ref())),
         client_cert_refused: connection.is_some_and(|info| info.client_cert_error.is_some()),
+        audit: Record::default(),
         warnings: std::sync::Mutex::default(),
     }
+}
+
+/// What a panic says.
+fn said(panic: &Box<dyn Any + Send>) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("unknown")
 }
 
 fn body_status(error: BodyError) -> Status {

@@ -48,6 +48,7 @@ fn world_with(limits: StoreLimits) -> World {
         discovery: Discovery::new("127.0.0.1:6443"),
         openapi: Arc::new(OpenApi::new(clock.now())),
         version: version_info(GIT_VERSION, "amd64"),
+        audit: None,
         clock,
         rng: Rng::seeded(1),
         controllers: Controllers { root_ca: "PEM".to_owned(), port: 6443, ..Controllers::default() },

@@ -5,6 +5,8 @@
 
 use std::path::PathBuf;
 
+use portcullis_apiserver::AuditLog;
+pub use portcullis_apiserver::{AuditMode, AuditOptions};
 use portcullis_authn::{Network, OidcFlags};
 use portcullis_runtime::telemetry::LogConfig;
 use portcullis_runtime::{Clock, Rng, Secret, Shutdown};
@@ -28,6 +30,8 @@ pub struct Options {
     pub port: u16,
     /// `--oidc-*` flags, as kube-apiserver takes them.
     pub oidc: Vec<String>,
+    /// The `--audit-*` flags.
+    pub audit: AuditOptions,
     /// How this program was called, for a shell.
     pub called: String,
 }
@@ -44,6 +48,15 @@ pub async fn run(options: Options, steps: &Steps, shutdown: &Shutdown) -> Result
     kubeconfig::own::check(&own)?;
     log_to(&state, LogConfig::default())?;
 
+    let clock = Clock::system();
+    let audit = AuditLog::open(&options.audit, &clock)?;
+    for warning in audit.iter().flat_map(AuditLog::warnings) {
+        steps.word(warning);
+    }
+    if let (Some(path), None) = (&options.audit.path, &audit) {
+        steps.word(&format!("{}: no audit events are recorded without --audit-policy-file", path.display()));
+    }
+
     let bound = ports::bind(options.port).map_err(|source| UpError::Listen { port: options.port, source })?;
     if let Some((wanted, obstacle)) = &bound.moved_from {
         steps.word(&format!("port {wanted} {obstacle}: the API server is on {}", bound.port));
@@ -54,7 +67,6 @@ pub async fn run(options: Options, steps: &Steps, shutdown: &Shutdown) -> Result
     let listener = bound.listeners.into_iter().next().ok_or_else(gone)?;
     let listener = TcpListener::from_std(listener).map_err(|source| UpError::Listen { port, source })?;
 
-    let clock = Clock::system();
     let now = clock.now().to_offset_date_time();
     let (authority, _) = Authority::load_or_make(&state, Purpose::Servers, now)?;
     let (clients, _) = Authority::load_or_make(&state, Purpose::Clients, now)?;
@@ -69,6 +81,7 @@ pub async fn run(options: Options, steps: &Steps, shutdown: &Shutdown) -> Result
         network: Network::default(),
         node: format!("{}-control-plane", options.name),
         provider_port: None,
+        audit,
         clock,
         rng: Rng::system(),
     };

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use portcullis_local::apiserver::{AuditMode, AuditOptions};
 
 /// Sign in to any Kubernetes cluster with your own identity provider.
 #[derive(Debug, Parser)]
@@ -25,7 +26,7 @@ pub(crate) enum Command {
     #[command(disable_help_flag = true)]
     Login(PassedOn),
     /// Run the dev API server alone, on loopback, with its objects in memory
-    Apiserver(Apiserver),
+    Apiserver(Box<Apiserver>),
     /// Not built yet; says what to use instead
     #[command(hide = true, disable_help_flag = true)]
     Check(PassedOn),
@@ -138,6 +139,64 @@ pub(crate) struct Apiserver {
     pub(crate) secure_port: u16,
     #[command(flatten)]
     pub(crate) oidc: Oidc,
+    #[command(flatten)]
+    pub(crate) audit: Audit,
+}
+
+/// kube-apiserver's flags of the same names.
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    /// The audit policy (audit.k8s.io/v1); nothing is written down without one
+    #[arg(long, value_name = "FILE")]
+    audit_policy_file: Option<PathBuf>,
+    /// File for audit events; `-` is standard out
+    #[arg(long, value_name = "FILE")]
+    audit_log_path: Option<PathBuf>,
+    /// Form of the events; only json is known
+    #[arg(long, value_name = "FORMAT", default_value = "json")]
+    audit_log_format: String,
+    /// Megabytes after which the file is given up for a new one; 0 for never
+    #[arg(long, value_name = "MB", default_value_t = 100, allow_negative_numbers = true)]
+    audit_log_maxsize: i64,
+    /// Days that old files are kept; 0 for ever
+    #[arg(long, value_name = "DAYS", default_value_t = 366, allow_negative_numbers = true)]
+    audit_log_maxage: i64,
+    /// Number of old files that are kept; 0 for all
+    #[arg(long, value_name = "NUMBER", default_value_t = 100, allow_negative_numbers = true)]
+    audit_log_maxbackup: i64,
+    /// Compress old files
+    #[arg(long)]
+    audit_log_compress: bool,
+    /// batch: requests never wait for the log; blocking: each waits for its lines; blocking-strict: none is served without
+    #[arg(long, value_name = "MODE", default_value = "batch")]
+    audit_log_mode: AuditMode,
+    /// Events that wait to be written, in the mode batch; what is more is lost
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
+    audit_log_batch_buffer_size: usize,
+    /// Leave the objects out of events that are too large
+    #[arg(long)]
+    audit_log_truncate_enabled: bool,
+    /// Largest event, in bytes, when that is on
+    #[arg(long, value_name = "BYTES", default_value_t = 102_400)]
+    audit_log_truncate_max_event_size: usize,
+}
+
+impl Audit {
+    pub(crate) fn into_options(self) -> AuditOptions {
+        AuditOptions {
+            policy_file: self.audit_policy_file,
+            path: self.audit_log_path,
+            format: self.audit_log_format,
+            max_size: self.audit_log_maxsize,
+            max_age: self.audit_log_maxage,
+            max_backups: self.audit_log_maxbackup,
+            compress: self.audit_log_compress,
+            mode: self.audit_log_mode,
+            batch_buffer_size: self.audit_log_batch_buffer_size,
+            truncate_enabled: self.audit_log_truncate_enabled,
+            truncate_max_event_size: self.audit_log_truncate_max_event_size,
+        }
+    }
 }
 
 /// kube-apiserver's flags of the same names; `portcullis-authn` reads their values.
@@ -289,6 +348,19 @@ mod tests {
         let cli = Cli::try_parse_from(["portcullis", "apiserver"].iter().chain(&given)).unwrap();
         let Command::Apiserver(apiserver) = cli.command else { panic!("another command") };
         assert_eq!(apiserver.oidc.into_arguments(), given);
+    }
+
+    #[test]
+    fn the_audit_flags_have_upstreams_defaults_but_for_the_mode() {
+        let options = |given: &[&str]| {
+            let cli = Cli::try_parse_from(["portcullis", "apiserver"].iter().chain(given)).unwrap();
+            let Command::Apiserver(apiserver) = cli.command else { panic!("another command") };
+            apiserver.audit.into_options()
+        };
+        assert_eq!(options(&[]), AuditOptions::default());
+        let given = options(&["--audit-log-path=-", "--audit-log-maxage=-1", "--audit-log-mode=blocking"]);
+        assert_eq!((given.max_age, given.mode, given.path), (-1, AuditMode::Blocking, Some("-".into())));
+        assert!(Cli::try_parse_from(["portcullis", "apiserver", "--audit-log-mode=odd"]).is_err());
     }
 
     #[test]

@@ -44,7 +44,7 @@ fn portcullis(arguments: Vec<OsString>) -> ExitCode {
     match cli.command {
         Command::Up(up) => up::up(*up),
         Command::Down(down) => up::down(&down),
-        Command::Apiserver(apiserver) => up::apiserver(apiserver),
+        Command::Apiserver(apiserver) => up::apiserver(*apiserver),
         Command::Serve(serve) => serve::serve_file(&serve),
         Command::Login(passed) => match cli::login_not_built(&passed.arguments) {
             Some((name, instead)) => not_built(&format!("login {name}"), instead),

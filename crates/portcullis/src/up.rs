@@ -66,6 +66,7 @@ pub(crate) fn apiserver(arguments: cli::Apiserver) -> ExitCode {
         name,
         port: arguments.secure_port,
         oidc: arguments.oidc.into_arguments(),
+        audit: arguments.audit.into_options(),
         called: called(),
     };
     until_stopped(async |steps, shutdown| local_apiserver::run(options, steps, shutdown).await)

@@ -38,7 +38,12 @@ impl Aggregated {
 
     pub(super) fn reply(&self, call: &Call, encoding: Encoding) -> Reply {
         let mut reply = if call.header(IF_NONE_MATCH) == self.etag {
-            Reply { status: StatusCode::NOT_MODIFIED, headers: HeaderMap::new(), payload: Payload::Whole(Bytes::new()) }
+            Reply {
+                status: StatusCode::NOT_MODIFIED,
+                headers: HeaderMap::new(),
+                payload: Payload::Whole(Bytes::new()),
+                object: None,
+            }
         } else {
             let mut reply = Reply::json_bytes(200, self.bytes.clone(), encoding);
             // Without the echo of `g`, `v` and `as`, clients read the answer as a legacy document.

@@ -52,7 +52,7 @@ pub(crate) fn version(engine: &Engine, call: &Call) -> Outcome<Reply> {
     if !accept.trim().is_empty() && !clauses(accept).iter().any(|clause| takes(clause.media_type)) {
         return Err(no_representation("application/json"));
     }
-    Ok(Reply::json(200, &engine.version, Encoding::Pretty))
+    Ok(Reply::json(200, &engine.version, Encoding::Pretty).unlogged())
 }
 
 /// `/`: every path.
@@ -66,7 +66,7 @@ pub(crate) fn paths(engine: &Engine, encoding: Encoding) -> Reply {
         paths.extend(CHECKS.iter().map(|check| format!("/{endpoint}/{check}")));
     }
     paths.sort();
-    Reply::json(200, &serde_json::json!({"paths": paths}), encoding)
+    Reply::json(200, &serde_json::json!({"paths": paths}), encoding).unlogged()
 }
 
 /// What `/version` says: the Kubernetes release whose behaviour this is, with build metadata that says it is not that.

@@ -23,6 +23,7 @@ use crate::http::negotiate::{Accepted, Form, clauses};
 use crate::http::params::WriteOptions;
 use crate::http::reply::Reply;
 use crate::http::{Call, Outcome};
+use crate::resources::defaults::TOKEN_SECONDS;
 use crate::resources::{self, Resource, text};
 use crate::schema::SCHEMA;
 use crate::schema::normalise::normalise;
@@ -33,8 +34,6 @@ use crate::store::object::Object;
 
 const GROUP: &str = "authentication.k8s.io";
 const KIND: &str = "TokenRequest";
-/// What is asked for when nothing is, in seconds.
-const DEFAULT_SECONDS: i64 = 60 * 60;
 /// Least that may be asked for, in seconds.
 const MIN_SECONDS: i64 = 10 * 60;
 /// Most that may be asked for, in seconds.
@@ -43,6 +42,8 @@ const MAX_SECONDS: i64 = 1 << 32;
 const PROJECTED_SECONDS: i64 = 60 * 60 + 7;
 const EXTENDED_SECONDS: i64 = 365 * 24 * 60 * 60;
 const WEBHOOK_GATE: &str = "APIServerWebhookAuthenticationToken";
+/// The audit annotation that names the token that was given.
+const ISSUED: &str = "authentication.kubernetes.io/issued-credential-id";
 const ATTESTATION: &str = "admissionReviewAPIGroups";
 
 /// The part of a request that decides.
@@ -98,7 +99,7 @@ pub(crate) async fn create(
     let schema = schema.ok_or_else(|| Box::new(Status::internal_error("the kind has no schema")))?;
     let expected = Expected { group: GROUP, version: "v1", kind: KIND, schema };
     let decoded = body::decode(call, expected, options.field_validation)?;
-    let members = answer(engine, info, decoded.members).await?;
+    let members = answer(engine, call, info, decoded.members).await?;
     let shaped = normalise(schema, Value::Object(members)).map_err(|why| Box::new(Status::internal_error(&why)))?;
     let mut out = Map::new();
     out.insert("kind".to_owned(), Value::from(KIND));
@@ -109,14 +110,19 @@ pub(crate) async fn create(
     Ok(reply)
 }
 
-async fn answer(engine: &Engine, info: &RequestInfo, mut members: Map<String, Value>) -> Outcome<Map<String, Value>> {
+async fn answer(
+    engine: &Engine,
+    call: &Call,
+    info: &RequestInfo,
+    mut members: Map<String, Value>,
+) -> Outcome<Map<String, Value>> {
     let (namespace, name) = (info.namespace.as_str(), info.parts.get(1).map_or("", String::as_str));
     let account = account(engine, namespace, name, &members)?;
     let spec = members.get("spec").cloned().unwrap_or_default();
     let spec: Spec = serde_json::from_value(spec).map_err(|error| Box::new(Status::bad_request(error.to_string())))?;
     let audiences =
         if spec.audiences.is_empty() { engine.service_accounts.audiences().to_vec() } else { spec.audiences.clone() };
-    let seconds = spec.expiration_seconds.unwrap_or(DEFAULT_SECONDS);
+    let seconds = spec.expiration_seconds.unwrap_or(TOKEN_SECONDS);
     let wrong = problems(&spec, seconds, &audiences);
     if !wrong.is_empty() {
         return Err(Box::new(Status::invalid(GROUP, KIND, "", &wrong)));
@@ -146,7 +152,9 @@ async fn answer(engine: &Engine, info: &RequestInfo, mut members: Map<String, Va
         sub: username(namespace, name),
     };
     let failed = |error| Box::new(Status::internal_error(&format!("failed to generate token: {error}")));
+    let credential = format!("JTI={}", claims.jti);
     let token = engine.service_accounts.sign(&claims).await.map_err(failed)?;
+    call.audit.annotate(ISSUED, &credential);
 
     let metadata = resources::tree::object(&mut members, "metadata");
     metadata.insert("name".to_owned(), Value::from(name));

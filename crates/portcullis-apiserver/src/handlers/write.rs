@@ -63,6 +63,7 @@ fn create_object(engine: &Engine, asked: &Asked<'_>, decoded: Decoded, options: 
     if !asked.name.is_empty() {
         check_create_on_update(&policy, asked.user, asked.resource, place)?;
     }
+    note_pod_security(engine, asked);
     let mut warnings = decoded.warnings;
     warnings.extend((asked.resource.rules.warnings)(&members, None));
     let members = strategy::stored(asked.resource, members);
@@ -77,6 +78,17 @@ fn create_object(engine: &Engine, asked: &Asked<'_>, decoded: Decoded, options: 
     let mut reply = one(engine, asked, 201, &object)?;
     reply.warn(&warnings);
     Ok(reply)
+}
+
+/// Compat: upstream's admission notes the level that it holds a new pod to. Ours holds it to none, and says so where none is
+/// asked for.
+fn note_pod_security(engine: &Engine, asked: &Asked<'_>) {
+    let (prefix, name) = ("pod-security.kubernetes.io/", asked.namespace);
+    let asks = |namespace: &Object| namespace.labels.iter().any(|(key, _)| key.starts_with(prefix));
+    let is_pod = std::ptr::eq(asked.resource, pods());
+    if is_pod && engine.store.get(resources::namespaces(), "", name).is_some_and(|namespace| !asks(&namespace)) {
+        asked.call.audit.annotate("pod-security.kubernetes.io/enforce-policy", "privileged:latest");
+    }
 }
 
 /// Compat: the namespace is looked at before what is to stand in it.
@@ -144,6 +156,7 @@ pub(crate) fn patch(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
     let options = WriteOptions::parse(&asked.call.params, "PatchOptions")?;
     let patch =
         crate::json::parse(&asked.call.body).map_err(|error| Box::new(Status::bad_request(error.to_string())))?.value;
+    asked.call.audit.request_patch(&asked.call.body);
     if !patch.is_object() {
         return Err(Box::new(Status::bad_request("the merge patch is not a JSON object")));
     }
@@ -211,6 +224,7 @@ fn replace(
     }
     let mut warnings = decoded.warnings;
     if let Through::Object = through(asked) {
+        note_pod_security(engine, asked);
         warnings.extend((asked.resource.rules.warnings)(&members, Some(&before)));
     }
     let members = strategy::stored(asked.resource, members);

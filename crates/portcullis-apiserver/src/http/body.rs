@@ -54,6 +54,7 @@ pub(crate) fn decode(call: &Call, expected: Expected, validation: FieldValidatio
     let tree = tree(call, expected)?;
     let decoded = shape(tree, expected, validation)?;
     call.note(&decoded.warnings);
+    call.audit.request_object(expected, &decoded.members);
     Ok(decoded)
 }
 

@@ -15,6 +15,7 @@ use http::{HeaderMap, Method};
 use portcullis_kube::Status;
 
 use self::params::Params;
+use crate::audit::Record;
 
 /// A failure, as the `Status` that the client gets.
 pub(crate) type Outcome<T> = Result<T, Box<Status>>;
@@ -34,6 +35,8 @@ pub(crate) struct Call {
     pub(crate) client_cert: Option<Arc<[u8]>>,
     /// A certificate was shown that does not count.
     pub(crate) client_cert_refused: bool,
+    /// What the audit log says of it.
+    pub(crate) audit: Record,
     /// What was odd about the body, for the answer's `Warning` headers when the request fails later.
     pub(crate) warnings: Mutex<Vec<String>>,
 }
@@ -70,6 +73,7 @@ impl Call {
             body: body.into(),
             client_cert: None,
             client_cert_refused: false,
+            audit: Record::default(),
             warnings: Mutex::default(),
         }
     }

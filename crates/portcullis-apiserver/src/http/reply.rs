@@ -30,6 +30,15 @@ pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) payload: Payload,
+    /// For the audit log: the object that the answer is.
+    pub(crate) object: Option<Logged>,
+}
+
+/// An object of the API as it is answered, in compact JSON.
+pub(crate) struct Logged {
+    pub(crate) json: Bytes,
+    /// What it says, when it is a `Status`.
+    pub(crate) status: Option<Box<Status>>,
 }
 
 impl Reply {
@@ -37,7 +46,7 @@ impl Reply {
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        Self { status, headers, payload }
+        Self { status, headers, payload, object: None }
     }
 
     /// Bytes of compact JSON without a final newline, written as `encoding` wants.
@@ -52,11 +61,13 @@ impl Reply {
             }
             Encoding::Pretty => match serde_json::from_slice::<Value>(&compact) {
                 Ok(tree) => json::to_pretty(&tree).into(),
-                Err(_) => compact,
+                Err(_) => compact.clone(),
             },
             Encoding::Yaml => to_yaml(&compact).into(),
         };
-        Self::new(code_of(code), encoding.content_type(), Payload::Whole(body))
+        let mut reply = Self::new(code_of(code), encoding.content_type(), Payload::Whole(body));
+        reply.object = Some(Logged { json: compact, status: None });
+        reply
     }
 
     /// A value as JSON, written as `encoding` wants.
@@ -67,6 +78,11 @@ impl Reply {
     /// A failure, or the success of a delete.
     pub(crate) fn status(status: &Status, encoding: Encoding) -> Self {
         let mut reply = Self::json(status.http_code(), status, encoding);
+        // Compat: whoever takes no form that there is gets its refusal past the log.
+        reply.object = reply
+            .object
+            .filter(|_| status.code != 406)
+            .map(|logged| Logged { status: Some(Box::new(status.clone())), ..logged });
         let retry = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
         if retry > 0 {
             reply.set(http::header::RETRY_AFTER, &retry.to_string());
@@ -92,6 +108,12 @@ impl Reply {
     /// A watch.
     pub(crate) fn pieces(pieces: Pieces) -> Self {
         Self::new(StatusCode::OK, "application/json", Payload::Pieces(pieces))
+    }
+
+    /// For documents that are no objects of the API.
+    pub(crate) fn unlogged(mut self) -> Self {
+        self.object = None;
+        self
     }
 
     /// Sets a header; a value that no header can hold is left out.

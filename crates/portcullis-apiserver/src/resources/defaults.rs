@@ -10,10 +10,17 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use super::pod_spec::fill as pods;
-use super::tree::Members;
+use super::tree::{Members, default};
 use super::{nodes, secrets, services, storage, workloads};
 use crate::schema::quantity::Quantity;
 use crate::schema::{Kind, SCHEMA, TypeId};
+
+/// Seconds that a token lives unless asked for otherwise.
+pub(crate) const TOKEN_SECONDS: i64 = 60 * 60;
+
+fn token_lifetime(spec: &mut Members) {
+    default(spec, "expirationSeconds", TOKEN_SECONDS);
+}
 
 type Fill = fn(&mut Members);
 
@@ -22,6 +29,7 @@ const RULES: &[(&str, Fill)] = &[
     ("apps.Deployment", workloads::fill_deployment),
     ("apps.ReplicaSet", workloads::fill_replica_set),
     ("apps.StatefulSet", workloads::fill_stateful_set),
+    ("authn.TokenRequestSpec", token_lifetime),
     ("batch.CronJob", workloads::fill_cron_job),
     ("batch.Job", workloads::fill_job),
     ("batch.PodFailurePolicyOnPodConditionsPattern", workloads::fill_condition_pattern),

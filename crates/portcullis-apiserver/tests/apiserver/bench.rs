@@ -17,9 +17,14 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub(crate) async fn start_with(change: impl FnOnce(&mut ApiServerConfig)) -> Self {
         let ca = TestCa::new("test-ca");
         let listener = server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let config = ApiServerConfig::new(listener, ca.server().identity(), ca.pem().as_bytes().to_vec());
+        let mut config = ApiServerConfig::new(listener, ca.server().identity(), ca.pem().as_bytes().to_vec());
+        change(&mut config);
         let shutdown = Shutdown::new();
         let running = ApiServer::start(config, shutdown.clone()).await.unwrap();
         Self { running, ca, folder: temp_dir(), shutdown }

@@ -7,6 +7,7 @@
     reason = "a test whose setting-up fails, or whose answer lacks what it looks for, has failed"
 )]
 
+mod audit;
 mod bench;
 mod differential;
 mod discovery;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_apiserver::{ApiServer, ApiServerConfig, Part, PartPort, Running, TokenAuthenticator};
+use portcullis_apiserver::{ApiServer, ApiServerConfig, AuditLog, Part, PartPort, Running, TokenAuthenticator};
 use portcullis_authn::{Network, OidcFlags};
 use portcullis_kube::rbac::{ClusterRoleBinding, Subject};
 use portcullis_runtime::tls::TlsIdentity;
@@ -30,6 +30,7 @@ pub(crate) struct Setup<'a> {
     pub(crate) node: String,
     /// Where the provider listens, when it runs in this process.
     pub(crate) provider_port: Option<u16>,
+    pub(crate) audit: Option<AuditLog>,
     pub(crate) clock: Clock,
     pub(crate) rng: Rng,
 }
@@ -47,6 +48,7 @@ pub(crate) async fn start(setup: Setup<'_>, stop: &Shutdown) -> Result<Running, 
     let started = setup.clock.now();
     let config = ApiServerConfig {
         tokens,
+        audit: setup.audit,
         node_name: setup.node.clone(),
         clock: setup.clock,
         rng: setup.rng,

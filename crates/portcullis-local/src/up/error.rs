@@ -25,6 +25,9 @@ pub enum UpError {
     /// The API server's `--oidc-*` flags.
     #[error(transparent)]
     Flags(#[from] portcullis_authn::FlagError),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] portcullis_apiserver::AuditError),
     /// Certificates.
     #[error(transparent)]
     Ca(#[from] CaError),
@@ -81,6 +84,7 @@ impl UpError {
         match self {
             Self::State(error) => error.hint(),
             Self::Input(error) => error.hint(),
+            Self::Audit(error) => error.hint(),
             Self::Ca(error) => error.hint(),
             Self::Trust(error) => Some(error.hint()),
             Self::SignIn(error) => error.hint(),

@@ -213,6 +213,7 @@ impl Run<'_> {
             network: Network { egress: EgressPolicy::LoopbackOnly, ..Network::default() },
             node: format!("{}-control-plane", state.name()),
             provider_port: Some(listeners.issuer_port()),
+            audit: None,
             clock,
             rng,
         };

@@ -5,7 +5,7 @@
 
 mod known;
 mod script;
-mod scrub;
+pub(crate) mod scrub;
 
 use std::collections::BTreeMap;
 
@@ -140,7 +140,7 @@ async fn complete(real: &ControlPlane, namespace: &str) {
 }
 
 /// Waits until the real server's own controllers have made what they make at start.
-async fn settled(real: &ControlPlane) {
+pub(crate) async fn settled(real: &ControlPlane) {
     let client = real.admin_client();
     for path in [
         "/api/v1/namespaces/kube-node-lease",

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Ids, versions and times out; one JSON value a line.
-pub(super) fn body(body: &str, base: &str) -> String {
+pub(crate) fn body(body: &str, base: &str) -> String {
     let lines = body.lines().map(|line| match serde_json::from_str::<Value>(line) {
         Ok(mut value) => {
             scrub(&mut value);
