@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the README's test command, and what CI calls.
 //!
-//! It installs what is missing (Debian packages where it may, the Go peers, axe-core), builds, runs everything against
+//! It installs what is missing (Debian packages where it may, the Go peers, axe-core, the Python client), builds, runs everything against
 //! the real components, and prints the time of each stage and the sum. A test whose component is missing fails.
 
 use std::fs;
@@ -38,6 +38,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.install_only {
         install_packages()?;
         install_axe()?;
+        install_python_client()?;
         peers::build_all()?;
         return Ok(());
     }
@@ -52,6 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     install_packages()?;
     let axe = install_axe()?;
+    let python = install_python_client()?;
     let peers = peers::build_all()?;
     let with_peers = |command: &mut Command| {
         command.env("PORTCULLIS_PEERS", &peers).env("PORTCULLIS_AXE", &axe).env("PORTCULLIS_ARTEFACTS", artefacts());
@@ -84,7 +86,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             "--test",
             "e2e",
         ]);
-        e2e.env("PORTCULLIS_BIN", stage::target_dir().join("release"));
+        e2e.env("PORTCULLIS_BIN", stage::target_dir().join("release")).env("PORTCULLIS_PYTHON", &python);
         with_peers(&mut e2e);
         outcomes.push(stage::run_tests("end to end", RELEASE_CAP, &mut e2e)?);
     }
@@ -148,6 +150,32 @@ fn install_axe() -> Result<PathBuf> {
         bail!("npm install {AXE_CORE} failed");
     }
     Ok(script)
+}
+
+/// Makes a virtual environment in the cache folder with the official Kubernetes client, pinned by
+/// `tests/python/requirements.txt`, and returns its Python.
+fn install_python_client() -> Result<PathBuf> {
+    let folder = stage::cache_dir()?.join("python-client");
+    let (python, stamp) = (folder.join("bin/python"), folder.join("installed.txt"));
+    let list = stage::root().join("tests/python/requirements.txt");
+    let wanted = fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
+    if python.is_file() && fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(python);
+    }
+    println!("installing the Python client into {}", folder.display());
+    run_quietly(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))
+        .context("a Python virtual environment could not be made: install Python 3 with its venv module")?;
+    let pip = ["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--requirement"];
+    run_quietly(Command::new(&python).args(pip).arg(&list))?;
+    fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
+    Ok(python)
+}
+
+fn run_quietly(command: &mut Command) -> Result<()> {
+    let program = command.get_program().to_owned();
+    let status = command.status().with_context(|| format!("cannot start {}", program.display()))?;
+    anyhow::ensure!(status.success(), "{} failed: {status}", program.display());
+    Ok(())
 }
 
 fn on_path(program: &str) -> bool {

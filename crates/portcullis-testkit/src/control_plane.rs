@@ -29,6 +29,8 @@ pub struct ControlPlane {
     port: u16,
     ca: TestCa,
     admin: Leaf,
+    flags: Vec<String>,
+    etcd_url: String,
     folder: TempDir,
 }
 
@@ -66,7 +68,16 @@ impl ControlPlane {
             ..ca.http_client_config()
         });
         ready(&client.expect("an HTTP client"), &format!("{url}/readyz"), &mut apiserver).await?;
-        Ok(Self { apiserver, etcd, url, port, ca, admin, folder })
+        Ok(Self { apiserver, etcd, url, port, ca, admin, flags: flags.to_vec(), etcd_url, folder })
+    }
+
+    /// Stops the API server and starts it again at the same address with what etcd has: its watch cache is empty then, so
+    /// that watches from before are told 410. Panics when it does not become ready.
+    pub async fn restart_apiserver(&mut self) {
+        self.apiserver.kill();
+        self.apiserver = start_apiserver(self.folder.path(), &self.ca, &self.etcd_url, self.port, &self.flags);
+        let readyz = format!("{}/readyz", self.url);
+        ready(&self.admin_client(), &readyz, &mut self.apiserver).await.unwrap_or_else(|why| panic!("{why}"));
     }
 
     /// The API server's URL.

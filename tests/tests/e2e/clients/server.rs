@@ -1,0 +1,80 @@
+//! The server that clients are pointed at: the released dev API server, or a real kube-apiserver with etcd.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use portcullis_kube::kubeconfig::Kubeconfig;
+use portcullis_runtime::Secret;
+use portcullis_runtime::http_client::{ClientIdentity, HttpClient, HttpClientConfig, Roots};
+use portcullis_testkit::{ChildGuard, ControlPlane, TempDir, temp_dir};
+
+use crate::world::{bin, eventually};
+
+pub(crate) struct Server {
+    pub(crate) addr: SocketAddr,
+    /// The administrator's.
+    pub(crate) kubeconfig: String,
+    pub(crate) kind: Kind,
+    pub(crate) folder: TempDir,
+}
+
+pub(crate) enum Kind {
+    Ours(#[expect(dead_code, reason = "held: it ends with the test")] ChildGuard),
+    Real(Box<ControlPlane>),
+}
+
+impl Server {
+    pub(crate) fn ours() -> Self {
+        let folder = temp_dir();
+        let mut command = Command::new(bin().join("portcullis"));
+        command.env_clear().env("HOME", folder.path()).args(["apiserver", "--secure-port", "0", "--state"]);
+        command.arg(folder.path().join("state"));
+        let child = ChildGuard::spawn("portcullis", folder.path(), &mut command);
+        let kubeconfig: PathBuf = folder.path().join("state/dev/kubeconfig");
+        eventually("the dev API server is ready", || child.output().contains("Ctrl-C") && kubeconfig.is_file());
+        let text = std::fs::read_to_string(kubeconfig).unwrap();
+        let addr = address(&text);
+        Self { addr, kubeconfig: text, kind: Kind::Ours(child), folder }
+    }
+
+    pub(crate) async fn real() -> Self {
+        let plane = ControlPlane::start(&[]).await;
+        let text = std::fs::read_to_string(plane.admin_kubeconfig()).unwrap();
+        Self { addr: address(&text), kubeconfig: text, kind: Kind::Real(Box::new(plane)), folder: temp_dir() }
+    }
+
+    /// A client with the administrator's certificate.
+    pub(crate) fn admin(&self) -> HttpClient {
+        if let Kind::Real(plane) = &self.kind {
+            return plane.admin_client();
+        }
+        let config = Kubeconfig::parse(&self.kubeconfig, "kubeconfig").unwrap();
+        let cluster = config.cluster("kind-dev").unwrap().unwrap();
+        let user = config.user("kind-dev").unwrap().unwrap();
+        let certificate_pem = STANDARD.decode(&user.client_certificate_data).unwrap();
+        let key_pem = Secret::new(String::from_utf8(STANDARD.decode(user.client_key_data.expose()).unwrap()).unwrap());
+        let roots = Roots::only_pem(&cluster.certificate_authority_pem().unwrap()).unwrap();
+        let identity = Some(ClientIdentity { certificate_pem, key_pem });
+        HttpClient::new(HttpClientConfig { roots, identity, max_body: 32 << 20, ..HttpClientConfig::default() })
+            .unwrap()
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.addr)
+    }
+
+    /// The administrator's kubeconfig with another address in it.
+    pub(crate) fn kubeconfig_at(&self, addr: SocketAddr) -> String {
+        let text = self.kubeconfig.replace(&format!("https://{}", self.addr), &format!("https://{addr}"));
+        assert_ne!(text, self.kubeconfig);
+        text
+    }
+}
+
+fn address(kubeconfig: &str) -> SocketAddr {
+    let url = kubeconfig.split_whitespace().find_map(|word| word.strip_prefix("https://")).expect("a server");
+    url.parse().expect("an address")
+}
