@@ -21,8 +21,8 @@ use crate::authenticate::{TokenAuthenticator, TokenChain, authenticate};
 use crate::controllers::Controllers;
 use crate::discovery::Discovery;
 use crate::handlers::{
-    self, Asked, delete, health, no_such_method, no_such_resource, not_acceptable, port_forward, read, reviews, token,
-    watch, write,
+    self, Asked, delete, health, logs, no_such_method, no_such_resource, not_acceptable, port_forward, read, reviews,
+    token, watch, write,
 };
 use crate::http::negotiate::{Encoding, negotiate, wants_pretty};
 use crate::http::reply::Reply;
@@ -151,8 +151,11 @@ impl Engine {
         if !verbs.contains(&info.verb.as_str()) || call.method == Method::HEAD {
             return Err(no_such_method());
         }
-        if let Some(Serves::PortForward) = subresource.map(|part| &part.serves) {
-            return port_forward::connect(self, call, info, user);
+        match subresource.map(|part| &part.serves) {
+            Some(Serves::PortForward) => return port_forward::connect(self, call, info, user),
+            Some(Serves::Log) if accepted.is_none() => return Err(logs::not_acceptable(accept)),
+            Some(Serves::Log) => return logs::get(self, call, info),
+            _ => {}
         }
         let accepted =
             accepted.ok_or_else(|| not_acceptable(accept, matches!(info.verb.as_str(), "list" | "watch")))?;

@@ -283,6 +283,7 @@ async fn a_part_comes_back_under_a_new_identity_until_it_is_taken_off() {
         container: "dex".to_owned(),
         image: "portcullis".to_owned(),
         ports: vec![PartPort::open(5554)],
+        logs: Default::default(),
         started: world.engine.clock.now(),
         ready: true,
         restarts: 0,

@@ -46,7 +46,7 @@ pub async fn run(options: Options, steps: &Steps, shutdown: &Shutdown) -> Result
     let (_lock, mut file) = state.open()?;
     let own = state.path("kubeconfig");
     kubeconfig::own::check(&own)?;
-    log_to(&state, LogConfig::default())?;
+    let logs = log_to(&state, LogConfig::default())?;
 
     let clock = Clock::system();
     let audit = AuditLog::open(&options.audit, &clock)?;
@@ -82,6 +82,7 @@ pub async fn run(options: Options, steps: &Steps, shutdown: &Shutdown) -> Result
         node: format!("{}-control-plane", options.name),
         provider_port: None,
         audit,
+        logs: &logs,
         clock,
         rng: Rng::system(),
     };

@@ -12,6 +12,7 @@
 mod clock;
 #[cfg(feature = "client")]
 pub mod http_client;
+mod log_ring;
 pub mod net;
 #[cfg(feature = "http1-server")]
 pub mod real_ip;
@@ -27,6 +28,7 @@ mod timestamp;
 pub mod tls;
 
 pub use clock::{Clock, MockClock};
+pub use log_ring::{LogLine, LogRing, LogRingLimits};
 pub use rng::Rng;
 pub use secret::Secret;
 pub use shutdown::Shutdown;

@@ -16,6 +16,9 @@ const SECONDS_FORMAT: StaticFormatDescription = format_description!("[year]-[mon
 const MICROS_FORMAT: StaticFormatDescription =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
 
+const NANOS_FORMAT: StaticFormatDescription =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:9]Z");
+
 /// A point in time: nanoseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
@@ -69,6 +72,12 @@ impl Timestamp {
     #[must_use]
     pub fn rfc3339_micros(self) -> String {
         self.format(MICROS_FORMAT)
+    }
+
+    /// RFC 3339 in UTC with nine fraction digits, such as `2026-08-01T09:30:00.000000000Z` (container logs).
+    #[must_use]
+    pub fn rfc3339_nanos(self) -> String {
+        self.format(NANOS_FORMAT)
     }
 
     /// The time from `earlier` to `self`; zero when `earlier` is the later one.

@@ -2,6 +2,7 @@
 
 pub(crate) mod delete;
 pub(crate) mod health;
+pub(crate) mod logs;
 pub(crate) mod port_forward;
 pub(crate) mod read;
 pub(crate) mod reviews;
@@ -32,6 +33,9 @@ pub(crate) struct Asked<'a> {
     pub(crate) accepted: Accepted,
 }
 
+/// What objects are written in.
+const TYPES: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+
 /// What the real server says to a resource, version or subresource that it does not have.
 pub(crate) fn no_such_resource() -> Box<Status> {
     generic(404, "NotFound", "the server could not find the requested resource")
@@ -53,7 +57,6 @@ fn generic(code: u16, reason: &str, message: &str) -> Box<Status> {
 /// Compat: a media type that the path does not know at all is refused by the router, in other words than one that is known
 /// but cannot be had in the wanted form; of lists the router names the streams too.
 pub(crate) fn not_acceptable(accept: &str, list: bool) -> Box<Status> {
-    const TYPES: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
     let known = |media_type: &str| TYPES.contains(&media_type) || matches!(media_type, "*/*" | "application/*");
     if clauses(accept).iter().any(|clause| known(clause.media_type)) {
         return Box::new(Status::not_acceptable(&TYPES));

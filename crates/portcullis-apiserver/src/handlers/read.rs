@@ -62,7 +62,7 @@ pub(crate) fn one(engine: &Engine, asked: &Asked<'_>, code: u16, object: &Object
 /// The document that the path shows instead of the object.
 fn shown(asked: &Asked<'_>, object: &Object) -> Option<Arc<Object>> {
     match asked.subresource?.serves {
-        Serves::Status | Serves::Part(_) | Serves::Token | Serves::PortForward => None,
+        Serves::Status | Serves::Part(_) | Serves::Token | Serves::Log | Serves::PortForward => None,
         Serves::Scale => Some(Object::seal_part(resources::SCALE_KIND, scale::of(&object.members()), object.version)),
     }
 }

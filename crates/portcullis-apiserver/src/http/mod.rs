@@ -3,6 +3,7 @@
 //! The listener's types stay in `server`, so that every test and fuzz target can drive the whole server with values.
 
 pub(crate) mod body;
+pub(crate) mod go_time;
 pub(crate) mod gzip;
 pub(crate) mod negotiate;
 pub(crate) mod params;

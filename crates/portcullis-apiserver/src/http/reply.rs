@@ -116,6 +116,18 @@ impl Reply {
         self
     }
 
+    /// Lines of a log.
+    pub(crate) fn log(pieces: Pieces) -> Self {
+        Self::new(StatusCode::OK, "text/plain", Payload::Pieces(pieces))
+    }
+
+    /// Nothing, which is what there is.
+    pub(crate) fn no_content() -> Self {
+        let mut reply = Self::new(StatusCode::NO_CONTENT, "text/plain", Payload::Whole(Bytes::new()));
+        reply.headers.remove(CONTENT_TYPE);
+        reply
+    }
+
     /// Sets a header; a value that no header can hold is left out.
     pub(crate) fn set(&mut self, name: HeaderName, value: &str) {
         if let Ok(value) = HeaderValue::from_str(value) {

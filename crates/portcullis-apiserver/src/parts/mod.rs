@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use portcullis_runtime::{Shutdown, Timestamp};
+use portcullis_runtime::{LogRing, Shutdown, Timestamp};
 use serde_json::Value;
 
 use crate::engine::Engine;
@@ -26,7 +26,7 @@ pub const PART_ANNOTATION: &str = "portcullis.dev/part";
 const ATTEMPTS: usize = 5;
 
 /// One of our own parts, as a pod shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Part {
     /// Namespace; made when it is not there.
     pub namespace: String,
@@ -40,6 +40,8 @@ pub struct Part {
     pub image: String,
     /// Ports that it listens on; `kubectl port-forward` reaches these and no others.
     pub ports: Vec<PartPort>,
+    /// What it logs; `kubectl logs` shows it.
+    pub logs: LogRing,
     /// When it was started last.
     pub started: Timestamp,
     /// Whether it is healthy.
@@ -81,6 +83,7 @@ pub(crate) struct Known {
     /// The pod as it comes back when someone deletes it.
     pub(crate) pod: Members,
     pub(crate) ports: Arc<[PartPort]>,
+    pub(crate) logs: LogRing,
     /// Triggered when the part is taken off the list.
     pub(crate) over: Shutdown,
 }
@@ -104,7 +107,7 @@ impl Parts {
         let mut parts = self.lock();
         let key = (part.namespace.clone(), part.name.clone());
         let over = parts.get(&key).map(|known| known.over.clone()).unwrap_or_default();
-        parts.insert(key, Known { pod, ports: part.ports.clone().into(), over });
+        parts.insert(key, Known { pod, ports: part.ports.clone().into(), logs: part.logs.clone(), over });
     }
 
     /// Forgets a part; whether it was there. Streams to it end.

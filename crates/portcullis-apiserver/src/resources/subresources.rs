@@ -39,6 +39,8 @@ pub(crate) enum Serves {
     Scale,
     /// A token for the object: `handlers::token`.
     Token,
+    /// The lines that one of our parts logs: `handlers::logs`.
+    Log,
     /// A way to the ports of one of our parts: `handlers::port_forward`.
     PortForward,
 }
@@ -52,7 +54,7 @@ impl Subresource {
     /// Its type in the schema table, when it has a kind of its own.
     pub(crate) fn schema(&self) -> Option<TypeId> {
         match self.serves {
-            Serves::Status | Serves::Part(_) | Serves::PortForward => None,
+            Serves::Status | Serves::Part(_) | Serves::Log | Serves::PortForward => None,
             Serves::Scale => SCHEMA.find("autoscaling.Scale"),
             Serves::Token => SCHEMA.find("authn.TokenRequest"),
         }
@@ -60,7 +62,7 @@ impl Subresource {
 }
 
 /// Every subresource that is served; those of a resource stand in alphabetical order.
-pub(crate) static SUBRESOURCES: [Subresource; 21] = [
+pub(crate) static SUBRESOURCES: [Subresource; 22] = [
     Subresource {
         name: "finalize",
         verbs: &["update"],
@@ -71,6 +73,7 @@ pub(crate) static SUBRESOURCES: [Subresource; 21] = [
     status("", "nodes", "Node"),
     status("", "persistentvolumeclaims", "PersistentVolumeClaim"),
     status("", "persistentvolumes", "PersistentVolume"),
+    Subresource { name: "log", verbs: &["get"], serves: Serves::Log, ..status("", "pods", "Pod") },
     Subresource {
         name: "portforward",
         verbs: &["create", "get"],

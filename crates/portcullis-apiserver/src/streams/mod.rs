@@ -38,6 +38,8 @@ pub struct StreamLimits {
     pub forwards_per_session: usize,
     /// Connections to parts, over all sessions. Default 512.
     pub forwards: usize,
+    /// Requests that follow a log, at a time; one more is refused with 429. Default 128.
+    pub followers: usize,
     /// Bytes of one stream that have arrived and were not passed on yet; beyond, the client is not read. Default 128 KiB.
     pub stream_buffer: usize,
     /// Likewise for a session. Default 512 KiB.
@@ -57,6 +59,7 @@ impl Default for StreamLimits {
             sessions: 64,
             forwards_per_session: 128,
             forwards: 512,
+            followers: 128,
             stream_buffer: 128 * 1024,
             session_buffer: 512 * 1024,
             idle: Duration::from_secs(4 * 60 * 60),
@@ -80,6 +83,7 @@ pub(crate) struct Streams {
     pub(crate) limits: StreamLimits,
     sessions: Arc<Semaphore>,
     forwards: Arc<Semaphore>,
+    followers: Arc<Semaphore>,
     stop: Shutdown,
 }
 
@@ -90,7 +94,8 @@ pub(crate) struct Seat(#[expect(dead_code, reason = "given back when dropped")] 
 impl Streams {
     pub(crate) fn new(limits: StreamLimits, stop: Shutdown) -> Self {
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
-        Self { sessions: semaphore(limits.sessions), forwards: semaphore(limits.forwards), limits, stop }
+        let (sessions, forwards) = (semaphore(limits.sessions), semaphore(limits.forwards));
+        Self { sessions, forwards, followers: semaphore(limits.followers), limits, stop }
     }
 
     /// Takes a place, or says that there is none.
@@ -99,6 +104,14 @@ impl Streams {
         free.map(Seat).map_err(|_| {
             let most = self.limits.sessions;
             Box::new(Status::too_many_requests(format!("{most} streaming connections are open, which is the most"), 1))
+        })
+    }
+
+    /// Takes a place among those that follow a log.
+    pub(crate) fn follower(&self) -> Outcome<OwnedSemaphorePermit> {
+        Arc::clone(&self.followers).try_acquire_owned().map_err(|_| {
+            let most = self.limits.followers;
+            Box::new(Status::too_many_requests(format!("{most} logs are followed, which is the most"), 1))
         })
     }
 

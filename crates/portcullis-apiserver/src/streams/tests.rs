@@ -100,6 +100,16 @@ async fn places_of_sessions_are_limited_and_given_back() {
 }
 
 #[tokio::test]
+async fn places_of_followers_are_limited_and_given_back() {
+    let world = world();
+    let places: Vec<_> =
+        (0..world.engine.streams.limits.followers).map(|_| world.engine.streams.follower().unwrap()).collect();
+    assert_eq!(world.engine.streams.follower().unwrap_err().code, 429);
+    drop(places);
+    assert!(world.engine.streams.follower().is_ok());
+}
+
+#[tokio::test]
 async fn connections_of_a_session_are_limited() {
     let (socket, listener) = part().await;
     let limits = StreamLimits { forwards_per_session: 2, ..StreamLimits::default() };
@@ -400,6 +410,7 @@ async fn too_many_ports_or_none_are_refused_with_channels() {
         container: "part".to_owned(),
         image: "portcullis".to_owned(),
         ports: vec![PartPort::open(80)],
+        logs: Default::default(),
         started: world.engine.clock.now(),
         ready: true,
         restarts: 0,

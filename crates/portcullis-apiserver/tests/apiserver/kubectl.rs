@@ -49,6 +49,7 @@ async fn the_guides_commands_work_with_real_kubectl() {
         container: "dex".to_owned(),
         image: "portcullis".to_owned(),
         ports: vec![PartPort::open(5554)],
+        logs: Default::default(),
         started: Clock::system().now(),
         ready: true,
         restarts: 0,

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 
 use crate::ca::Leaf;
 
+use super::PartLogs;
 use super::error::UpError;
 
 /// Namespace in which the parts of this process are shown.
@@ -31,6 +32,8 @@ pub(crate) struct Setup<'a> {
     /// Where the provider listens, when it runs in this process.
     pub(crate) provider_port: Option<u16>,
     pub(crate) audit: Option<AuditLog>,
+    /// What the parts log.
+    pub(crate) logs: &'a PartLogs,
     pub(crate) clock: Clock,
     pub(crate) rng: Rng,
 }
@@ -55,7 +58,7 @@ pub(crate) async fn start(setup: Setup<'_>, stop: &Shutdown) -> Result<Running, 
         ..ApiServerConfig::new(setup.listener, identity, setup.client_ca_pem.as_bytes().to_vec())
     };
     let running = ApiServer::start(config, stop.clone()).await.map_err(failed)?;
-    if let Err(error) = show_parts(&running, &setup.node, port, setup.provider_port, started) {
+    if let Err(error) = show_parts(&running, &setup.node, port, setup.provider_port, setup.logs, started) {
         stop.trigger();
         running.stopped().await;
         return Err(error);
@@ -68,11 +71,12 @@ fn show_parts(
     node: &str,
     port: u16,
     provider_port: Option<u16>,
+    logs: &PartLogs,
     started: Timestamp,
 ) -> Result<(), UpError> {
-    let own = ("kube-apiserver", "portcullis-apiserver", port);
-    let provider = provider_port.map(|port| ("dex", "portcullis-provider", port));
-    for (component, container, port) in std::iter::once(own).chain(provider) {
+    let own = ("kube-apiserver", "portcullis-apiserver", port, &logs.api_server);
+    let provider = provider_port.map(|port| ("dex", "portcullis-provider", port, &logs.provider));
+    for (component, container, port, logs) in std::iter::once(own).chain(provider) {
         let part = Part {
             namespace: NAMESPACE.to_owned(),
             name: format!("{container}-{node}"),
@@ -83,6 +87,7 @@ fn show_parts(
             container: container.to_owned(),
             image: IMAGE.to_owned(),
             ports: vec![PartPort::open(port)],
+            logs: logs.clone(),
             started,
             ready: true,
             restarts: 0,

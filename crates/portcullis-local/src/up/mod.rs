@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 
 use portcullis_authn::Network;
 use portcullis_runtime::http_client::EgressPolicy;
-use portcullis_runtime::telemetry::{LogConfig, init_logs};
-use portcullis_runtime::{Clock, Rng, Secret, Shutdown};
+use portcullis_runtime::telemetry::{CrateLog, LogConfig, init_logs};
+use portcullis_runtime::{Clock, LogRing, Rng, Secret, Shutdown};
 use url::Url;
 
 pub use error::UpError;
@@ -105,12 +105,12 @@ pub async fn run(
     outside::end_left_over(&state, &mut file, steps).await?;
     file.claim();
     state.write(&file)?;
-    log_to(&state, inputs.logs())?;
+    let logs = log_to(&state, inputs.logs())?;
     steps.done("state", &state.dir().display().to_string());
 
     let stop = shutdown.child();
     let mut servers = Servers::default();
-    let run = Run { options: &options, state: &state, steps, print, stop: &stop };
+    let run = Run { options: &options, state: &state, steps, print, stop: &stop, logs: &logs };
     let outcome = Box::pin(run.start(inputs, &mut file, &mut servers)).await;
     stop.trigger();
     servers.stopped().await;
@@ -125,11 +125,33 @@ pub async fn run(
 }
 
 /// The servers' logs go into a file of the state folder, made anew at each start: the terminal is for the steps.
-pub(crate) fn log_to(state: &StateDir, config: LogConfig) -> Result<(), UpError> {
+///
+/// What each part logs is kept beside it, for `kubectl logs`.
+pub(crate) fn log_to(state: &StateDir, config: LogConfig) -> Result<PartLogs, UpError> {
     let file = state.log_file()?;
+    let logs = PartLogs::default();
     // A process that has logs already, as a test may, keeps them.
-    let _set_already = init_logs(config, file);
-    Ok(())
+    let _set_already = init_logs(LogConfig { rings: logs.by_crate(), ..config }, file);
+    Ok(logs)
+}
+
+/// What the parts of this process log.
+#[derive(Default)]
+pub(crate) struct PartLogs {
+    pub(crate) provider: LogRing,
+    pub(crate) api_server: LogRing,
+}
+
+impl PartLogs {
+    fn by_crate(&self) -> Vec<CrateLog> {
+        vec![
+            CrateLog { targets: &["portcullis_provider", "portcullis_storage"], ring: self.provider.clone() },
+            CrateLog {
+                targets: &["portcullis_apiserver", "portcullis_authn", "portcullis_rbac"],
+                ring: self.api_server.clone(),
+            },
+        ]
+    }
 }
 
 fn log_path(state: &StateDir) -> PathBuf {
@@ -162,13 +184,14 @@ struct Run<'a> {
     steps: &'a Steps,
     print: &'a (dyn Fn(&str) + Sync),
     stop: &'a Shutdown,
+    logs: &'a PartLogs,
 }
 
 impl Run<'_> {
     /// Every step to the table, and the wait after it. No step is cut off: an interruption is seen between two of them, and
     /// while somebody is waited for.
     async fn start(self, mut inputs: Inputs, file: &mut StateFile, servers: &mut Servers) -> Result<(), UpError> {
-        let Self { options, state, steps, stop, .. } = self;
+        let Self { options, state, steps, stop, logs, .. } = self;
         let clock = Clock::system();
         let rng = Rng::system();
         let now = clock.now().to_offset_date_time();
@@ -214,6 +237,7 @@ impl Run<'_> {
             node: format!("{}-control-plane", state.name()),
             provider_port: Some(listeners.issuer_port()),
             audit: None,
+            logs,
             clock,
             rng,
         };

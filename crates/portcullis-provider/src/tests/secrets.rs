@@ -28,7 +28,7 @@ impl Write for Lines {
 async fn logs_hold_no_secret() {
     let lines = Lines::default();
     let log =
-        LogConfig { level: Level::DEBUG, format: LogFormat::Text, exclude_fields: vec![], clock: Clock::mock(NOW).0 };
+        LogConfig { level: Level::DEBUG, format: LogFormat::Text, clock: Clock::mock(NOW).0, ..LogConfig::default() };
     init_logs(log, lines.clone()).unwrap();
     let world = World::new("oauth2: {passwordConnector: local}").await;
     let mut secrets = vec!["demo-secret".to_owned(), "password-that-is-wrong".to_owned(), HASH.to_owned()];

@@ -16,7 +16,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::level::Level;
 use super::slog::{Record, Value, json_line, text_line};
-use crate::Clock;
+use crate::{Clock, LogRing};
 
 /// Most fields of a line.
 const FIELDS: usize = 64;
@@ -70,11 +70,28 @@ pub struct LogConfig {
     pub exclude_fields: Vec<String>,
     /// Where the lines' time comes from.
     pub clock: Clock,
+    /// Rings that get the lines of some crates too.
+    pub rings: Vec<CrateLog>,
+}
+
+/// The lines of some crates, which one part of the process is made of.
+#[derive(Debug, Clone)]
+pub struct CrateLog {
+    /// What the targets of their events begin with.
+    pub targets: &'static [&'static str],
+    /// Where their lines go, beside the log.
+    pub ring: LogRing,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { level: Level::INFO, format: LogFormat::Text, exclude_fields: Vec::new(), clock: Clock::system() }
+        Self {
+            level: Level::INFO,
+            format: LogFormat::Text,
+            exclude_fields: Vec::new(),
+            clock: Clock::system(),
+            rings: Vec::new(),
+        }
     }
 }
 
@@ -165,6 +182,12 @@ where
             LogFormat::Text => text_line(&record),
             LogFormat::Json => json_line(&record),
         };
+        let target = event.metadata().target();
+        for log in &self.config.rings {
+            if log.targets.iter().any(|prefix| target.starts_with(prefix)) {
+                log.ring.push(&line);
+            }
+        }
         // There is nowhere to report a log line that cannot be written.
         let _ = self.write(&line);
     }
@@ -250,6 +273,7 @@ mod tests {
             format,
             exclude_fields: exclude.iter().map(ToString::to_string).collect(),
             clock: Clock::mock(1_785_576_600).0,
+            rings: Vec::new(),
         };
         tracing::dispatcher::with_default(&log_dispatch(config, sink.clone()), events);
         let bytes = sink.0.lock().unwrap().clone();
@@ -305,6 +329,24 @@ mod tests {
         let lines = logged("debug-4", LogFormat::Text, &[], foreign);
         assert_eq!(lines.lines().count(), 1, "{lines}");
         assert!(!lines.contains("secret"));
+    }
+
+    #[test]
+    fn a_ring_gets_the_lines_of_its_crates_alone() {
+        let ring = LogRing::default();
+        let rings = vec![CrateLog { targets: &["portcullis_provider", "portcullis_storage"], ring: ring.clone() }];
+        let config = LogConfig { clock: Clock::mock(1_785_576_600).0, rings, ..LogConfig::default() };
+        let sink = Sink::default();
+        tracing::dispatcher::with_default(&log_dispatch(config, sink.clone()), || {
+            tracing::info!(target: "portcullis_provider::grants", "one");
+            tracing::info!(target: "portcullis_authn", "other");
+            tracing::info!(target: "portcullis_storage", "two");
+            tracing::debug!(target: "portcullis_storage", "below the level");
+        });
+        let lines: Vec<_> = ring.lines_of(0).iter().map(|line| line.text.to_string()).collect();
+        let line = |message: &str| format!("time=2026-08-01T09:30:00.000Z level=INFO msg={message}\n");
+        assert_eq!(lines, [line("one"), line("two")]);
+        assert_eq!(sink.0.lock().unwrap().iter().filter(|byte| **byte == b'\n').count(), 3);
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! Connections that leave HTTP, with real kubectl.
 
+mod logs;
 mod port_forward;
 mod socket;

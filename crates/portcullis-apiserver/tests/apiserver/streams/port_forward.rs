@@ -26,6 +26,7 @@ fn part(ports: Vec<PartPort>) -> Part {
         container: "dex".to_owned(),
         image: "portcullis".to_owned(),
         ports,
+        logs: Default::default(),
         started: Clock::system().now(),
         ready: true,
         restarts: 0,
