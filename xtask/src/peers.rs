@@ -26,11 +26,12 @@ pub(crate) fn build_all() -> Result<PathBuf> {
     let current = fs::read_to_string(&stamp).unwrap_or_default();
     let peers = stage::root().join("peers");
     let version = version_flags();
-    let programs: [(&str, PathBuf, &str, &str); 8] = [
+    let programs: [(&str, PathBuf, &str, &str); 9] = [
         ("kubectl", peers.clone(), "k8s.io/kubernetes/cmd/kubectl", &version),
         ("etcd", peers.clone(), "go.etcd.io/etcd/server/v3", ""),
         ("kube-apiserver", peers.clone(), "k8s.io/kubernetes/cmd/kube-apiserver", &version),
         ("upstream-rbac", peers.clone(), "./rbac", ""),
+        ("upstream-controllers", peers.clone(), "./controllers", ""),
         ("oracle", peers.join("oracle"), ".", ""),
         ("patch-oracle", peers.join("patch-oracle"), ".", ""),
         ("stream-peer", peers.join("stream-peer"), ".", ""),

@@ -42,7 +42,7 @@ impl Engine {
     }
 
     /// Restores what a change of that object took away or left undone.
-    pub(crate) fn keep_up(&self, resource: &Resource, namespace: &str, name: &str) {
+    pub(crate) fn keep_up(&self, resource: &'static Resource, namespace: &str, name: &str) {
         match (resource.group, resource.plural) {
             ("", "namespaces") => {
                 self.keep(resources::service_accounts(), name, account());
@@ -77,6 +77,12 @@ impl Engine {
         self.keep(resources::endpoint_slices(), DEFAULT, slice);
     }
 
+    /// Whether that is the node that stands for this process.
+    pub(crate) fn is_own_node(&self, name: &str) -> bool {
+        let node = self.controllers.node.lock().unwrap_or_else(PoisonError::into_inner);
+        node.as_ref().is_some_and(|node| resources::text(node, &["metadata", "name"]).as_ref() == name)
+    }
+
     fn ensure_node(&self, name: &str) {
         let node = self.controllers.node.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(mut node) = node.filter(|node| resources::text(node, &["metadata", "name"]).as_ref() == name) else {
@@ -100,7 +106,7 @@ impl Engine {
 
     /// Makes an object that is missing, and gives one that is there the parts named in `wanted` again. A namespace that is
     /// going, a full store or a parallel change may keep it from that.
-    fn keep(&self, resource: &Resource, namespace: &str, wanted: Value) {
+    fn keep(&self, resource: &'static Resource, namespace: &str, wanted: Value) {
         let Value::Object(wanted) = wanted else { return };
         let name = resources::text(&wanted, &["metadata", "name"]);
         for _ in 0..ATTEMPTS {

@@ -32,7 +32,7 @@ use crate::openapi::OpenApi;
 use crate::parts::Parts;
 use crate::policy::LivePolicy;
 use crate::resources::subresources::Serves;
-use crate::resources::{self, Resource, namespaces, strategy};
+use crate::resources::{self, Resource, strategy};
 use crate::service_account::ServiceAccounts;
 use crate::store::Store;
 use crate::store::object::Object;
@@ -207,20 +207,26 @@ impl Engine {
     }
 
     /// What follows from a write that was made.
-    pub(crate) fn written(&self, resource: &Resource, namespace: &str, name: &str) {
+    pub(crate) fn written(&self, resource: &'static Resource, namespace: &str, name: &str) {
         self.policy.refresh(&self.store, resource, namespace, name);
         self.keep_up(resource, namespace, name);
     }
 
-    /// Removes what a terminating namespace holds, if it is one.
-    pub(crate) fn finish_namespace(&self, namespace: &str) {
-        for (resource, gone) in namespaces::finish(&self.store, namespace, self.clock.now()) {
-            self.written(resource, namespace, &gone.name);
-        }
-    }
-
     /// Records an event about an object.
     pub(crate) fn record(&self, resource: &Resource, object: &Object, kind: &str, reason: &str, message: &str) {
+        self.record_as("portcullis", resource, object, kind, reason, message);
+    }
+
+    /// Records an event about an object, in the name of a component.
+    pub(crate) fn record_as(
+        &self,
+        component: &str,
+        resource: &Resource,
+        object: &Object,
+        kind: &str,
+        reason: &str,
+        message: &str,
+    ) {
         let now = self.clock.now().rfc3339();
         let namespace = if object.namespace.is_empty() { "default" } else { &object.namespace };
         let suffix: String = self.rng.bytes::<8>().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -228,8 +234,8 @@ impl Engine {
             "metadata": {"name": format!("{}.{suffix}", object.name), "namespace": namespace},
             "involvedObject": {"kind": resource.kind, "namespace": object.namespace, "name": object.name, "uid": object.uid,
                 "apiVersion": resource.api_version(), "resourceVersion": object.version.to_string()},
-            "reason": reason, "message": message, "source": {"component": "portcullis"}, "firstTimestamp": now,
-            "lastTimestamp": now, "count": 1, "type": kind, "reportingComponent": "portcullis", "reportingInstance": ""
+            "reason": reason, "message": message, "source": {"component": component}, "firstTimestamp": now,
+            "lastTimestamp": now, "count": 1, "type": kind, "reportingComponent": component, "reportingInstance": ""
         });
         let members = members.as_object().cloned().unwrap_or_default();
         let events = resources::events();
@@ -243,7 +249,7 @@ impl Engine {
 
 impl Engine {
     /// Keeps our own events from filling the store. Upstream's go after an hour; ours when there are too many.
-    fn forget_old_events(&self, events: &Resource) {
+    fn forget_old_events(&self, events: &'static Resource) {
         let mut all = self.store.all(events, "");
         if all.len() < MAX_EVENTS {
             return;

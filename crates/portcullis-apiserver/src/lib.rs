@@ -11,6 +11,7 @@ mod audit;
 mod authenticate;
 mod bootstrap;
 mod controllers;
+mod deletion;
 mod discovery;
 mod engine;
 mod handlers;

@@ -29,6 +29,7 @@ use crate::audit::record::Arrival;
 use crate::audit::{AuditLog, Record};
 use crate::authenticate::{TokenAuthenticator, ignored_token};
 use crate::controllers::Controllers;
+use crate::deletion;
 use crate::discovery::Discovery;
 use crate::engine::Engine;
 use crate::handlers::health::version_info;
@@ -195,6 +196,7 @@ impl ApiServer {
         engine.bootstrap(&config.node_name, GIT_VERSION)?;
         let accounts = engine.service_accounts.clone();
         tokio::spawn(async move { accounts.prepare().await });
+        tokio::spawn(deletion::run(Arc::clone(&engine), shutdown.clone()));
         let edge = Edge { engine: Arc::clone(&engine), shutdown: shutdown.clone(), bodies: Semaphore::new(BODIES) };
         let serving = serve(config.listener, Transport::Tls(tls), Arc::new(edge), config.server_limits, shutdown);
         let streaming = Arc::clone(&engine);

@@ -170,6 +170,14 @@ impl ControlPlane {
         ChildGuard::spawn("upstream-rbac", self.folder.path(), &mut command)
     }
 
+    /// Starts upstream's garbage collector and namespace controller; they end with their guard.
+    #[must_use]
+    pub fn controllers(&self) -> ChildGuard {
+        let mut command = Command::new(peer(Peer::UpstreamControllers));
+        command.arg(self.admin_kubeconfig());
+        ChildGuard::spawn("upstream-controllers", self.folder.path(), &mut command)
+    }
+
     /// The API server's log so far.
     #[must_use]
     pub fn log(&self) -> String {

@@ -15,6 +15,8 @@ pub enum Peer {
     Oracle,
     /// Kubernetes' own bootstrap policy and aggregation controller.
     UpstreamRbac,
+    /// Kubernetes' own garbage collector and namespace controller.
+    UpstreamControllers,
     /// The patch oracle: Kubernetes' own patch packages behind JSON lines.
     PatchOracle,
 }
@@ -29,6 +31,7 @@ impl Peer {
             Self::Kubectl => "kubectl",
             Self::Oracle => "oracle",
             Self::UpstreamRbac => "upstream-rbac",
+            Self::UpstreamControllers => "upstream-controllers",
             Self::PatchOracle => "patch-oracle",
         }
     }

@@ -74,8 +74,13 @@ fn kind(asked: &Asked<'_>) -> &'static str {
 
 /// A list.
 pub(crate) fn list(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
-    let params = &asked.call.params;
     let options = ListOptions::parse(asked, engine.store.version())?;
+    let page = page(engine, asked, &options)?;
+    many(engine, asked, &page)
+}
+
+/// What a list shows.
+pub(crate) fn page(engine: &Engine, asked: &Asked<'_>, options: &ListOptions) -> Outcome<Page> {
     let filter = |object: &Object| options.selection.matches(object);
     let query = ListQuery {
         namespace: asked.namespace,
@@ -84,20 +89,24 @@ pub(crate) fn list(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
         limit: options.limit,
         filter: if options.selection.everything() { None } else { Some(&filter) },
     };
-    let page = engine.store.list(asked.resource, &query).map_err(|gone| {
+    engine.store.list(asked.resource, &query).map_err(|gone| {
         Box::new(match &options.from {
             Some(_) => {
                 Status::expired("The provided continue parameter is too old to display a consistent list result.")
             }
             None => Status::expired(format!("too old resource version: {} ({})", options.at.unwrap_or(0), gone.oldest)),
         })
-    })?;
-    let meta = list_meta(asked, &page);
+    })
+}
+
+/// An answer that consists of a page of objects.
+pub(crate) fn many(engine: &Engine, asked: &Asked<'_>, page: &Page) -> Outcome<Reply> {
+    let meta = list_meta(asked, page);
     let bytes = match asked.accepted.form {
         Form::Object => objects(asked.resource.kind, &asked.resource.api_version(), &meta, &page.objects),
         Form::Metadata => metadata(&meta, &page.objects),
         Form::Table => {
-            let rows = rows(params)?;
+            let rows = rows(&asked.call.params)?;
             table::render(
                 asked.resource.kind,
                 page.objects.iter().map(Arc::as_ref),
@@ -112,7 +121,7 @@ pub(crate) fn list(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
 }
 
 /// A list of whole objects.
-pub(crate) fn objects(kind: &str, api_version: &str, meta: &Value, objects: &[Arc<Object>]) -> Vec<u8> {
+fn objects(kind: &str, api_version: &str, meta: &Value, objects: &[Arc<Object>]) -> Vec<u8> {
     let size: usize = objects.iter().map(|object| object.bytes.len()).sum();
     let mut out = Vec::with_capacity(size + 256);
     out.extend_from_slice(
@@ -157,7 +166,8 @@ fn list_meta(asked: &Asked<'_>, page: &Page) -> Value {
     Value::Object(meta)
 }
 
-struct ListOptions {
+/// What a list is about.
+pub(crate) struct ListOptions {
     selection: Selection,
     limit: usize,
     at: Option<u64>,
@@ -165,7 +175,7 @@ struct ListOptions {
 }
 
 impl ListOptions {
-    fn parse(asked: &Asked<'_>, current: u64) -> Outcome<Self> {
+    pub(crate) fn parse(asked: &Asked<'_>, current: u64) -> Outcome<Self> {
         let params = &asked.call.params;
         let selection = selection(asked)?;
         let limit = usize::try_from(params.number("limit")?.unwrap_or(0)).unwrap_or(0);

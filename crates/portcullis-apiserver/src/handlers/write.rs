@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::read::one;
 use super::{Asked, no_such_method, store_error};
+use crate::deletion::registry;
 use crate::engine::Engine;
 use crate::http::Outcome;
 use crate::http::body::{self, Decoded, Expected};
@@ -21,7 +22,7 @@ use crate::http::reply::Reply;
 use crate::policy::{check_create_on_update, check_escalation};
 use crate::resources::services::allocate::{self, Taken};
 use crate::resources::strategy::Through;
-use crate::resources::tree::{Members, list_at, string_at};
+use crate::resources::tree::{Members, string_at};
 use crate::resources::{self, SCALE_KIND, Serves, pods, scale, strategy, text};
 use crate::store::StoreError;
 use crate::store::object::Object;
@@ -46,7 +47,7 @@ fn create_object(engine: &Engine, asked: &Asked<'_>, decoded: Decoded, options: 
     }
     let (policy, place) = (engine.policy.snapshot(), (asked.namespace, asked.name));
     check_escalation(&policy, asked.user, asked.resource, place, &decoded.members, None)?;
-    check_namespace_is_there(engine, asked)?;
+    check_namespace_is_there(engine, asked, &text(&decoded.members, &["metadata", "name"]))?;
     let now = engine.clock.now();
     let mut members = strategy::new_object(asked.resource, decoded.members, asked.namespace, &engine.rng, now);
     let of_services = std::ptr::eq(asked.resource, resources::services());
@@ -92,7 +93,7 @@ fn note_pod_security(engine: &Engine, asked: &Asked<'_>) {
 }
 
 /// Compat: the namespace is looked at before what is to stand in it.
-fn check_namespace_is_there(engine: &Engine, asked: &Asked<'_>) -> Outcome<()> {
+fn check_namespace_is_there(engine: &Engine, asked: &Asked<'_>, name: &str) -> Outcome<()> {
     if !asked.resource.namespaced {
         return Ok(());
     }
@@ -101,7 +102,7 @@ fn check_namespace_is_there(engine: &Engine, asked: &Asked<'_>) -> Outcome<()> {
         Some(namespace) if namespace.terminating => StoreError::NamespaceTerminating,
         Some(_) => return Ok(()),
     };
-    Err(store_error(error, asked.resource, asked.namespace, ""))
+    Err(store_error(error, asked.resource, asked.namespace, name))
 }
 
 /// What a create would have given. Its version is not assigned.
@@ -231,10 +232,8 @@ fn replace(
     if members == before || options.dry_run {
         return Ok((Object::seal(asked.resource, members, old.version), warnings));
     }
-    let is_namespace = std::ptr::eq(asked.resource, resources::namespaces());
-    let held = !list_at(&members, &["metadata", "finalizers"]).is_empty()
-        || (is_namespace && !list_at(&members, &["spec", "finalizers"]).is_empty());
-    let released = old.terminating && !held;
+    // Compat: what is going goes with its last finalizer.
+    let released = old.terminating && registry::is_free(asked.resource, &members) && registry::is_due(&before);
     let object = if released {
         engine.store.remove(asked.resource, old, Some(members))
     } else {
@@ -242,18 +241,16 @@ fn replace(
     };
     drop(turn);
     let object = object.map_err(stale)?;
-    engine.written(asked.resource, asked.namespace, asked.name);
     if released {
-        engine.finish_namespace(asked.namespace);
-        engine.restart_part(asked.resource, asked.namespace, asked.name);
-    } else if is_namespace && old.terminating {
-        engine.finish_namespace(asked.name);
+        engine.removed(asked.resource, asked.namespace, asked.name);
+    } else {
+        engine.written(asked.resource, asked.namespace, asked.name);
     }
     Ok((object, warnings))
 }
 
 /// Where etcd would keep the object: one message shows it.
-fn registry_key(asked: &Asked<'_>) -> String {
+pub(super) fn registry_key(asked: &Asked<'_>) -> String {
     let folder = match asked.resource.plural {
         "services" => "services/specs",
         "endpoints" => "services/endpoints",

@@ -58,6 +58,45 @@ pub(crate) fn decode(call: &Call, expected: Expected, validation: FieldValidatio
     Ok(decoded)
 }
 
+/// Reads options that stand in a body. What they do not know is ignored.
+///
+/// Compat: their kind may stand in any group and version, and errors are told as they are.
+pub(crate) fn decode_options(call: &Call, kind: &'static str, schema: &str) -> Outcome<Map<String, Value>> {
+    let schema = SCHEMA.find(schema).ok_or_else(|| Box::new(Status::internal_error("no schema")))?;
+    let expected = Expected { group: "", version: "v1", kind, schema };
+    let bare = |status: Box<Status>| match status.message.split_once("): ") {
+        Some((before, why)) if before.starts_with("the object provided is unrecognized") => {
+            let why = why.rsplit_once(" (").map_or(why, |(why, _)| why);
+            Box::new(Status::bad_request(why))
+        }
+        _ => status,
+    };
+    let value = if call.media_type() == "application/vnd.kubernetes.protobuf" {
+        let envelope = protobuf::envelope(&call.body).map_err(|why| Box::new(Status::bad_request(why.to_string())))?;
+        check_options_kind(&envelope.kind, &envelope.api_version, kind)?;
+        let members = protobuf::message(schema, envelope.raw);
+        Value::Object(members.map_err(|why| Box::new(Status::bad_request(why.to_string())))?)
+    } else {
+        let value = tree(call, expected).map_err(bare)?.value;
+        let meta = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
+        check_options_kind(meta("kind"), meta("apiVersion"), kind)?;
+        value
+    };
+    normalise(schema, value).map(|shaped| shaped.value).map_err(|why| Box::new(Status::bad_request(why)))
+}
+
+fn check_options_kind(sent: &str, api_version: &str, kind: &str) -> Outcome<()> {
+    let why = if api_version.matches('/').count() > 1 {
+        format!("unexpected GroupVersion string: {api_version}")
+    } else if sent.is_empty() || sent == kind {
+        return Ok(());
+    } else {
+        let version = quote(if api_version.is_empty() { "meta.k8s.io/v1" } else { api_version });
+        format!("no kind {} is registered for version {version} in scheme \"pkg/runtime/scheme.go:111\"", quote(sent))
+    };
+    Err(Box::new(Status::bad_request(why)))
+}
+
 /// A tree that the server made itself (a patched object), shaped like a body.
 pub(crate) fn decode_tree(value: Value, expected: Expected, validation: FieldValidation) -> Outcome<Decoded> {
     shape(Parsed { value, duplicates: Vec::new() }, expected, validation)
@@ -84,9 +123,7 @@ fn shape(parsed: Parsed, expected: Expected, validation: FieldValidation) -> Out
 }
 
 fn tree(call: &Call, expected: Expected) -> Outcome<Parsed> {
-    let content_type = call.header(http::header::CONTENT_TYPE);
-    let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    match media_type {
+    match call.media_type() {
         "" | "application/json" => parse_json(&call.body, expected),
         "application/yaml" => parse_yaml(&call.body, expected),
         "application/vnd.kubernetes.protobuf" => parse_protobuf(&call.body, expected),

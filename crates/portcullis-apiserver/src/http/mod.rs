@@ -53,6 +53,11 @@ impl Call {
         std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The media type of the body, without parameters; empty when the client did not say.
+    pub(crate) fn media_type(&self) -> &str {
+        self.header(http::header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim()
+    }
+
     /// A header as text; empty when absent or not text.
     pub(crate) fn header(&self, name: http::header::HeaderName) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()

@@ -48,15 +48,19 @@ impl Params {
         self.has(name) && !matches!(self.get(name).to_ascii_lowercase().as_str(), "false" | "0")
     }
 
-    /// A whole number; `None` when absent or empty.
+    /// A whole number; `None` when absent.
     pub(crate) fn number(&self, name: &str) -> Outcome<Option<i64>> {
-        match self.get(name) {
-            "" => Ok(None),
-            text => text.parse().map(Some).map_err(|_| {
-                let quoted = portcullis_kube::go::quote(text);
-                Box::new(Status::bad_request(format!("strconv.ParseInt: parsing {quoted}: invalid syntax")))
-            }),
+        if !self.has(name) {
+            return Ok(None);
         }
+        let text = self.get(name);
+        let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+        let number = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+        text.parse().map(Some).map_err(|_| {
+            let why = if number { "value out of range" } else { "invalid syntax" };
+            let quoted = portcullis_kube::go::quote(text);
+            Box::new(Status::bad_request(format!("strconv.ParseInt: parsing {quoted}: {why}")))
+        })
     }
 }
 

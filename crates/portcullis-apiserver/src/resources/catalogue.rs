@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::rules::Rules;
+use super::rules::{Collected, Rules};
 use super::tree::{Members, at, text};
 use super::{Resource, Review, SelectableFields};
 use super::{disruption_budgets, ingresses, leases, network_policies, quotas, rbac, secrets, storage, workloads};
@@ -67,7 +67,7 @@ pub(crate) static ALL: [Resource; 32] = [
         ..namespaced(ENDPOINTS, "", "endpoints", "endpoints", "Endpoints", &["ep"], "core.Endpoints")
     },
     Resource {
-        rules: Rules { create_on_update: true, ..Rules::NAMESPACED },
+        rules: Rules { collected: Collected::Never, create_on_update: true, ..Rules::NAMESPACED },
         selectable: event_fields,
         selectable_names: &[
             "involvedObject.kind",

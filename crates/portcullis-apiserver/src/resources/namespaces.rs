@@ -1,21 +1,11 @@
-//! Namespaces: their label, finalizer and phase, and the removal of what is in them.
-//!
-//! A deleted namespace turns Terminating, takes no new objects, loses its content, and then goes; objects that
-//! finalizers hold keep it (as upstream's namespace controller does), and so do finalizers of its own.
-
-use std::sync::Arc;
+//! Namespaces: their label, finalizers and phase. `deletion::emptying` takes away what is in one that goes.
 
 use portcullis_kube::names;
-use portcullis_runtime::Timestamp;
 use serde_json::{Value, json};
 
-use super::Resource;
 use super::check::{Path, Wrong, meta};
 use super::rules::{PartRules, Rules};
 use super::tree::{Members, at, list_at, object, string_at, take_over};
-use crate::resources;
-use crate::store::Store;
-use crate::store::object::Object;
 
 /// Namespaces that cannot be deleted (admission plugin `NamespaceLifecycle`).
 pub(crate) const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
@@ -103,106 +93,12 @@ fn validate_status(new: &Members, old: &Members, wrong: &mut Wrong) {
     }
 }
 
-/// Removes what a terminating namespace holds, and then the namespace. Safe to call at any time and more than once.
-/// What was removed is returned, because the authorizer must forget it too.
-pub(crate) fn finish(store: &Store, namespace: &str, now: Timestamp) -> Vec<(&'static Resource, Arc<Object>)> {
-    let mut removed = Vec::new();
-    let Some(namespace_object) = store.get(resources::namespaces(), "", namespace).filter(|object| object.terminating)
-    else {
-        return removed;
-    };
-    let mut left = false;
-    for resource in resources::ALL.iter().filter(|resource| resource.namespaced) {
-        for held in store.all(resource, namespace) {
-            let members = held.members();
-            if list_at(&members, &["metadata", "finalizers"]).is_empty() {
-                match store.remove(resource, &held, None) {
-                    Ok(gone) => removed.push((resource, gone)),
-                    Err(_) => left = true,
-                }
-            } else {
-                left = true;
-                if !held.terminating {
-                    // Lost to a parallel change: whoever made it finds the namespace terminating.
-                    let ending = super::strategy::shape(resource, super::strategy::ending(members, now));
-                    let _ = store.replace(resource, &held, ending);
-                }
-            }
-        }
-    }
-    if !left {
-        release(store, &namespace_object);
-    }
-    removed
-}
-
-/// Takes our finalizer off an empty namespace; it goes when no other one is left.
-fn release(store: &Store, namespace: &Object) {
-    let mut members = namespace.members();
-    let mut others = list_at(&members, &["spec", "finalizers"]).to_vec();
-    others.retain(|finalizer| finalizer != OURS);
-    let held = !others.is_empty() || !list_at(&members, &["metadata", "finalizers"]).is_empty();
-    object(&mut members, "spec").insert("finalizers".to_owned(), Value::Array(others));
-    let members = super::strategy::shape(resources::namespaces(), members);
-    // Lost to a parallel change: whoever made it finds the namespace terminating and empty.
-    if !held {
-        let _ = store.remove(resources::namespaces(), namespace, Some(members));
-    } else if members != namespace.members() {
-        let _ = store.replace(resources::namespaces(), namespace, members);
-    }
-}
-
-/// A namespace with a deletion time.
-pub(crate) fn marked(mut members: Members, now: Timestamp) -> Members {
-    let metadata = object(&mut members, "metadata");
-    metadata.insert("deletionTimestamp".to_owned(), Value::String(now.rfc3339()));
-    members
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::StoreLimits;
 
     fn members(value: Value) -> Members {
         value.as_object().unwrap().clone()
-    }
-
-    #[test]
-    fn a_finalizer_inside_keeps_the_namespace_until_it_goes() {
-        let store = Store::new(StoreLimits::default());
-        let now = Timestamp::from_unix_seconds(0);
-        let pods = resources::pods();
-        let namespace = store.create(resources::namespaces(), members(json!({"metadata": {"name": "n"}}))).unwrap();
-        store.create(pods, members(json!({"metadata": {"name": "free", "namespace": "n"}}))).unwrap();
-        store
-            .create(pods, members(json!({"metadata": {"name": "held", "namespace": "n", "finalizers": ["x/y"]}})))
-            .unwrap();
-        finish(&store, "n", now);
-        assert_eq!(store.all(pods, "n").len(), 2, "a namespace that is not terminating keeps everything");
-        store.replace(resources::namespaces(), &namespace, marked(namespace.members(), now)).unwrap();
-        finish(&store, "n", now);
-        let held = store.all(pods, "n");
-        assert_eq!((held.len(), &*held[0].name, held[0].terminating), (1, "held", true));
-        store.remove(pods, &held[0], None).unwrap();
-        finish(&store, "n", now);
-        assert!(store.get(resources::namespaces(), "", "n").is_none());
-    }
-
-    #[test]
-    fn a_finalizer_of_its_own_keeps_the_empty_namespace() {
-        let store = Store::new(StoreLimits::default());
-        let now = Timestamp::from_unix_seconds(0);
-        let spec = json!({"metadata": {"name": "n", "deletionTimestamp": "1970-01-01T00:00:00Z"}, "spec": {"finalizers": ["kubernetes", "a/b"]}});
-        store.create(resources::namespaces(), members(spec)).unwrap();
-        finish(&store, "n", now);
-        let left = store.get(resources::namespaces(), "", "n").unwrap();
-        assert_eq!(left.tree()["spec"]["finalizers"], json!(["a/b"]));
-        let mut free = left.members();
-        free["spec"]["finalizers"] = json!([]);
-        store.replace(resources::namespaces(), &left, free).unwrap();
-        finish(&store, "n", now);
-        assert!(store.get(resources::namespaces(), "", "n").is_none());
     }
 
     #[test]

@@ -8,9 +8,24 @@ use portcullis_kube::names;
 use super::check::{Wrong, meta, same};
 use super::tree::{Members, default, object, take_over};
 
+/// What becomes of an object's dependants when a deletion does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Collected {
+    /// They go too.
+    WithDependants,
+    /// They are left behind. Compat: kinds that are older than garbage collection.
+    LeavesDependants,
+    /// The kind has none, and is nobody's.
+    Never,
+}
+
 /// The rules of one kind.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
+    /// What a deletion means for dependants.
+    pub(crate) collected: Collected,
+    /// What a client is told that deletes without saying what becomes of dependants; empty for most kinds.
+    pub(crate) deletion_warning: &'static str,
     /// Whether a PUT of an object that is not there makes it.
     pub(crate) create_on_update: bool,
     /// Whether a PUT without a version replaces whatever is there.
@@ -45,6 +60,8 @@ pub(crate) struct PartRules {
 impl Rules {
     /// A kind in a namespace, named by a DNS subdomain, about which nothing is particular.
     pub(crate) const NAMESPACED: Self = Self {
+        collected: Collected::WithDependants,
+        deletion_warning: "",
         create_on_update: false,
         unconditional_update: true,
         returns_deleted: false,

@@ -115,18 +115,6 @@ pub(crate) fn finish_update(resource: &Resource, through: Through, mut members: 
     shape(resource, members)
 }
 
-/// An object that is to go, and that finalizers may hold. Compat: its generation counts that, where it has one.
-pub(crate) fn ending(mut members: Members, now: Timestamp) -> Members {
-    let metadata = object(&mut members, "metadata");
-    let generation = metadata.get("generation").and_then(Value::as_i64).filter(|generation| *generation > 0);
-    if let Some(generation) = generation.filter(|_| !metadata.contains_key("deletionTimestamp")) {
-        metadata.insert("generation".to_owned(), generation.saturating_add(1).into());
-    }
-    metadata.insert("deletionTimestamp".to_owned(), Value::String(now.rfc3339()));
-    metadata.insert("deletionGracePeriodSeconds".to_owned(), 0.into());
-    members
-}
-
 /// An object as it is after it was stored. Compat: upstream fills in what is missing when it decodes a body, and again when it
 /// reads back what it has written.
 pub(crate) fn stored(resource: &Resource, mut members: Members) -> Members {

@@ -6,6 +6,7 @@
 //!
 //! Nothing here waits: the lock is held for map operations and for writing one object, never across an await.
 
+pub(crate) mod graph;
 pub(crate) mod list;
 pub(crate) mod log;
 pub(crate) mod object;
@@ -15,8 +16,9 @@ use std::ops::Bound;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde_json::{Map, Value};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
+use self::graph::{Found, Graph, Place, Task};
 use self::log::{Change, Event, Log, LogLimits};
 use self::object::Object;
 use crate::resources::{self, Resource};
@@ -27,6 +29,8 @@ pub(crate) struct Store {
     state: RwLock<State>,
     /// One per resource: the version of its last change.
     changed: Vec<watch::Sender<u64>>,
+    /// Rings when there is something for the background to do.
+    bell: Notify,
     limits: StoreLimits,
 }
 
@@ -55,6 +59,7 @@ struct State {
     objects: usize,
     bytes: usize,
     tables: Vec<Table>,
+    graph: Graph,
 }
 
 #[derive(Debug)]
@@ -91,8 +96,9 @@ impl Store {
         let log = LogLimits { events: limits.log_events, bytes: limits.log_bytes };
         let tables = resources::ALL.iter().map(|_| Table { live: BTreeMap::new(), log: Log::new(log) }).collect();
         Self {
-            state: RwLock::new(State { version: 1, objects: 0, bytes: 0, tables }),
+            state: RwLock::new(State { version: 1, objects: 0, bytes: 0, tables, graph: Graph::default() }),
             changed: resources::ALL.iter().map(|_| watch::Sender::new(1)).collect(),
+            bell: Notify::new(),
             limits,
         }
     }
@@ -117,7 +123,11 @@ impl Store {
     }
 
     /// Adds an object; `members` is in its kind's shape, with name, namespace and uid.
-    pub(crate) fn create(&self, resource: &Resource, members: Map<String, Value>) -> Result<Arc<Object>, StoreError> {
+    pub(crate) fn create(
+        &self,
+        resource: &'static Resource,
+        members: Map<String, Value>,
+    ) -> Result<Arc<Object>, StoreError> {
         let mut state = self.write();
         // Sealed under the lock because the version is part of the bytes; it takes microseconds.
         let object = Object::seal(resource, members, state.version + 1);
@@ -134,14 +144,14 @@ impl Store {
         state.objects += 1;
         state.bytes += object.bytes.len();
         state.put(resource, key, &object, Change::Added, None);
-        self.announce(resource, object.version);
+        self.announce(resource, &state);
         Ok(object)
     }
 
     /// Replaces an object that is still at `expected`.
     pub(crate) fn replace(
         &self,
-        resource: &Resource,
+        resource: &'static Resource,
         expected: &Object,
         members: Map<String, Value>,
     ) -> Result<Arc<Object>, StoreError> {
@@ -155,14 +165,14 @@ impl Store {
         }
         state.bytes = bytes;
         state.put(resource, key, &object, Change::Modified, Some(current));
-        self.announce(resource, object.version);
+        self.announce(resource, &state);
         Ok(object)
     }
 
     /// Removes an object that is still at `expected`; what it answers is the object at the version of its end.
     pub(crate) fn remove(
         &self,
-        resource: &Resource,
+        resource: &'static Resource,
         expected: &Object,
         last: Option<Map<String, Value>>,
     ) -> Result<Arc<Object>, StoreError> {
@@ -173,7 +183,7 @@ impl Store {
         state.objects = state.objects.saturating_sub(1);
         state.bytes = state.bytes.saturating_sub(current.bytes.len());
         state.put(resource, key, &object, Change::Deleted, Some(current));
-        self.announce(resource, object.version);
+        self.announce(resource, &state);
         Ok(object)
     }
 
@@ -182,9 +192,41 @@ impl Store {
         self.changed.get(resource.id()).map(watch::Sender::subscribe)
     }
 
-    fn announce(&self, resource: &Resource, version: u64) {
+    /// The object with that uid. Events have no place here.
+    pub(crate) fn find(&self, uid: &str) -> Option<Found> {
+        let state = self.read();
+        state.graph.place(uid).and_then(|place| state.found(place))
+    }
+
+    /// What names the object with that uid as an owner.
+    pub(crate) fn dependants(&self, uid: &str) -> Vec<Found> {
+        let state = self.read();
+        state.graph.dependants(uid).filter_map(|place| state.found(place)).collect()
+    }
+
+    /// Gives the background something to do.
+    pub(crate) fn ask(&self, tasks: impl IntoIterator<Item = Task>) {
+        let mut state = self.write();
+        tasks.into_iter().for_each(|task| state.graph.add(task));
+        self.bell.notify_one();
+    }
+
+    /// What is to be done next.
+    pub(crate) fn next_task(&self) -> Option<Task> {
+        self.write().graph.next()
+    }
+
+    /// Waits until there may be something to do.
+    pub(crate) async fn work(&self) {
+        self.bell.notified().await;
+    }
+
+    fn announce(&self, resource: &Resource, state: &State) {
         if let Some(sender) = self.changed.get(resource.id()) {
-            sender.send_replace(version);
+            sender.send_replace(state.version);
+        }
+        if !state.graph.is_idle() {
+            self.bell.notify_one();
         }
     }
 
@@ -200,6 +242,11 @@ impl Store {
 impl State {
     fn table(&self, resource: &Resource) -> Option<&Table> {
         self.tables.get(resource.id())
+    }
+
+    fn found(&self, place: &Place) -> Option<Found> {
+        let object = self.table(place.resource)?.live.get(&*place.key)?;
+        Some(Found { resource: place.resource, object: Arc::clone(object) })
     }
 
     fn current(&self, resource: &Resource, key: &str, expected: &Object) -> Result<Arc<Object>, StoreError> {
@@ -218,7 +265,7 @@ impl State {
 
     fn put(
         &mut self,
-        resource: &Resource,
+        resource: &'static Resource,
         key: String,
         object: &Arc<Object>,
         change: Change,
@@ -231,6 +278,7 @@ impl State {
         } else {
             table.live.insert(key, Arc::clone(object));
         }
+        self.graph.follow(resource, change, object, before.as_deref());
         table.log.push(Arc::new(Event { change, object: Arc::clone(object), before }));
     }
 }

@@ -10,8 +10,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
+use super::graph::Owner;
 use crate::json;
+use crate::resources::tree::{flag, list, string};
 use crate::resources::{self, Resource, SelectableFields};
+
+/// Holds an object until its dependants are gone.
+pub(crate) const FOREGROUND: &str = "foregroundDeletion";
+/// Holds an object until its dependants name it no more.
+pub(crate) const ORPHAN: &str = "orphan";
 
 /// An object at one resource version. Immutable; shared between the store, the event log and responses.
 #[derive(Debug)]
@@ -23,6 +30,12 @@ pub(crate) struct Object {
     pub(crate) version: u64,
     /// It was asked to go, and finalizers hold it.
     pub(crate) terminating: bool,
+    /// It is going, and waits until its dependants are gone.
+    pub(crate) collecting: bool,
+    /// It is going, and waits until its dependants are its own no more.
+    pub(crate) orphaning: bool,
+    /// Owner references.
+    pub(crate) owners: Box<[Owner]>,
     pub(crate) labels: Vec<(Box<str>, Box<str>)>,
     /// Field selector values of its kind, without `metadata.name` and `metadata.namespace`.
     pub(crate) fields: Vec<(&'static str, Box<str>)>,
@@ -76,12 +89,17 @@ impl Object {
         }
         bytes.push(b'}');
         let text = |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default().into();
+        let terminating = metadata.get("deletionTimestamp").is_some_and(|time| !time.is_null());
+        let held_by = |name: &str| terminating && list(metadata, "finalizers").iter().any(|held| held == name);
         Self {
             name: text("name"),
             namespace: text("namespace"),
             uid: text("uid"),
             version,
-            terminating: metadata.get("deletionTimestamp").is_some_and(|time| !time.is_null()),
+            terminating,
+            collecting: held_by(FOREGROUND),
+            orphaning: held_by(ORPHAN),
+            owners: list(metadata, "ownerReferences").iter().map(owner).collect(),
             labels: string_map(metadata.get("labels")),
             fields,
             bytes: bytes.into(),
@@ -158,6 +176,16 @@ fn set_version(metadata: &mut Map<String, Value>, version: u64) {
     let before = ["name", "generateName", "namespace", "selfLink", "uid"];
     let at = metadata.keys().take_while(|key| before.contains(&key.as_str())).count();
     metadata.shift_insert(at, "resourceVersion".to_owned(), version);
+}
+
+fn owner(reference: &Value) -> Owner {
+    Owner {
+        uid: string(reference, "uid").into(),
+        api_version: string(reference, "apiVersion").into(),
+        kind: string(reference, "kind").into(),
+        name: string(reference, "name").into(),
+        blocks: flag(reference, "blockOwnerDeletion"),
+    }
 }
 
 fn string_map(value: Option<&Value>) -> Vec<(Box<str>, Box<str>)> {

@@ -5,7 +5,7 @@ use portcullis_kube::names;
 use serde_json::{Value, json};
 
 use super::super::check::{Path, Wrong, labels, meta, same};
-use super::super::rules::{Rules, first_generation};
+use super::super::rules::{Collected, Rules, first_generation};
 use super::super::tree::{
     Members, at, child, default, flag, flag_at, has, integer, list_at, members, members_at, object, string, string_at,
     text,
@@ -14,6 +14,9 @@ use super::{name_warning, not_negative, template_warnings};
 use crate::resources::{SelectableFields, pod_spec};
 
 pub(crate) const RULES: Rules = Rules {
+    collected: Collected::LeavesDependants,
+    deletion_warning: "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove \
+                       them or set propagationPolicy=Orphan to suppress this warning",
     prepare_create,
     validate,
     validate_update,

@@ -3,6 +3,7 @@
 //!
 //! The requests stand in `requests/*.txt`, a file for each theme; `script` says how they are written.
 
+mod collection;
 mod known;
 mod script;
 pub(crate) mod scrub;
@@ -28,6 +29,7 @@ const THEMES: &[(&str, &str, &[&str], &str)] = &[
     ("batch", "admin", &["system:masters"], include_str!("requests/batch.txt")),
     ("network", "admin", &["system:masters"], include_str!("requests/network.txt")),
     ("cluster", "admin", &["system:masters"], include_str!("requests/cluster.txt")),
+    ("deletion", "admin", &["system:masters"], include_str!("requests/deletion.txt")),
     ("metadata", "admin", &["system:masters"], include_str!("requests/metadata.txt")),
     ("streams", "admin", &["system:masters"], include_str!("requests/streams.txt")),
 ];
@@ -37,14 +39,24 @@ struct Side {
     client: HttpClient,
     /// Version and id in the last answer that had any.
     last: (String, String),
+    /// Ids by name.
+    ids: BTreeMap<String, String>,
 }
 
 /// Status, content type, warnings, body.
 type Answer = (u16, String, Vec<String>, String);
 
 impl Side {
+    fn new(base: String, client: HttpClient) -> Self {
+        Self { base, client, last: Default::default(), ids: BTreeMap::new() }
+    }
+
     async fn ask(&mut self, step: &Step) -> Answer {
-        let fill = |text: &str| text.replace("$RV", &self.last.0).replace("$UID", &self.last.1);
+        let fill = |text: &str| {
+            let named = |text: String, (name, id): (&String, &String)| text.replace(&format!("$UID({name})"), id);
+            let text = self.ids.iter().fold(text.to_owned(), named);
+            text.replace("$RV", &self.last.0).replace("$UID", &self.last.1)
+        };
         let mut headers = vec![("user-agent", "test")];
         if !step.body.is_empty() && step.header.as_ref().is_none_or(|(name, _)| name != "content-type") {
             headers.push(("content-type", "application/json"));
@@ -61,6 +73,7 @@ impl Side {
             let metadata = |name: &str| value.get("metadata")?.get(name)?.as_str().filter(|text| !text.is_empty());
             if let (Some(version), Some(id)) = (metadata("resourceVersion"), metadata("uid")) {
                 self.last = (version.to_owned(), id.to_owned());
+                self.ids.insert(metadata("name").unwrap_or_default().to_owned(), id.to_owned());
             }
         }
         (response.status, kind, warnings, scrub::body(body, &self.base))
@@ -81,13 +94,8 @@ async fn answers_are_those_of_a_real_kube_apiserver() {
         let identity = real_plane.ca().client(user, groups).client_identity();
         let config =
             HttpClientConfig { identity: Some(identity), max_body: 16 << 20, ..real_plane.ca().http_client_config() };
-        let mut real = Side {
-            base: real_plane.url().to_owned(),
-            client: HttpClient::new(config).unwrap(),
-            last: Default::default(),
-        };
-        let mut ours =
-            Side { base: bench.url(""), client: bench.client(Some((user, groups))), last: Default::default() };
+        let mut real = Side::new(real_plane.url().to_owned(), HttpClient::new(config).unwrap());
+        let mut ours = Side::new(bench.url(""), bench.client(Some((user, groups))));
         for (number, step) in steps(theme, requests).into_iter().enumerate() {
             let (want, got) = (real.ask(&step).await, ours.ask(&step).await);
             compared += 1;

@@ -1,7 +1,7 @@
 //! How requests are written down: a line with method and path, a line with a header if there is one, and the body.
 //!
 //! Empty lines and lines that begin with `#` say nothing. In paths and bodies short names stand for longer texts, and `$RV` and
-//! `$UID` for the version and id in the last answer that had them.
+//! `$UID` for the version and id in the last answer that had them; `$UID(name)` for the id of the last object of that name.
 
 /// A request.
 pub(super) struct Step {

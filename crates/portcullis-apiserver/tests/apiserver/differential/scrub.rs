@@ -49,6 +49,7 @@ fn scrub(value: &mut Value) {
                     | "creationTimestamp"
                     | "deletionTimestamp"
                     | "lastPhaseTransitionTime"
+                    | "lastTransitionTime"
                     | "description"
                     | "kubernetes.io/description"
                     | "ca.crt"
@@ -97,7 +98,10 @@ fn scrub_cells(cells: &mut Value) {
     for cell in cells.as_array_mut().into_iter().flatten() {
         let text = cell.as_str().unwrap_or_default();
         let age = text.ends_with('s') && text.starts_with(|c: char| c.is_ascii_digit());
-        if age || (text.ends_with('Z') && text.contains('T')) {
+        let event = text
+            .rsplit_once('.')
+            .is_some_and(|(_, hash)| hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()));
+        if age || event || (text.ends_with('Z') && text.contains('T')) {
             *cell = Value::from("-");
         } else if let Some(shown) = ports(text) {
             *cell = Value::from(shown);
@@ -137,7 +141,8 @@ fn ids(text: &str) -> String {
             word.push(character);
             continue;
         }
-        let version = out.ends_with("in record (") && word.bytes().all(|byte| byte.is_ascii_digit());
+        let version = (out.ends_with("in record (") || out.ends_with("in object meta: "))
+            && word.bytes().all(|byte| byte.is_ascii_digit());
         out.push_str(if is_id(&word) {
             "ID"
         } else if version {
