@@ -21,8 +21,8 @@ use crate::authenticate::{TokenAuthenticator, TokenChain, authenticate};
 use crate::controllers::Controllers;
 use crate::discovery::Discovery;
 use crate::handlers::{
-    self, Asked, delete, health, logs, no_such_method, no_such_resource, not_acceptable, port_forward, read, reviews,
-    token, watch, write,
+    self, Asked, delete, health, logs, no_such_method, no_such_resource, not_acceptable, patch, port_forward, read,
+    reviews, token, watch, write,
 };
 use crate::http::negotiate::{Encoding, negotiate, wants_pretty};
 use crate::http::reply::Reply;
@@ -157,6 +157,9 @@ impl Engine {
             Some(Serves::Log) => return logs::get(self, call, info),
             _ => {}
         }
+        if info.verb == "patch" {
+            patch::check_media_type(call)?;
+        }
         let accepted =
             accepted.ok_or_else(|| not_acceptable(accept, matches!(info.verb.as_str(), "list" | "watch")))?;
         let asked = Asked { call, user, resource, subresource, namespace, name, accepted };
@@ -177,7 +180,7 @@ impl Engine {
             ("get", false) => read::get(self, asked),
             ("create", _) => write::create(self, asked),
             ("update", false) => write::update(self, asked),
-            ("patch", false) => write::patch(self, asked),
+            ("patch", false) => patch::patch(self, asked),
             ("delete", false) => delete::delete(self, asked),
             ("deletecollection", true) => delete::delete_collection(self, asked),
             _ => Err(no_such_method()),

@@ -344,7 +344,7 @@ async fn merge_patches_change_what_they_name() {
     for (body, code) in [
         (r#"{"metadata":{"resourceVersion":"1"}}"#, 409),
         (r#"{"metadata":{"labels":{"a b":"c"}}}"#, 422),
-        (r#"{"metadata":{"labels":5}}"#, 400),
+        (r#"{"metadata":{"labels":5}}"#, 422),
         ("[]", 400),
         ("{", 400),
     ] {

@@ -18,8 +18,8 @@ pub(crate) enum Step {
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) path: Vec<Step>,
-    texts: Vec<String>,
-    seen: HashSet<String>,
+    found: Vec<(&'static str, String)>,
+    seen: HashSet<(&'static str, String)>,
 }
 
 impl Findings {
@@ -33,13 +33,13 @@ impl Findings {
         self.add("unknown field", name);
     }
 
-    fn add(&mut self, what: &str, name: &str) {
-        if self.texts.len() >= MAX_FINDINGS {
+    fn add(&mut self, what: &'static str, name: &str) {
+        if self.found.len() >= MAX_FINDINGS {
             return;
         }
-        let text = format!("{what} {}", go::quote(&self.path_of(name)));
-        if self.seen.insert(text.clone()) {
-            self.texts.push(text);
+        let finding = (what, self.path_of(name));
+        if self.seen.insert(finding.clone()) {
+            self.found.push(finding);
         }
     }
 
@@ -57,7 +57,12 @@ impl Findings {
 
     /// The texts, in the order met.
     pub(crate) fn into_texts(self) -> Vec<String> {
-        self.texts
+        self.found.into_iter().map(|(what, path)| format!("{what} {}", go::quote(&path))).collect()
+    }
+
+    /// Where the members stand, in the order met.
+    pub(crate) fn into_paths(self) -> Vec<String> {
+        self.found.into_iter().map(|(_, path)| path).collect()
     }
 }
 

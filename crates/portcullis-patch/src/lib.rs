@@ -32,4 +32,4 @@ pub use merge_patch::{MergePatch, MergePatchError, merge_patch};
 pub use strategic::{
     GoKind, Merged, PatchField, PatchSchema, StrategicError, StrategicPatch, names_field, strategic_merge,
 };
-pub use text::{PatchText, TextError, document_text};
+pub use text::{Document, DocumentError, PatchText, TextError, document_text, read_document};

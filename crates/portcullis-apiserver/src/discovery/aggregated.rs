@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::entries::{Entry, entries, groups, versions};
 use crate::http::Call;
 use crate::http::negotiate::{Encoding, clauses};
-use crate::http::reply::{Payload, Reply};
+use crate::http::reply::Reply;
 use crate::json;
 
 const YAML_MEDIA_TYPE: &str = "application/yaml;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -38,12 +38,7 @@ impl Aggregated {
 
     pub(super) fn reply(&self, call: &Call, encoding: Encoding) -> Reply {
         let mut reply = if call.header(IF_NONE_MATCH) == self.etag {
-            Reply {
-                status: StatusCode::NOT_MODIFIED,
-                headers: HeaderMap::new(),
-                payload: Payload::Whole(Bytes::new()),
-                object: None,
-            }
+            Reply::empty(StatusCode::NOT_MODIFIED, HeaderMap::new())
         } else {
             let mut reply = Reply::json_bytes(200, self.bytes.clone(), encoding);
             // Without the echo of `g`, `v` and `as`, clients read the answer as a legacy document.

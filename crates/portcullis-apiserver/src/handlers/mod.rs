@@ -3,6 +3,7 @@
 pub(crate) mod delete;
 pub(crate) mod health;
 pub(crate) mod logs;
+pub(crate) mod patch;
 pub(crate) mod port_forward;
 pub(crate) mod read;
 pub(crate) mod reviews;
@@ -10,14 +11,17 @@ pub(crate) mod token;
 pub(crate) mod watch;
 pub(crate) mod write;
 
+use std::sync::Arc;
+
 use portcullis_kube::status::{GroupResource, StatusDetails};
 use portcullis_kube::{Status, UserInfo};
 use portcullis_rbac::RequestInfo;
 
 use crate::http::Call;
 use crate::http::negotiate::{Accepted, clauses};
-use crate::resources::{self, Resource, Subresource};
+use crate::resources::{self, Resource, Serves, Subresource, scale};
 use crate::store::StoreError;
+use crate::store::object::Object;
 
 /// An authenticated and authorized request of a resource.
 pub(crate) struct Asked<'a> {
@@ -35,6 +39,18 @@ pub(crate) struct Asked<'a> {
 
 /// What objects are written in.
 const TYPES: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+
+impl Asked<'_> {
+    /// The document that the path shows instead of the object.
+    pub(crate) fn part_of(&self, object: &Object) -> Option<Arc<Object>> {
+        match self.subresource?.serves {
+            Serves::Status | Serves::Part(_) | Serves::Token | Serves::Log | Serves::PortForward => None,
+            Serves::Scale => {
+                Some(Object::seal_part(resources::SCALE_KIND, scale::of(&object.members()), object.version))
+            }
+        }
+    }
+}
 
 /// What the real server says to a resource, version or subresource that it does not have.
 pub(crate) fn no_such_resource() -> Box<Status> {

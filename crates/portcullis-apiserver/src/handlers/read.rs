@@ -18,7 +18,7 @@ use crate::http::negotiate::Form;
 use crate::http::params::{Params, invalid};
 use crate::http::reply::Reply;
 use crate::json;
-use crate::resources::{self, Serves, Subresource, scale};
+use crate::resources::Subresource;
 use crate::selector::Selection;
 use crate::store::list::{ListQuery, Page};
 use crate::store::object::Object;
@@ -40,7 +40,7 @@ pub(crate) fn get(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
 
 /// An answer that consists of one object.
 pub(crate) fn one(engine: &Engine, asked: &Asked<'_>, code: u16, object: &Object) -> Outcome<Reply> {
-    let part = shown(asked, object);
+    let part = asked.part_of(object);
     let object = part.as_deref().unwrap_or(object);
     let encoding = asked.accepted.encoding;
     let bytes = match asked.accepted.form {
@@ -57,14 +57,6 @@ pub(crate) fn one(engine: &Engine, asked: &Asked<'_>, code: u16, object: &Object
         }
     };
     Ok(Reply::json_bytes(code, bytes, encoding))
-}
-
-/// The document that the path shows instead of the object.
-fn shown(asked: &Asked<'_>, object: &Object) -> Option<Arc<Object>> {
-    match asked.subresource?.serves {
-        Serves::Status | Serves::Part(_) | Serves::Token | Serves::Log | Serves::PortForward => None,
-        Serves::Scale => Some(Object::seal_part(resources::SCALE_KIND, scale::of(&object.members()), object.version)),
-    }
 }
 
 /// The kind of what the path answers.

@@ -12,13 +12,16 @@ use super::params::FieldValidation;
 use super::{Call, Outcome};
 use crate::json::{self, JsonError, Parsed};
 use crate::resources;
-use crate::schema::normalise::normalise;
+use crate::schema::normalise::{json_kind, normalise};
 use crate::schema::{SCHEMA, TypeId, protobuf};
 
 /// Largest body, in bytes: upstream's `MaxRequestBodyBytes`.
 pub(crate) const MAX_BYTES: usize = 3 * 1024 * 1024;
 /// Bytes of a body that an error message shows.
 const SHOWN: usize = 30;
+/// What upstream reads kind and version into.
+pub(super) const TYPE_META: &str =
+    r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
 const MEDIA_TYPES: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
 /// Versions that are served no more and that the real server still reads.
@@ -97,29 +100,33 @@ fn check_options_kind(sent: &str, api_version: &str, kind: &str) -> Outcome<()> 
     Err(Box::new(Status::bad_request(why)))
 }
 
-/// A tree that the server made itself (a patched object), shaped like a body.
-pub(crate) fn decode_tree(value: Value, expected: Expected, validation: FieldValidation) -> Outcome<Decoded> {
-    shape(Parsed { value, duplicates: Vec::new() }, expected, validation)
-}
-
 fn shape(parsed: Parsed, expected: Expected, validation: FieldValidation) -> Outcome<Decoded> {
     let Parsed { value, duplicates } = parsed;
     let type_meta = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (kind, api_version) = (type_meta("kind"), type_meta("apiVersion"));
     check_kind(&kind, &api_version, expected)?;
     let shaped = normalise(expected.schema, value).map_err(|why| unusable(expected, &why))?;
-    let mut warnings = Vec::new();
-    if validation != FieldValidation::Ignore {
-        // Compat: what stands in an unknown field is not looked at.
-        let inside_unknown = |path: &str| shaped.unknown.iter().any(|unknown| path.starts_with(unknown.as_str()));
-        let known = duplicates.iter().filter(|path| !inside_unknown(path));
-        warnings.extend(known.map(|path| format!("duplicate field {}", quote(path))));
-        warnings.extend(shaped.unknown.iter().map(|path| format!("unknown field {}", quote(path))));
-    }
+    let warnings = match validation {
+        FieldValidation::Ignore => Vec::new(),
+        FieldValidation::Warn | FieldValidation::Strict => findings(&duplicates, &shaped.unknown),
+    };
     if validation == FieldValidation::Strict && !warnings.is_empty() {
-        return Err(unusable(expected, &format!("strict decoding error: {}", warnings.join(", "))));
+        return Err(unusable(expected, &strict(&warnings)));
     }
     Ok(Decoded { members: shaped.value, warnings })
+}
+
+/// What a strict reader says. Compat: what stands in an unknown field is not looked at.
+pub(super) fn findings(duplicates: &[String], unknown: &[String]) -> Vec<String> {
+    let inside_unknown = |path: &str| unknown.iter().any(|unknown| path.starts_with(unknown.as_str()));
+    let known = duplicates.iter().filter(|path| !inside_unknown(path));
+    let duplicates = known.map(|path| format!("duplicate field {}", quote(path)));
+    duplicates.chain(unknown.iter().map(|path| format!("unknown field {}", quote(path)))).collect()
+}
+
+/// The message that names all of it.
+pub(super) fn strict(found: &[String]) -> String {
+    format!("strict decoding error: {}", found.join(", "))
 }
 
 fn tree(call: &Call, expected: Expected) -> Outcome<Parsed> {
@@ -138,17 +145,12 @@ fn parse_json(body: &[u8], expected: Expected) -> Outcome<Parsed> {
             unrecognized(expected, &format!("couldn't get version/kind; json parse error: {why}"), body)
         }
     })?;
-    let go_kind = match &parsed.value {
-        Value::Object(_) | Value::Null => return Ok(parsed),
-        Value::Array(_) => "array",
-        Value::String(_) => "string",
-        Value::Number(_) => "number",
-        Value::Bool(_) => "bool",
-    };
-    let target =
-        r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+    if matches!(parsed.value, Value::Object(_) | Value::Null) {
+        return Ok(parsed);
+    }
+    let found = json_kind(&parsed.value);
     let why = format!(
-        "couldn't get version/kind; json parse error: json: cannot unmarshal {go_kind} into Go value of type {target}"
+        "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go value of type {TYPE_META}"
     );
     Err(unrecognized(expected, &why, body))
 }
@@ -174,23 +176,44 @@ fn parse_protobuf(body: &[u8], expected: Expected) -> Outcome<Parsed> {
 
 /// An empty kind or version is that of the path.
 fn check_kind(kind: &str, api_version: &str, expected: Expected) -> Outcome<()> {
+    let Some(problem) = kind_problem(kind, api_version, expected) else { return Ok(()) };
+    let why = match problem {
+        KindProblem::Old(why) => why,
+        KindProblem::Other(why) => {
+            let kind = if kind.is_empty() { expected.kind } else { kind };
+            let version = api_version.rsplit('/').next().filter(|version| !version.is_empty());
+            let version = quote(version.unwrap_or(expected.version));
+            format!("{kind} in version {version} cannot be handled as a {}: {why}", expected.kind)
+        }
+    };
+    Err(Box::new(Status::bad_request(why)))
+}
+
+/// Why a document is not of the kind that a path takes.
+pub(super) enum KindProblem {
+    /// It is, in a version that the real server still reads but not there.
+    Old(String),
+    Other(String),
+}
+
+/// What is wrong with a document's kind and version; empty ones are those of the path.
+pub(super) fn kind_problem(kind: &str, api_version: &str, expected: Expected) -> Option<KindProblem> {
     let right_version = resources::api_version(expected.group, expected.version);
     if (kind.is_empty() || kind == expected.kind) && (api_version.is_empty() || api_version == right_version) {
-        return Ok(());
+        return None;
     }
     let kind = if kind.is_empty() { expected.kind } else { kind };
     let api_version = if api_version.is_empty() { &right_version } else { api_version };
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     if kind == expected.kind && OLD_VERSIONS.iter().any(|(old, kinds)| *old == api_version && kinds.contains(&kind)) {
-        let why = format!(
+        return Some(KindProblem::Old(format!(
             "the API version in the data ({api_version}) does not match the expected API version ({right_version})"
-        );
-        return Err(Box::new(Status::bad_request(why)));
+        )));
     }
     let registered = resources::ALL.iter().any(|r| r.group == group && r.version == version && r.kind == kind)
         || resources::REVIEWS.iter().any(|r| r.group == group && r.version == version && r.kind == kind)
         || (group, version, kind) == resources::SCALE_KIND;
-    let why = if registered {
+    Some(KindProblem::Other(if registered {
         format!(
             "converting (v1.{kind}) to ({}.{}): unknown conversion",
             internal_package(expected.group),
@@ -202,9 +225,7 @@ fn check_kind(kind: &str, api_version: &str, expected: Expected) -> Outcome<()> 
             quote(kind),
             quote(api_version)
         )
-    };
-    let message = format!("{kind} in version {} cannot be handled as a {}: {why}", quote(version), expected.kind);
-    Err(Box::new(Status::bad_request(message)))
+    }))
 }
 
 fn internal_package(group: &str) -> &str {

@@ -7,6 +7,7 @@ pub(crate) mod go_time;
 pub(crate) mod gzip;
 pub(crate) mod negotiate;
 pub(crate) mod params;
+pub(crate) mod patched;
 pub(crate) mod reply;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,9 +44,14 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Keeps what was odd about the body.
+    /// Keeps what was odd about the body, each once.
     pub(crate) fn note(&self, warnings: &[String]) {
-        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(warnings);
+        let mut noted = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        for warning in warnings {
+            if !noted.contains(warning) {
+                noted.push(warning.clone());
+            }
+        }
     }
 
     /// What was odd about the body.

@@ -104,10 +104,26 @@ pub(crate) struct WriteOptions {
 impl WriteOptions {
     /// Reads them for `kind`: `CreateOptions`, `UpdateOptions` or `PatchOptions`.
     pub(crate) fn parse(params: &Params, kind: &str) -> Outcome<Self> {
+        Self::read(params, kind, Vec::new())
+    }
+
+    /// Reads those of a patch. Compat: `force` belongs to server-side apply.
+    pub(crate) fn of_patch(params: &Params) -> Outcome<Self> {
         let mut wrong = Vec::new();
+        if params.has("force") {
+            wrong.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
+        }
+        Self::read(params, "PatchOptions", wrong)
+    }
+
+    fn read(params: &Params, kind: &str, mut wrong: Vec<FieldError>) -> Outcome<Self> {
         let manager = params.get("fieldManager");
         if manager.len() > 128 {
             wrong.push(FieldError::too_long("fieldManager", 128));
+        }
+        for (at, odd) in manager.char_indices().filter(|(_, c)| !is_print(*c)) {
+            let why = format!("invalid character U+{:04X} (at position {at})", u32::from(odd));
+            wrong.push(FieldError::invalid("fieldManager", manager, why));
         }
         let dry_run = dry_run(params, &mut wrong);
         let field_validation = match params.get("fieldValidation") {
@@ -122,6 +138,11 @@ impl WriteOptions {
         invalid(kind, &wrong)?;
         Ok(Self { dry_run, field_validation })
     }
+}
+
+/// Go's `unicode.IsPrint`, but for code points that Unicode has not assigned.
+fn is_print(c: char) -> bool {
+    !c.is_control() && (c == ' ' || !c.is_whitespace())
 }
 
 /// `dryRun`: only `All` is known.

@@ -1,11 +1,12 @@
 //! Answers: prepared bytes or a stream, with the headers that the real server sends.
 
+use std::collections::HashSet;
 use std::io;
 use std::pin::Pin;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, WARNING, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, StatusCode};
 use portcullis_kube::Status;
 use serde::Serialize;
@@ -14,6 +15,11 @@ use serde_json::Value;
 use super::negotiate::Encoding;
 use crate::json;
 use crate::streams::Session;
+
+/// Characters of all warnings of one answer before each is cut.
+const WARNINGS_CHARACTERS: usize = 4 * 1024;
+/// Characters of a warning that is cut.
+const WARNING_CHARACTERS: usize = 256;
 
 /// Pieces of a watch.
 pub(crate) type Pieces = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
@@ -32,6 +38,8 @@ pub(crate) struct Reply {
     pub(crate) payload: Payload,
     /// For the audit log: the object that the answer is.
     pub(crate) object: Option<Logged>,
+    /// What the `Warning` headers say.
+    warnings: Vec<String>,
 }
 
 /// An object of the API as it is answered, in compact JSON.
@@ -46,7 +54,12 @@ impl Reply {
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        Self { status, headers, payload, object: None }
+        Self { status, headers, payload, object: None, warnings: Vec::new() }
+    }
+
+    /// Status and headers, and no body.
+    pub(crate) const fn empty(status: StatusCode, headers: HeaderMap) -> Self {
+        Self { status, headers, payload: Payload::Whole(Bytes::new()), object: None, warnings: Vec::new() }
     }
 
     /// Bytes of compact JSON without a final newline, written as `encoding` wants.
@@ -137,22 +150,38 @@ impl Reply {
 
     /// Adds `Warning` headers, which kubectl prints.
     pub(crate) fn warn(&mut self, warnings: &[String]) {
-        for warning in warnings.iter().take(20) {
-            let text: String = warning.chars().filter(|c| !c.is_control()).take(256).collect();
-            let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
-            if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
-                self.headers.append(http::header::WARNING, value);
-            }
-        }
+        self.warnings.extend_from_slice(warnings);
+        self.write_warnings();
     }
 
     /// Adds a warning before those that are there.
     pub(crate) fn warn_first(&mut self, warning: &str) {
-        let others: Vec<HeaderValue> = self.headers.get_all(http::header::WARNING).iter().cloned().collect();
-        self.headers.remove(http::header::WARNING);
-        self.warn(&[warning.to_owned()]);
-        for other in others {
-            self.headers.append(http::header::WARNING, other);
+        self.warnings.insert(0, warning.to_owned());
+        self.write_warnings();
+    }
+
+    /// Compat: each text once. When all of them are too long together, each is cut, and the rest is left out; what has
+    /// control characters is not told.
+    fn write_warnings(&mut self) {
+        let mut seen = HashSet::new();
+        let texts: Vec<&str> = self.warnings.iter().map(String::as_str).filter(|text| seen.insert(*text)).collect();
+        let total: usize = texts.iter().map(|text| text.chars().count()).sum();
+        let limit = if total > WARNINGS_CHARACTERS { WARNING_CHARACTERS } else { usize::MAX };
+        self.headers.remove(WARNING);
+        let mut written = 0;
+        for text in texts {
+            if written >= WARNINGS_CHARACTERS {
+                break;
+            }
+            let cut: String = text.chars().take(limit).collect();
+            if cut.is_empty() || cut.chars().any(char::is_control) {
+                continue;
+            }
+            written += cut.chars().count();
+            let quoted = cut.replace('\\', "\\\\").replace('"', "\\\"");
+            if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+                self.headers.append(WARNING, value);
+            }
         }
     }
 
@@ -175,4 +204,28 @@ fn to_yaml(compact: &[u8]) -> String {
     let Ok(mut tree) = serde_json::from_slice::<Value>(compact) else { return String::new() };
     tree.sort_all_objects();
     portcullis_kube::yaml::print(&tree).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn warned(warnings: &[String]) -> Vec<String> {
+        let mut reply = Reply::text(200, "");
+        reply.warn(warnings);
+        reply.warn_first("first");
+        reply.headers.get_all(WARNING).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn warnings_are_told_once_and_cut_when_they_are_too_long_together() {
+        let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        assert_eq!(warned(&texts(&["a\"\\", "a\"\\", "", "b\nc"])), ["299 - \"first\"", r#"299 - "a\"\\""#]);
+        let long = "x".repeat(4_000);
+        assert_eq!(warned(std::slice::from_ref(&long))[1].len(), long.len() + 8);
+        let cut = warned(&[long.clone(), long.replace('x', "y")]);
+        assert_eq!(cut[1..].iter().map(String::len).collect::<Vec<_>>(), [WARNING_CHARACTERS + 8; 2]);
+        let many: Vec<String> = (0..100).map(|number| format!("{number:0256}")).collect();
+        assert_eq!(warned(&many).len(), 17);
+    }
 }

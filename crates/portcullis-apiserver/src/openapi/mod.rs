@@ -243,7 +243,7 @@ fn http_date(time: Timestamp) -> String {
 /// A reply without a body, with the header that the real server puts on every reply that says nothing else.
 fn bare(status: StatusCode) -> Reply {
     let headers = HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"))]);
-    Reply { status, headers, payload: Payload::Whole(Bytes::new()), object: None }
+    Reply::empty(status, headers)
 }
 
 /// The first form, in the order of the clauses of `Accept`, that is known.

@@ -31,7 +31,7 @@ fn validate(new: &Members, wrong: &mut Wrong) {
         bytes = bytes.saturating_add(decoded_length(value.as_str().unwrap_or_default()));
     }
     if bytes > MAX_BYTES {
-        wrong.push(FieldError::too_long("", MAX_BYTES));
+        wrong.push(FieldError::too_long("[]", MAX_BYTES));
     }
 }
 
@@ -91,7 +91,7 @@ mod tests {
         let full = "x".repeat(MAX_BYTES);
         assert!(problems(map(json!({"a": full}), json!({}), false), None).is_empty());
         let over = problems(map(json!({"a": full, "b": "x"}), json!({}), false), None);
-        assert_eq!(over, [": Too long: may not be more than 1048576 bytes"]);
+        assert_eq!(over, ["[]: Too long: may not be more than 1048576 bytes"]);
         assert_eq!((decoded_length("AA=="), decoded_length("AAAA"), decoded_length("")), (1, 3, 0));
     }
 

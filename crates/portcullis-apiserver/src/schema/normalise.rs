@@ -14,16 +14,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use super::quantity::Quantity;
-use super::{Field, Kind, SCHEMA, TypeId};
+use super::{EMBEDDED, Field, Kind, SCHEMA, TYPE_META, TypeId};
 use portcullis_runtime::Timestamp;
 
 /// Unknown fields that are reported one by one.
 const MAX_UNKNOWN: usize = 100;
-
-/// What says of which kind an object is.
-const TYPE_META: [&str; 2] = ["kind", "apiVersion"];
-/// The one whole object that stands inside others (`volumeClaimTemplates`), and says there what it is.
-const EMBEDDED: &str = "core.PersistentVolumeClaim";
 
 /// A tree in the shape of its type, and what in the input had no place in it.
 pub(crate) struct Normalised {
@@ -150,13 +145,14 @@ impl Walk {
         match (kind, value) {
             (Kind::Raw, value)
             | (Kind::Fields, value @ Value::Object(_))
-            | (Kind::String, value @ Value::String(_))
-            | (Kind::Bool, value @ Value::Bool(_))
-            | (Kind::IntOrString, value @ (Value::String(_) | Value::Number(_))) => Ok(value),
-            (Kind::Int32, Value::Number(number)) => match number.as_i64().and_then(|wide| i32::try_from(wide).ok()) {
-                Some(_) => Ok(Value::Number(number)),
-                None => Err(self.mismatch(kind, &format!("number {number}"), owner)),
-            },
+            | (Kind::String | Kind::IntOrString, value @ Value::String(_))
+            | (Kind::Bool, value @ Value::Bool(_)) => Ok(value),
+            (Kind::Int32 | Kind::IntOrString, Value::Number(number)) => {
+                match number.as_i64().and_then(|wide| i32::try_from(wide).ok()) {
+                    Some(_) => Ok(Value::Number(number)),
+                    None => Err(self.mismatch(kind, &format!("number {number}"), owner)),
+                }
+            }
             (Kind::Int64, Value::Number(number)) if number.as_i64().is_none() => {
                 Err(self.mismatch(kind, &format!("number {number}"), owner))
             }
@@ -165,16 +161,31 @@ impl Walk {
                 let bytes = base64_of_go(&text).map_err(|at| format!("illegal base64 data at input byte {at}"))?;
                 Ok(Value::String(STANDARD.encode(bytes)))
             }
-            (Kind::Time, Value::String(text)) => time(&text, Timestamp::rfc3339),
+            (Kind::Bytes, Value::Array(items)) => self.bytes(&items, owner),
+            (Kind::Time, Value::String(text)) => time(&text),
             (Kind::MicroTime, Value::String(text)) => micro_time(&text),
-            (Kind::Quantity, Value::Number(number)) => quantity(&number.to_string()),
             (Kind::Quantity, Value::String(text)) => quantity(&text),
+            (Kind::Quantity, other) => quantity(&other.to_string()),
             (Kind::ExtraValue, Value::Array(items)) => self.list(&Kind::String, items, owner),
             (Kind::List(inner), Value::Array(items)) => self.list(inner, items, owner),
             (Kind::Map(inner), Value::Object(members)) => self.map(inner, members, owner),
             (Kind::Message(id), Value::Object(members)) => Ok(Value::Object(self.message(*id, members)?)),
             (kind, other) => Err(self.mismatch(kind, json_kind(&other), owner)),
         }
+    }
+
+    /// Compat: bytes may be written as a list of numbers.
+    fn bytes(&self, items: &[Value], owner: TypeId) -> Result<Value, String> {
+        let byte = |item: &Value| match item {
+            Value::Null => Ok(0),
+            Value::Number(number) => match number.as_u64().and_then(|wide| u8::try_from(wide).ok()) {
+                Some(byte) => Ok(byte),
+                None => Err(self.mismatch_of(&format!("number {number}"), owner, "uint8")),
+            },
+            other => Err(self.mismatch_of(json_kind(other), owner, "uint8")),
+        };
+        let bytes = items.iter().map(byte).collect::<Result<Vec<u8>, String>>()?;
+        Ok(Value::String(STANDARD.encode(bytes)))
     }
 
     fn list(&mut self, inner: &Kind, items: Vec<Value>, owner: TypeId) -> Result<Value, String> {
@@ -220,6 +231,10 @@ impl Walk {
     }
 
     fn mismatch(&self, kind: &Kind, found: &str, owner: TypeId) -> String {
+        self.mismatch_of(found, owner, &go_type(kind))
+    }
+
+    fn mismatch_of(&self, found: &str, owner: TypeId, wanted: &str) -> String {
         let mut path = String::new();
         let mut inside = false;
         for character in self.path.chars() {
@@ -231,7 +246,7 @@ impl Walk {
             }
         }
         let owner = SCHEMA.go_name(owner);
-        format!("json: cannot unmarshal {found} into Go struct field {owner}.{path} of type {}", go_type(kind))
+        format!("json: cannot unmarshal {found} into Go struct field {owner}.{path} of type {wanted}")
     }
 }
 
@@ -243,9 +258,10 @@ fn find(id: TypeId, name: &str) -> Option<(&'static Field, TypeId)> {
     })
 }
 
-fn time(text: &str, write: impl Fn(Timestamp) -> String) -> Result<Value, String> {
+/// A `metav1.Time` as it is written.
+pub(super) fn time(text: &str) -> Result<Value, String> {
     match Timestamp::parse_rfc3339(text) {
-        Some(time) => Ok(Value::String(write(time))),
+        Some(time) => Ok(Value::String(time.rfc3339())),
         None => Err(format!(
             "parsing time \"{text}\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"{text}\" as \"2006\""
         )),
@@ -253,7 +269,7 @@ fn time(text: &str, write: impl Fn(Timestamp) -> String) -> Result<Value, String
 }
 
 /// Compat: a time with microseconds must have six digits of them.
-fn micro_time(text: &str) -> Result<Value, String> {
+pub(super) fn micro_time(text: &str) -> Result<Value, String> {
     const LAYOUT: &str = "2006-01-02T15:04:05.000000Z07:00";
     let Some(time) = Timestamp::parse_rfc3339(text) else {
         return Err(format!("parsing time \"{text}\" as \"{LAYOUT}\": cannot parse \"{text}\" as \"2006\""));
@@ -267,7 +283,7 @@ fn micro_time(text: &str) -> Result<Value, String> {
 }
 
 /// Decodes as Go does; the error is the place that it names.
-fn base64_of_go(text: &str) -> Result<Vec<u8>, usize> {
+pub(super) fn base64_of_go(text: &str) -> Result<Vec<u8>, usize> {
     let lines_joined: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
     if let Ok(bytes) = STANDARD.decode(&lines_joined) {
         return Ok(bytes);
@@ -285,7 +301,8 @@ fn base64_of_go(text: &str) -> Result<Vec<u8>, usize> {
     Err(text.len() - digits % 4)
 }
 
-fn quantity(text: &str) -> Result<Value, String> {
+/// A `resource.Quantity` as it is written.
+pub(super) fn quantity(text: &str) -> Result<Value, String> {
     Ok(Value::String(Quantity::parse(text)?.to_string()))
 }
 
@@ -317,7 +334,8 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-fn json_kind(value: &Value) -> &'static str {
+/// What Go's decoder calls a value.
+pub(crate) fn json_kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",
@@ -331,12 +349,12 @@ fn json_kind(value: &Value) -> &'static str {
 fn go_type(kind: &Kind) -> String {
     match kind {
         Kind::String | Kind::Quantity | Kind::Time | Kind::MicroTime => "string".to_owned(),
-        Kind::Int32 => "int32".to_owned(),
+        Kind::Int32 | Kind::IntOrString => "int32".to_owned(),
         Kind::Int64 => "int64".to_owned(),
         Kind::Bool => "bool".to_owned(),
         Kind::Float => "float64".to_owned(),
         Kind::Bytes => "[]uint8".to_owned(),
-        Kind::IntOrString => "intstr.IntOrString".to_owned(),
+
         Kind::Raw => "runtime.RawExtension".to_owned(),
         Kind::Fields => "v1.FieldsV1".to_owned(),
         Kind::ExtraValue => "v1.ExtraValue".to_owned(),

@@ -51,6 +51,41 @@ pub fn document_text(document: &Value) -> Vec<u8> {
     text
 }
 
+/// A JSON text as a tree, with what the tree alone does not show.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Document {
+    /// The tree. Of members with one name it has the last.
+    pub value: Value,
+    /// Where members stand twice, such as `spec.containers[0].image`, in the order met.
+    pub duplicates: Vec<String>,
+}
+
+/// Why a text is not a document.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DocumentError {
+    /// It is not JSON, or over a limit.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// It has a number that no float64 holds. The text is that of Go's decoder.
+    #[error("{0}")]
+    Number(String),
+}
+
+/// Reads what [`JsonPatch::apply`](crate::JsonPatch::apply) or [`MergePatch::apply`](crate::MergePatch::apply) gave, as
+/// Go's decoder would: what is not UTF-8, and what is half of a surrogate pair, becomes U+FFFD.
+///
+/// # Errors
+/// The text is not JSON, over a limit, or has a number that is too large.
+pub fn read_document(text: &[u8]) -> Result<Document, DocumentError> {
+    scan(text)?;
+    let mut duplicates = Findings::default();
+    let value = value_of(text.trim_ascii(), Integers::Keep, Some(&mut duplicates));
+    let value = value.map_err(|number| DocumentError::Number(too_large(&number)))?;
+    Ok(Document { value, duplicates: duplicates.into_paths() })
+}
+
 /// The members of a patch that is an object; none when it is null.
 ///
 /// # Errors
@@ -131,6 +166,22 @@ mod tests {
         assert_eq!(error, TextError::TooLong { limit: MAX_PATCH_BYTES });
         assert_eq!(error.answer(), Answer::TooLarge);
         assert_eq!(error.to_string(), "the limit is 3145728 bytes of JSON");
+    }
+
+    #[test]
+    fn a_document_is_read_as_go_reads_it() {
+        let document =
+            read_document(b" {\"a\":{\"b\":\"\xff\\ud800\",\"b\":18446744073709551615},\"l\":[{\"x\":1,\"x\":2}]}\n")
+                .unwrap();
+        assert_eq!(document.value, serde_json::json!({"a": {"b": u64::MAX}, "l": [{"x": 2}]}));
+        assert_eq!(document.duplicates, ["a.b", "l[0].x"]);
+        let text = read_document(b"\"\xff\\ud800\"").unwrap().value;
+        assert_eq!(text, "\u{fffd}\u{fffd}");
+        assert_eq!(read_document(b"{"), Err(DocumentError::Text(TextError::NotJson)));
+        let deep = "[".repeat(MAX_DEPTH + 1) + &"]".repeat(MAX_DEPTH + 1);
+        assert_eq!(read_document(deep.as_bytes()), Err(DocumentError::Text(TextError::TooDeep)));
+        let number = read_document(b"[1e999]").unwrap_err().to_string();
+        assert_eq!(number, "json: cannot unmarshal number 1e999 into Go value of type float64");
     }
 
     #[test]

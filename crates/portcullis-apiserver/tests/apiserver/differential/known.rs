@@ -5,6 +5,11 @@ pub(super) const KNOWN: &[(&str, &str)] = &[
     ("persistentvolumes/v {\"spec\":{\"hostPath\"", "no diff of what may not change"),
     ("persistentvolumeclaims/c {\"spec\":{\"accessModes\"", "no diff of what may not change"),
     (
+        "statefulsets/st {\"spec\":{\"volumeClaimTemplates\"",
+        "the message shows the field as upstream's internal type has it",
+    ),
+    ("\"containerPort\":80,\"protocol\":5", "messages name the type behind a named string"),
+    (
         "GET /apis/apps/v1/namespaces/workloads/daemonsets ",
         "a table's objects carry the annotation with the old generation, as the daemon set itself does",
     ),

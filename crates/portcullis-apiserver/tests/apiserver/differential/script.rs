@@ -1,13 +1,14 @@
-//! How requests are written down: a line with method and path, a line with a header if there is one, and the body.
+//! How requests are written down: a line with method and path, lines with headers if there are any, and the body.
 //!
 //! Empty lines and lines that begin with `#` say nothing. In paths and bodies short names stand for longer texts, and `$RV` and
 //! `$UID` for the version and id in the last answer that had them; `$UID(name)` for the id of the last object of that name.
+//! `%*3*text*` is the text three times.
 
 /// A request.
 pub(super) struct Step {
     pub(super) method: String,
     pub(super) path: String,
-    pub(super) header: Option<(String, String)>,
+    pub(super) headers: Vec<(String, String)>,
     pub(super) body: String,
 }
 
@@ -24,11 +25,14 @@ const ROOTS: [(&str, &str); 8] = [
     ("LEASES", "/apis/coordination.k8s.io/v1/namespaces"),
 ];
 /// Values of headers.
-const VALUES: [(&str, &str); 5] = [
+const VALUES: [(&str, &str); 8] = [
     ("TABLE", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"),
     ("PARTIAL", "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"),
     ("PARTIALS", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"),
     ("MERGE", "application/merge-patch+json"),
+    ("JSONPATCH", "application/json-patch+json"),
+    ("STRATEGIC", "application/strategic-merge-patch+json"),
+    ("APPLY", "application/apply-patch+yaml"),
     ("YAML", "application/yaml"),
 ];
 /// Parts of bodies.
@@ -51,23 +55,35 @@ pub(super) fn steps(theme: &str, text: &str) -> Vec<Step> {
             let (method, path) = line.split_once(' ').unwrap();
             let root = ROOTS.iter().find(|(short, _)| path.starts_with(short));
             let path = root.map_or_else(|| path.to_owned(), |(short, long)| path.replacen(short, long, 1));
-            steps.push(Step { method: method.to_owned(), path, header: None, body: String::new() });
+            steps.push(Step { method: method.to_owned(), path, headers: Vec::new(), body: String::new() });
             continue;
         }
         let step = steps.last_mut().unwrap();
         match line.split_once(": ") {
             Some((name, value)) if step.body.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '-') => {
                 let value = VALUES.iter().find(|(short, _)| *short == value).map_or(value, |(_, long)| long);
-                step.header = Some((name.to_owned(), value.to_owned()));
+                step.headers.push((name.to_owned(), value.to_owned()));
             }
             _ => {
                 let line = PARTS.iter().fold(line, |line, (short, long)| line.replace(short, long));
                 if !step.body.is_empty() {
                     step.body.push('\n');
                 }
-                step.body.push_str(&line);
+                step.body.push_str(&repeated(&line));
             }
         }
     }
     steps
+}
+
+/// Writes out what is to stand there often.
+fn repeated(line: &str) -> String {
+    let mut parts = line.split("%*");
+    let mut out = parts.next().unwrap().to_owned();
+    for part in parts {
+        let [times, text, rest] = part.splitn(3, '*').collect::<Vec<_>>()[..] else { return line.to_owned() };
+        out.push_str(&text.repeat(times.parse().unwrap()));
+        out.push_str(rest);
+    }
+    out
 }

@@ -82,8 +82,33 @@ fn scrub(value: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(scrub),
         Value::String(text) if given_address(text) => "(an address)".clone_into(text),
+        Value::String(text) if text.contains("Invalid value: \"{\\\"") => *text = shown_object(text),
         _ => {}
     }
+}
+
+/// Ids, versions, times and managed fields out of an object that a message shows in quotes.
+fn shown_object(text: &str) -> String {
+    let mut text = text.to_owned();
+    while let Some(at) = text.find(r#"\"managedFields\":["#) {
+        let mut level = 0_usize;
+        let length = text[at..].find(|c| {
+            level = if c == '[' { level + 1 } else { level - usize::from(c == ']') };
+            c == ']' && level == 0
+        });
+        let end = at + length.unwrap() + 1;
+        match text[end..].strip_prefix(',') {
+            Some(_) => text.replace_range(at..=end, ""),
+            None => text.replace_range(at - 1..end, ""),
+        }
+    }
+    for name in ["uid", "resourceVersion", "creationTimestamp", "deletionTimestamp"] {
+        let head = format!(r#"\"{name}\":\""#);
+        let parts: Vec<&str> = text.split(&head).collect();
+        let rest = parts[1..].iter().map(|part| format!("{head}-{}", &part[part.find('\\').unwrap()..]));
+        text = parts[0].to_owned() + &rest.collect::<String>();
+    }
+    text
 }
 
 /// Whether a cluster address was given and not asked for: those that are asked for lie at the beginning of the range.
