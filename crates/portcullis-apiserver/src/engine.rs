@@ -13,7 +13,7 @@ use portcullis_kube::go::quote;
 use portcullis_kube::{Status, UserInfo};
 use portcullis_rbac::{RequestInfo, RequestInfoError, authorize, forbidden};
 use portcullis_runtime::{Clock, Rng};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::audit::AuditLog;
 use crate::audit::record::{NotStored, attempted};
@@ -21,8 +21,8 @@ use crate::authenticate::{TokenAuthenticator, TokenChain, authenticate};
 use crate::controllers::Controllers;
 use crate::discovery::Discovery;
 use crate::handlers::{
-    self, Asked, delete, health, logs, no_such_method, no_such_resource, not_acceptable, patch, port_forward, read,
-    reviews, token, watch, write,
+    self, Asked, delete, exec, health, logs, no_such_method, no_such_resource, not_acceptable, patch, port_forward,
+    read, reviews, token, watch, write,
 };
 use crate::http::negotiate::{Encoding, negotiate, wants_pretty};
 use crate::http::reply::Reply;
@@ -152,6 +152,7 @@ impl Engine {
             return Err(no_such_method());
         }
         match subresource.map(|part| &part.serves) {
+            Some(Serves::Exec) => return exec::connect(self, call, info, user),
             Some(Serves::PortForward) => return port_forward::connect(self, call, info, user),
             Some(Serves::Log) if accepted.is_none() => return Err(logs::not_acceptable(accept)),
             Some(Serves::Log) => return logs::get(self, call, info),
@@ -240,7 +241,12 @@ impl Engine {
             "reason": reason, "message": message, "source": {"component": component}, "firstTimestamp": now,
             "lastTimestamp": now, "count": 1, "type": kind, "reportingComponent": component, "reportingInstance": ""
         });
-        let members = members.as_object().cloned().unwrap_or_default();
+        self.make_event(namespace, members);
+    }
+
+    /// Stores an event, and makes room for it.
+    pub(crate) fn make_event(&self, namespace: &str, event: Value) {
+        let Value::Object(members) = event else { return };
         let events = resources::events();
         self.forget_old_events(events);
         let members = strategy::for_create(events, members, namespace, &self.rng, self.clock.now());

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::engine::Engine;
-use crate::parts::{Part, pod_of};
+use crate::parts::{Part, PartEvent, PartStatus};
 use crate::resources::{self, Resource, priority_classes, rbac, strategy};
 use crate::store::StoreError;
 
@@ -64,16 +64,31 @@ impl Seed {
         removed
     }
 
-    /// Shows a part, or its new state.
+    /// Shows a part. One that is shown already keeps its status.
     ///
     /// # Errors
     /// [`SeedError`], when its namespace cannot be made.
     pub fn part(&self, part: &Part) -> Result<(), SeedError> {
         self.namespace(&part.namespace)?;
-        let members = pod_of(part, &self.node);
-        self.engine.parts.note(part, members.clone());
-        self.engine.put_part(members);
+        let known = self.engine.parts.note(part, &self.node);
+        self.engine.put_part(&known);
         Ok(())
+    }
+
+    /// Shows how a part is; whether it is shown at all.
+    pub fn part_status(&self, namespace: &str, name: &str, status: &PartStatus) -> bool {
+        let known = self.engine.parts.note_status(namespace, name, status);
+        if let Some(known) = &known {
+            self.engine.put_part(known);
+        }
+        known.is_some()
+    }
+
+    /// Records what happens to a part, on its pod.
+    pub fn part_event(&self, namespace: &str, name: &str, event: &PartEvent) {
+        if let Some(known) = self.engine.parts.find(namespace, name) {
+            self.engine.part_event(&known, event);
+        }
     }
 
     /// Takes a part that runs no longer off the list of pods; whether it was there. Streams to it end.

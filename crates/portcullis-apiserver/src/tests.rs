@@ -17,7 +17,7 @@ use crate::handlers::health::version_info;
 use crate::http::Call;
 use crate::http::reply::{Payload, Reply};
 use crate::openapi::OpenApi;
-use crate::parts::{Part, PartPort, Parts};
+use crate::parts::{Part, PartPort, PartStatus, Parts};
 use crate::policy::LivePolicy;
 use crate::seed::Seed;
 use crate::server::GIT_VERSION;
@@ -277,7 +277,7 @@ async fn a_users_pod_waits_and_says_why() {
 #[tokio::test]
 async fn a_part_comes_back_under_a_new_identity_until_it_is_taken_off() {
     let world = world();
-    let mut part = Part {
+    let part = Part {
         namespace: "mural-system".to_owned(),
         name: "dex-0".to_owned(),
         labels: BTreeMap::new(),
@@ -285,16 +285,16 @@ async fn a_part_comes_back_under_a_new_identity_until_it_is_taken_off() {
         image: "portcullis".to_owned(),
         ports: vec![PartPort::open(5554)],
         logs: Default::default(),
+        control: Default::default(),
         started: world.engine.clock.now(),
-        ready: true,
-        restarts: 0,
-        last_ended: None,
     };
     world.seed().part(&part).unwrap();
     let path = format!("{NS}/mural-system/pods/dex-0");
     let before = world.admin(&format!("GET {path}"), "").await;
-    part.restarts = 1;
-    part.ready = false;
+    let running = PartStatus::running(part.started);
+    let status = PartStatus { ready: false, restarts: 1, ..running };
+    assert!(world.seed().part_status("mural-system", "dex-0", &status));
+    assert!(!world.seed().part_status("mural-system", "dex-1", &status));
     world.seed().part(&part).unwrap();
     let restarted = world.admin(&format!("GET {path}"), "").await;
     assert_eq!(restarted["status"]["containerStatuses"][0]["restartCount"], 1);

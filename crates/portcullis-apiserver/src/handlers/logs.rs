@@ -17,6 +17,7 @@ use portcullis_rbac::RequestInfo;
 use portcullis_runtime::{LogLine, LogRing, Shutdown, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
+use super::connect::{container, part_of};
 use super::{TYPES, no_representation, store_error};
 use crate::engine::Engine;
 use crate::http::go_time;
@@ -71,15 +72,14 @@ pub(crate) fn get(engine: &Engine, call: &Call, info: &RequestInfo) -> Outcome<R
     if node.is_empty() {
         return Ok(Reply::no_content());
     }
-    let Some(part) = engine.parts.find(&info.namespace, &info.name) else {
-        let name = &pod.name;
-        let why = format!("pod {name} does not run: node {node} has no kubelet, and only Portcullis' own parts run");
-        return Err(Box::new(Status::internal_error(&why)));
-    };
-    let run = shown_run(&options, &container, &members, &part.logs)
+    let part = part_of(engine, info, &pod)?;
+    let run = shown_run(&options, &container, &members, &part.part.logs)
         .map_err(|why| Box::new(Status::bad_request(format!("{why} in pod \"{}\" not found", pod.name))))?;
     let follow = if options.follow && !options.previous { Some(engine.streams.follower()?) } else { None };
-    Ok(Reply::log(Box::pin(pieces(Reading::new(&options, &part.logs, run, engine.clock.now(), follow), part.over))))
+    Ok(Reply::log(Box::pin(pieces(
+        Reading::new(&options, &part.part.logs, run, engine.clock.now(), follow),
+        part.over,
+    ))))
 }
 
 /// Which run of the part is shown.
@@ -156,31 +156,6 @@ fn number(params: &Params, name: &str) -> Outcome<Option<i64>> {
         let why = if range { "value out of range" } else { "invalid syntax" };
         Box::new(Status::bad_request(format!("strconv.ParseInt: parsing {}: {why}", go::quote(text))))
     })
-}
-
-/// The container that is meant.
-fn container(asked: &str, pod: &Members, name: &str) -> Outcome<String> {
-    let names = |list: &str| -> Vec<String> {
-        list_at(pod, &["spec", list]).iter().map(|container| string(container, "name").to_owned()).collect()
-    };
-    let main = names("containers");
-    let all: Vec<String> =
-        ["initContainers", "containers", "ephemeralContainers"].iter().flat_map(|list| names(list)).collect();
-    if !asked.is_empty() {
-        return if all.iter().any(|name| name == asked) {
-            Ok(asked.to_owned())
-        } else {
-            Err(Box::new(Status::bad_request(format!("container {asked} is not valid for pod {name}"))))
-        };
-    }
-    match main.as_slice() {
-        [only] => Ok(only.clone()),
-        _ => {
-            let all = all.join(" ");
-            let why = format!("a container name must be specified for pod {name}, choose one of: [{all}]");
-            Err(Box::new(Status::bad_request(why)))
-        }
-    }
 }
 
 /// How far a reader has come.

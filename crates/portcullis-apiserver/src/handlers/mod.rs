@@ -1,6 +1,8 @@
 //! One file per kind of request.
 
+pub(crate) mod connect;
 pub(crate) mod delete;
+pub(crate) mod exec;
 pub(crate) mod health;
 pub(crate) mod logs;
 pub(crate) mod patch;
@@ -44,7 +46,7 @@ impl Asked<'_> {
     /// The document that the path shows instead of the object.
     pub(crate) fn part_of(&self, object: &Object) -> Option<Arc<Object>> {
         match self.subresource?.serves {
-            Serves::Status | Serves::Part(_) | Serves::Token | Serves::Log | Serves::PortForward => None,
+            Serves::Status | Serves::Part(_) | Serves::Token | Serves::Exec | Serves::Log | Serves::PortForward => None,
             Serves::Scale => {
                 Some(Object::seal_part(resources::SCALE_KIND, scale::of(&object.members()), object.version))
             }

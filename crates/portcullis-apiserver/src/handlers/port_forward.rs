@@ -6,18 +6,13 @@
 //! 1.37. A GET, which WebSockets need, is authorized twice: as `get`, and as `create` (gate
 //! `AuthorizePodWebsocketUpgradeCreatePermission`).
 
-use portcullis_kube::status::GroupResource;
 use portcullis_kube::{Status, UserInfo, go};
-use portcullis_rbac::{RequestInfo, authorize};
+use portcullis_rbac::RequestInfo;
 
-use super::store_error;
+use super::connect::{may_create, no_dry_run, part_of, pod_on_node, pod_there};
 use crate::engine::Engine;
 use crate::http::reply::Reply;
 use crate::http::{Call, Outcome};
-use crate::parts::Known;
-use crate::resources;
-use crate::store::StoreError;
-use crate::store::object::Object;
 use crate::streams::negotiate::{Framing, Speaks, agree};
 use crate::streams::sockets::Sockets;
 use crate::streams::{old_port_forward, port_forward};
@@ -26,12 +21,10 @@ const SPEAKS: Speaks = Speaks { spdy: &[port_forward::PROTOCOL], tunnel: true, c
 
 /// GET or POST of a pod's `portforward`.
 pub(crate) fn connect(engine: &Engine, call: &Call, info: &RequestInfo, user: &UserInfo) -> Outcome<Reply> {
-    if call.params.has("dryRun") {
-        return Err(Box::new(Status::bad_request("dryRun is not supported")));
-    }
+    no_dry_run(call)?;
     let ports = ports(call)?;
     may_create(engine, info, user)?;
-    let pod = pod_on_node(engine, info)?;
+    let pod = pod_on_node(pod_there(engine, info)?)?;
     let part = part_of(engine, info, &pod)?;
     let agreed = match agree(call, &SPEAKS)? {
         Ok(agreed) => agreed,
@@ -50,7 +43,7 @@ pub(crate) fn connect(engine: &Engine, call: &Call, info: &RequestInfo, user: &U
     let sockets = Sockets {
         pod: pod.name.to_string(),
         uid: pod.uid.to_string(),
-        ports: part.ports,
+        ports: part.part.ports.clone().into(),
         places: engine.streams.forwards(),
     };
     let (limits, over, stop) = (engine.streams.limits.clone(), part.over, engine.streams.stop());
@@ -86,39 +79,4 @@ fn ports(call: &Call) -> Outcome<Vec<u16>> {
         ports.push(port);
     }
     Ok(ports)
-}
-
-/// Whether the user may create what is asked for, when the request is a GET.
-fn may_create(engine: &Engine, info: &RequestInfo, user: &UserInfo) -> Outcome<()> {
-    let mut attributes = info.attributes(user);
-    if attributes.verb == "create" {
-        return Ok(());
-    }
-    attributes.verb = "create";
-    let decision = authorize(&*engine.policy.snapshot(), &attributes);
-    if decision.allowed {
-        return Ok(());
-    }
-    Err(Box::new(Status::forbidden(GroupResource::new(&info.api_group, &info.resource), &info.name, &decision.reason)))
-}
-
-/// The pod, once it has a node.
-fn pod_on_node(engine: &Engine, info: &RequestInfo) -> Outcome<std::sync::Arc<Object>> {
-    let pods = resources::pods();
-    let pod = engine.store.get(pods, &info.namespace, &info.name);
-    let pod = pod.ok_or_else(|| store_error(StoreError::NotFound, pods, &info.namespace, &info.name))?;
-    if resources::text(&pod.members(), &["spec", "nodeName"]).is_empty() {
-        return Err(Box::new(Status::bad_request(format!("pod {} does not have a host assigned", info.name))));
-    }
-    Ok(pod)
-}
-
-/// The part that a pod with a node stands for.
-fn part_of(engine: &Engine, info: &RequestInfo, pod: &Object) -> Outcome<Known> {
-    let node = resources::text(&pod.members(), &["spec", "nodeName"]).to_string();
-    engine.parts.find(&info.namespace, &info.name).ok_or_else(|| {
-        let why =
-            format!("pod {} does not run: node {node} has no kubelet, and only Portcullis' own parts run", info.name);
-        Box::new(Status::internal_error(&why))
-    })
 }

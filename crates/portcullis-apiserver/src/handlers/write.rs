@@ -309,7 +309,9 @@ pub(super) fn expected(asked: &Asked<'_>) -> Outcome<Expected> {
 /// The part of the object that the path is about.
 fn through(asked: &Asked<'_>) -> Through {
     match asked.subresource.map(|part| &part.serves) {
-        None | Some(Serves::Scale | Serves::Token | Serves::Log | Serves::PortForward) => Through::Object,
+        None | Some(Serves::Scale | Serves::Token | Serves::Exec | Serves::Log | Serves::PortForward) => {
+            Through::Object
+        }
         Some(Serves::Status) => Through::Status,
         Some(Serves::Part(rules)) => Through::Part(rules),
     }

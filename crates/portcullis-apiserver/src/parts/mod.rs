@@ -4,7 +4,9 @@
 //! count (design decision 9). They are annotated as static pods, and come back when someone deletes them. What their pods
 //! lead to (`kubectl port-forward`) is their real socket, and nothing that they do not declare.
 
+mod events;
 mod pod;
+mod status;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,7 +19,10 @@ use crate::engine::Engine;
 use crate::resources::tree::Members;
 use crate::resources::{self, Resource, strategy};
 
-pub(crate) use self::pod::pod_of;
+use self::pod::pod_of;
+
+pub use self::events::PartEvent;
+pub use self::status::{Ended, PartControl, PartSignal, PartState, PartStatus};
 
 /// Says on a pod that it is one of our parts.
 pub const PART_ANNOTATION: &str = "portcullis.dev/part";
@@ -42,14 +47,10 @@ pub struct Part {
     pub ports: Vec<PartPort>,
     /// What it logs; `kubectl logs` shows it.
     pub logs: LogRing,
-    /// When it was started last.
+    /// How it is told to end; `kubectl exec POD -- kill 1` does.
+    pub control: PartControl,
+    /// When it was started first.
     pub started: Timestamp,
-    /// Whether it is healthy.
-    pub ready: bool,
-    /// How often it was started again.
-    pub restarts: u32,
-    /// When it ended last, when it was started again.
-    pub last_ended: Option<Timestamp>,
 }
 
 /// A port of a part.
@@ -77,15 +78,21 @@ impl PartPort {
     }
 }
 
-/// What is known of a part beside its pod.
+/// A part, and how it is.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
-    /// The pod as it comes back when someone deletes it.
-    pub(crate) pod: Members,
-    pub(crate) ports: Arc<[PartPort]>,
-    pub(crate) logs: LogRing,
+    pub(crate) part: Arc<Part>,
+    pub(crate) status: PartStatus,
+    node: Arc<str>,
     /// Triggered when the part is taken off the list.
     pub(crate) over: Shutdown,
+}
+
+impl Known {
+    /// The pod as it comes back when someone deletes it.
+    fn pod(&self) -> Members {
+        pod_of(&self.part, &self.status, &self.node)
+    }
 }
 
 /// All parts, by namespace and name of the pod.
@@ -102,12 +109,25 @@ impl Parts {
         self.lock().get(&(namespace.to_owned(), name.to_owned())).cloned()
     }
 
-    /// Notes a part, or its new state.
-    pub(crate) fn note(&self, part: &Part, pod: Members) {
+    /// Notes a part. One that is there already keeps its status.
+    pub(crate) fn note(&self, part: &Part, node: &Arc<str>) -> Known {
         let mut parts = self.lock();
-        let key = (part.namespace.clone(), part.name.clone());
-        let over = parts.get(&key).map(|known| known.over.clone()).unwrap_or_default();
-        parts.insert(key, Known { pod, ports: part.ports.clone().into(), logs: part.logs.clone(), over });
+        let there = parts.remove(&(part.namespace.clone(), part.name.clone()));
+        let (status, over) = match there {
+            Some(known) => (known.status, known.over),
+            None => (PartStatus::running(part.started), Shutdown::new()),
+        };
+        let known = Known { part: Arc::new(part.clone()), status, node: Arc::clone(node), over };
+        parts.insert((part.namespace.clone(), part.name.clone()), known.clone());
+        known
+    }
+
+    /// Notes how a part is; `None` when there is none of that name.
+    pub(crate) fn note_status(&self, namespace: &str, name: &str, status: &PartStatus) -> Option<Known> {
+        let mut parts = self.lock();
+        let known = parts.get_mut(&(namespace.to_owned(), name.to_owned()))?;
+        known.status = status.clone();
+        Some(known.clone())
     }
 
     /// Forgets a part; whether it was there. Streams to it end.
@@ -127,12 +147,13 @@ impl Engine {
             return;
         }
         if let Some(known) = self.parts.find(namespace, name) {
-            self.put_part(known.pod);
+            self.put_part(&known);
         }
     }
 
     /// Adds or replaces a part's pod, under a new identity when it was not there.
-    pub(crate) fn put_part(&self, mut members: Members) {
+    pub(crate) fn put_part(&self, known: &Known) {
+        let mut members = known.pod();
         let pods = resources::pods();
         let text = |path: &[&str]| resources::text(&members, path);
         let (namespace, name) = (text(&["metadata", "namespace"]), text(&["metadata", "name"]));

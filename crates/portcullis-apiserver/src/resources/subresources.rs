@@ -39,6 +39,8 @@ pub(crate) enum Serves {
     Scale,
     /// A token for the object: `handlers::token`.
     Token,
+    /// A command in one of our parts: `handlers::exec`.
+    Exec,
     /// The lines that one of our parts logs: `handlers::logs`.
     Log,
     /// A way to the ports of one of our parts: `handlers::port_forward`.
@@ -54,7 +56,7 @@ impl Subresource {
     /// Its type in the schema table, when it has a kind of its own.
     pub(crate) fn schema(&self) -> Option<TypeId> {
         match self.serves {
-            Serves::Status | Serves::Part(_) | Serves::Log | Serves::PortForward => None,
+            Serves::Status | Serves::Part(_) | Serves::Exec | Serves::Log | Serves::PortForward => None,
             Serves::Scale => SCHEMA.find("autoscaling.Scale"),
             Serves::Token => SCHEMA.find("authn.TokenRequest"),
         }
@@ -62,7 +64,7 @@ impl Subresource {
 }
 
 /// Every subresource that is served; those of a resource stand in alphabetical order.
-pub(crate) static SUBRESOURCES: [Subresource; 22] = [
+pub(crate) static SUBRESOURCES: [Subresource; 23] = [
     Subresource {
         name: "finalize",
         verbs: &["update"],
@@ -73,6 +75,12 @@ pub(crate) static SUBRESOURCES: [Subresource; 22] = [
     status("", "nodes", "Node"),
     status("", "persistentvolumeclaims", "PersistentVolumeClaim"),
     status("", "persistentvolumes", "PersistentVolume"),
+    Subresource {
+        name: "exec",
+        verbs: &["create", "get"],
+        serves: Serves::Exec,
+        ..status("", "pods", "PodExecOptions")
+    },
     Subresource { name: "log", verbs: &["get"], serves: Serves::Log, ..status("", "pods", "Pod") },
     Subresource {
         name: "portforward",

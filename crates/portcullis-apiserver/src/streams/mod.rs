@@ -1,4 +1,4 @@
-//! Connections that have left HTTP: port-forwards.
+//! Connections that have left HTTP: port-forwards, and the one command that parts understand.
 //!
 //! Flow: a handler decides, `negotiate` finds out which framing the client asks for, a [`Session`] goes with the 101 → the
 //! listener hands the connection over → the session runs until its peer, its part or the server ends. What is framed how is
@@ -7,6 +7,7 @@
 //! It must never reach a socket that no part declares, hold more than [`StreamLimits`] allow, or outlive the server.
 
 pub(crate) mod channels;
+pub(crate) mod exec;
 pub(crate) mod forward;
 pub(crate) mod negotiate;
 pub(crate) mod old_port_forward;

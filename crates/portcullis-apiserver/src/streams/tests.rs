@@ -411,10 +411,8 @@ async fn too_many_ports_or_none_are_refused_with_channels() {
         image: "portcullis".to_owned(),
         ports: vec![PartPort::open(80)],
         logs: Default::default(),
+        control: Default::default(),
         started: world.engine.clock.now(),
-        ready: true,
-        restarts: 0,
-        last_ended: None,
     };
     world.seed().part(&part).unwrap();
     let ask = async |query: &str| {

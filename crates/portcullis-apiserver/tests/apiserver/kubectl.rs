@@ -50,10 +50,8 @@ async fn the_guides_commands_work_with_real_kubectl() {
         image: "portcullis".to_owned(),
         ports: vec![PartPort::open(5554)],
         logs: Default::default(),
+        control: Default::default(),
         started: Clock::system().now(),
-        ready: true,
-        restarts: 0,
-        last_ended: None,
     };
     bench.running.seed().part(&part).unwrap();
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_apiserver::{ApiServer, ApiServerConfig, AuditLog, Part, PartPort, Running, TokenAuthenticator};
+use portcullis_apiserver::{
+    ApiServer, ApiServerConfig, AuditLog, Part, PartControl, PartPort, Running, TokenAuthenticator,
+};
 use portcullis_authn::{Network, OidcFlags};
 use portcullis_kube::rbac::{ClusterRoleBinding, Subject};
 use portcullis_runtime::tls::TlsIdentity;
@@ -88,10 +90,8 @@ fn show_parts(
             image: IMAGE.to_owned(),
             ports: vec![PartPort::open(port)],
             logs: logs.clone(),
+            control: PartControl::default(),
             started,
-            ready: true,
-            restarts: 0,
-            last_ended: None,
         };
         running.seed().part(&part).map_err(failed)?;
     }

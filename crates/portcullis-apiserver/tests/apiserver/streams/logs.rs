@@ -19,10 +19,8 @@ fn part(logs: &LogRing) -> Part {
         image: "portcullis".to_owned(),
         ports: vec![PartPort::open(5554)],
         logs: logs.clone(),
+        control: Default::default(),
         started: Clock::system().now(),
-        ready: true,
-        restarts: 0,
-        last_ended: None,
     }
 }
 

@@ -27,10 +27,8 @@ fn part(ports: Vec<PartPort>) -> Part {
         image: "portcullis".to_owned(),
         ports,
         logs: Default::default(),
+        control: Default::default(),
         started: Clock::system().now(),
-        ready: true,
-        restarts: 0,
-        last_ended: None,
     }
 }
 
