@@ -14,6 +14,8 @@ use anyhow::{Context, Result, bail};
 
 /// The packages read: short name, module, path inside it.
 const PACKAGES: &[(&str, &str, &str)] = &[
+    ("apiextensions", "apiextensions-apiserver", "pkg/apis/apiextensions/v1/types.go"),
+    ("apiextensions", "apiextensions-apiserver", "pkg/apis/apiextensions/v1/types_jsonschema.go"),
     ("apps", "api", "apps/v1/types.go"),
     ("audit", "apiserver", "pkg/apis/audit/v1/types.go"),
     ("authn", "api", "authentication/v1/types.go"),
@@ -24,6 +26,7 @@ const PACKAGES: &[(&str, &str, &str)] = &[
     ("coordination", "api", "coordination/v1/types.go"),
     ("core", "api", "core/v1/types.go"),
     ("discovery", "api", "discovery/v1/types.go"),
+    ("events", "api", "events/v1/types.go"),
     ("meta", "apimachinery", "pkg/apis/meta/v1/types.go"),
     ("networking", "api", "networking/v1/types.go"),
     ("policy", "api", "policy/v1/types.go"),
@@ -35,6 +38,7 @@ const PACKAGES: &[(&str, &str, &str)] = &[
 
 /// The kinds that the server serves or reads.
 const ROOTS: &[&str] = &[
+    "apiextensions.CustomResourceDefinition",
     "apps.ControllerRevision",
     "apps.DaemonSet",
     "apps.Deployment",
@@ -53,6 +57,7 @@ const ROOTS: &[&str] = &[
     "batch.Job",
     "certificates.CertificateSigningRequest",
     "coordination.Lease",
+    "core.Binding",
     "core.ConfigMap",
     "core.Endpoints",
     "core.Event",
@@ -62,16 +67,20 @@ const ROOTS: &[&str] = &[
     "core.PersistentVolume",
     "core.PersistentVolumeClaim",
     "core.Pod",
+    "core.PodTemplate",
+    "core.ReplicationController",
     "core.ResourceQuota",
     "core.Secret",
     "core.Service",
     "core.ServiceAccount",
     "discovery.EndpointSlice",
+    "events.Event",
     "meta.DeleteOptions",
     "meta.PartialObjectMetadata",
     "networking.Ingress",
     "networking.IngressClass",
     "networking.NetworkPolicy",
+    "policy.Eviction",
     "policy.PodDisruptionBudget",
     "rbac.ClusterRole",
     "rbac.ClusterRoleBinding",
@@ -158,6 +167,8 @@ fn read_package(package: &'static str, text: &str, out: &mut Declarations) {
             let (Some(name), Some(kind)) = (words.next(), words.next()) else { continue };
             if kind == "struct" {
                 current = Some((format!("{package}.{name}"), Vec::new()));
+            } else if kind == "struct{}" {
+                out.structs.insert(format!("{package}.{name}"), Vec::new());
             } else if kind != "interface" {
                 out.aliases.insert(format!("{package}.{name}"), kind.to_owned());
             }
@@ -240,6 +251,10 @@ fn resolve(go: &str, package: &str, all: &Declarations, queue: &mut Vec<String>)
         "resource.Quantity" => "Quantity".to_owned(),
         "intstr.IntOrString" => "IntOrString".to_owned(),
         "runtime.RawExtension" => "Raw".to_owned(),
+        // Unions that write themselves.
+        "JSON" | "JSONSchemaPropsOrArray" | "JSONSchemaPropsOrBool" | "JSONSchemaPropsOrStringArray" => {
+            "Raw".to_owned()
+        }
         "metav1.FieldsV1" | "FieldsV1" => "Fields".to_owned(),
         "ExtraValue" | "AttestationValue" => "ExtraValue".to_owned(),
         _ => {

@@ -134,6 +134,11 @@ fn objects(kind: &str, api_version: &str, meta: &Value, objects: &[Arc<Object>])
 fn metadata(meta: &Value, objects: &[Arc<Object>]) -> Vec<u8> {
     let mut out = b"{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":".to_vec();
     out.extend(json::to_vec(meta));
+    if objects.is_empty() {
+        // Compat: Go's list was never made.
+        out.extend_from_slice(b",\"items\":null}");
+        return out;
+    }
     out.extend_from_slice(b",\"items\":[");
     for (index, object) in objects.iter().enumerate() {
         if index > 0 {

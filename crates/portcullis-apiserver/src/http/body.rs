@@ -85,7 +85,9 @@ pub(crate) fn decode_options(call: &Call, kind: &'static str, schema: &str) -> O
         check_options_kind(meta("kind"), meta("apiVersion"), kind)?;
         value
     };
-    normalise(schema, value).map(|shaped| shaped.value).map_err(|why| Box::new(Status::bad_request(why)))
+    let members = normalise(schema, value).map_err(|why| Box::new(Status::bad_request(why)))?.value;
+    call.audit.request_object(expected, &members);
+    Ok(members)
 }
 
 fn check_options_kind(sent: &str, api_version: &str, kind: &str) -> Outcome<()> {

@@ -10,8 +10,10 @@ use super::{Resource, Review, SelectableFields};
 use super::{disruption_budgets, ingresses, leases, network_policies, quotas, rbac, secrets, storage, workloads};
 
 const ALL_VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const READ_VERBS: &[&str] = &["get", "list", "watch"];
 const NAMESPACE_VERBS: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
 
+const APIEXTENSIONS: &str = "apiextensions.k8s.io";
 const APPS: &str = "apps";
 const AUTHENTICATION: &str = "authentication.k8s.io";
 const AUTHORIZATION: &str = "authorization.k8s.io";
@@ -25,7 +27,7 @@ const SCHEDULING: &str = "scheduling.k8s.io";
 const STORAGE: &str = "storage.k8s.io";
 
 /// API groups other than the core group, in the order in which upstream lists them.
-pub(crate) const GROUPS: [&str; 11] = [
+pub(crate) const GROUPS: [&str; 12] = [
     APPS,
     AUTHENTICATION,
     AUTHORIZATION,
@@ -34,37 +36,77 @@ pub(crate) const GROUPS: [&str; 11] = [
     POLICY,
     RBAC,
     STORAGE,
+    APIEXTENSIONS,
     SCHEDULING,
     COORDINATION,
     DISCOVERY,
 ];
 
 /// The places of those that other code asks for by name.
-const CONFIG_MAPS: usize = 0;
-const ENDPOINTS: usize = 1;
-const EVENTS: usize = 2;
-const NAMESPACES: usize = 4;
-const NODES: usize = 5;
-const PODS: usize = 8;
-const SERVICE_ACCOUNTS: usize = 11;
-const SERVICES: usize = 12;
-const CLUSTER_ROLE_BINDINGS: usize = 24;
-const CLUSTER_ROLES: usize = 25;
-const ROLE_BINDINGS: usize = 26;
-const ROLES: usize = 27;
-const PRIORITY_CLASSES: usize = 29;
-const ENDPOINT_SLICES: usize = 31;
+const CONFIG_MAPS: usize = place("", "configmaps");
+const ENDPOINTS: usize = place("", "endpoints");
+const EVENTS: usize = place("", "events");
+const NAMESPACES: usize = place("", "namespaces");
+const NODES: usize = place("", "nodes");
+const PODS: usize = place("", "pods");
+const SERVICE_ACCOUNTS: usize = place("", "serviceaccounts");
+const SERVICES: usize = place("", "services");
+const CLUSTER_ROLE_BINDINGS: usize = place(RBAC, "clusterrolebindings");
+const CLUSTER_ROLES: usize = place(RBAC, "clusterroles");
+const ROLE_BINDINGS: usize = place(RBAC, "rolebindings");
+const ROLES: usize = place(RBAC, "roles");
+const PRIORITY_CLASSES: usize = place(SCHEDULING, "priorityclasses");
+const ENDPOINT_SLICES: usize = place(DISCOVERY, "endpointslices");
+
+/// Where a resource stands; it does not compile for one that is not there.
+#[expect(clippy::indexing_slicing, reason = "the compiler evaluates it, and says so when it goes too far")]
+const fn place(group: &str, plural: &str) -> usize {
+    let mut at = 0;
+    while !(equal(LISTED[at].group, group) && equal(LISTED[at].plural, plural)) {
+        at += 1;
+    }
+    at
+}
+
+#[expect(clippy::indexing_slicing, reason = "the compiler evaluates it, and says so when it goes too far")]
+const fn equal(left: &str, right: &str) -> bool {
+    let (left, right) = (left.as_bytes(), right.as_bytes());
+    if left.len() != right.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < left.len() {
+        if left[at] != right[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+/// Each entry knows its place.
+#[expect(clippy::indexing_slicing, reason = "the compiler evaluates it, and says so when it goes too far")]
+const fn numbered<const COUNT: usize>(mut all: [Resource; COUNT]) -> [Resource; COUNT] {
+    let mut at = 0;
+    while at < COUNT {
+        all[at].id = at;
+        at += 1;
+    }
+    all
+}
 
 /// Every stored resource.
-pub(crate) static ALL: [Resource; 32] = [
+pub(crate) static ALL: [Resource; LISTED.len()] = numbered(LISTED);
+
+const LISTED: [Resource; 33] = [
     Resource {
         rules: super::config_maps::RULES,
-        ..namespaced(CONFIG_MAPS, "", "configmaps", "configmap", "ConfigMap", &["cm"], "core.ConfigMap")
+        ..namespaced("", "configmaps", "configmap", "ConfigMap", &["cm"], "core.ConfigMap")
     },
     Resource {
         rules: super::endpoints::RULES,
         deprecated: super::endpoints::DEPRECATED,
-        ..namespaced(ENDPOINTS, "", "endpoints", "endpoints", "Endpoints", &["ep"], "core.Endpoints")
+        ..namespaced("", "endpoints", "endpoints", "Endpoints", &["ep"], "core.Endpoints")
     },
     Resource {
         rules: Rules { collected: Collected::Never, create_on_update: true, ..Rules::NAMESPACED },
@@ -82,29 +124,28 @@ pub(crate) static ALL: [Resource; 32] = [
             "source",
             "type",
         ],
-        ..namespaced(EVENTS, "", "events", "event", "Event", &["ev"], "core.Event")
+        ..namespaced("", "events", "event", "Event", &["ev"], "core.Event")
     },
     Resource {
         rules: quotas::LIMIT_RULES,
-        ..namespaced(3, "", "limitranges", "limitrange", "LimitRange", &["limits"], "core.LimitRange")
+        ..namespaced("", "limitranges", "limitrange", "LimitRange", &["limits"], "core.LimitRange")
     },
     Resource {
         rules: super::namespaces::RULES,
         verbs: NAMESPACE_VERBS,
         selectable: |members| vec![("status.phase", text(members, &["status", "phase"]))],
         selectable_names: &["status.phase"],
-        ..cluster(NAMESPACES, "", "namespaces", "namespace", "Namespace", &["ns"], "core.Namespace")
+        ..cluster("", "namespaces", "namespace", "Namespace", &["ns"], "core.Namespace")
     },
     Resource {
         rules: super::nodes::RULES,
         selectable: super::nodes::selectable,
         selectable_names: &["spec.unschedulable"],
-        ..cluster(NODES, "", "nodes", "node", "Node", &["no"], "core.Node")
+        ..cluster("", "nodes", "node", "Node", &["no"], "core.Node")
     },
     Resource {
         rules: storage::CLAIM_RULES,
         ..namespaced(
-            6,
             "",
             "persistentvolumeclaims",
             "persistentvolumeclaim",
@@ -115,48 +156,39 @@ pub(crate) static ALL: [Resource; 32] = [
     },
     Resource {
         rules: storage::VOLUME_RULES,
-        ..cluster(7, "", "persistentvolumes", "persistentvolume", "PersistentVolume", &["pv"], "core.PersistentVolume")
+        ..cluster("", "persistentvolumes", "persistentvolume", "PersistentVolume", &["pv"], "core.PersistentVolume")
     },
     Resource {
         rules: super::pods::RULES,
         categories: &["all"],
         selectable: super::pods::selectable,
         selectable_names: super::pods::SELECTABLE,
-        ..namespaced(PODS, "", "pods", "pod", "Pod", &["po"], "core.Pod")
+        ..namespaced("", "pods", "pod", "Pod", &["po"], "core.Pod")
     },
     Resource {
         rules: quotas::QUOTA_RULES,
-        ..namespaced(9, "", "resourcequotas", "resourcequota", "ResourceQuota", &["quota"], "core.ResourceQuota")
+        ..namespaced("", "resourcequotas", "resourcequota", "ResourceQuota", &["quota"], "core.ResourceQuota")
     },
     Resource {
         rules: secrets::RULES,
         selectable: |members| vec![("type", text(members, &["type"]))],
         selectable_names: &["type"],
-        ..namespaced(10, "", "secrets", "secret", "Secret", &[], "core.Secret")
+        ..namespaced("", "secrets", "secret", "Secret", &[], "core.Secret")
     },
     Resource {
         rules: super::service_accounts::RULES,
-        ..namespaced(
-            SERVICE_ACCOUNTS,
-            "",
-            "serviceaccounts",
-            "serviceaccount",
-            "ServiceAccount",
-            &["sa"],
-            "core.ServiceAccount",
-        )
+        ..namespaced("", "serviceaccounts", "serviceaccount", "ServiceAccount", &["sa"], "core.ServiceAccount")
     },
     Resource {
         rules: super::services::RULES,
         categories: &["all"],
         selectable: super::services::selectable,
         selectable_names: super::services::SELECTABLE,
-        ..namespaced(SERVICES, "", "services", "service", "Service", &["svc"], "core.Service")
+        ..namespaced("", "services", "service", "Service", &["svc"], "core.Service")
     },
     Resource {
         rules: workloads::controller_revisions::RULES,
         ..namespaced(
-            13,
             APPS,
             "controllerrevisions",
             "controllerrevision",
@@ -168,47 +200,46 @@ pub(crate) static ALL: [Resource; 32] = [
     Resource {
         rules: workloads::daemon_sets::RULES,
         categories: &["all"],
-        ..namespaced(14, APPS, "daemonsets", "daemonset", "DaemonSet", &["ds"], "apps.DaemonSet")
+        ..namespaced(APPS, "daemonsets", "daemonset", "DaemonSet", &["ds"], "apps.DaemonSet")
     },
     Resource {
         rules: workloads::deployments::RULES,
         categories: &["all"],
-        ..namespaced(15, APPS, "deployments", "deployment", "Deployment", &["deploy"], "apps.Deployment")
+        ..namespaced(APPS, "deployments", "deployment", "Deployment", &["deploy"], "apps.Deployment")
     },
     Resource {
         rules: workloads::replica_sets::RULES,
         categories: &["all"],
-        ..namespaced(16, APPS, "replicasets", "replicaset", "ReplicaSet", &["rs"], "apps.ReplicaSet")
+        ..namespaced(APPS, "replicasets", "replicaset", "ReplicaSet", &["rs"], "apps.ReplicaSet")
     },
     Resource {
         rules: workloads::stateful_sets::RULES,
         categories: &["all"],
-        ..namespaced(17, APPS, "statefulsets", "statefulset", "StatefulSet", &["sts"], "apps.StatefulSet")
+        ..namespaced(APPS, "statefulsets", "statefulset", "StatefulSet", &["sts"], "apps.StatefulSet")
     },
     Resource {
         rules: workloads::cron_jobs::RULES,
         categories: &["all"],
-        ..namespaced(18, BATCH, "cronjobs", "cronjob", "CronJob", &["cj"], "batch.CronJob")
+        ..namespaced(BATCH, "cronjobs", "cronjob", "CronJob", &["cj"], "batch.CronJob")
     },
     Resource {
         rules: workloads::jobs::RULES,
         categories: &["all"],
         selectable: workloads::jobs::selectable,
         selectable_names: workloads::jobs::SELECTABLE,
-        ..namespaced(19, BATCH, "jobs", "job", "Job", &[], "batch.Job")
+        ..namespaced(BATCH, "jobs", "job", "Job", &[], "batch.Job")
     },
     Resource {
         rules: ingresses::CLASS_RULES,
-        ..cluster(20, NETWORKING, "ingressclasses", "ingressclass", "IngressClass", &[], "networking.IngressClass")
+        ..cluster(NETWORKING, "ingressclasses", "ingressclass", "IngressClass", &[], "networking.IngressClass")
     },
     Resource {
         rules: ingresses::RULES,
-        ..namespaced(21, NETWORKING, "ingresses", "ingress", "Ingress", &["ing"], "networking.Ingress")
+        ..namespaced(NETWORKING, "ingresses", "ingress", "Ingress", &["ing"], "networking.Ingress")
     },
     Resource {
         rules: network_policies::RULES,
         ..namespaced(
-            22,
             NETWORKING,
             "networkpolicies",
             "networkpolicy",
@@ -220,7 +251,6 @@ pub(crate) static ALL: [Resource; 32] = [
     Resource {
         rules: disruption_budgets::RULES,
         ..namespaced(
-            23,
             POLICY,
             "poddisruptionbudgets",
             "poddisruptionbudget",
@@ -232,7 +262,6 @@ pub(crate) static ALL: [Resource; 32] = [
     Resource {
         rules: rbac::CLUSTER_ROLE_BINDING,
         ..cluster(
-            CLUSTER_ROLE_BINDINGS,
             RBAC,
             "clusterrolebindings",
             "clusterrolebinding",
@@ -243,44 +272,41 @@ pub(crate) static ALL: [Resource; 32] = [
     },
     Resource {
         rules: rbac::CLUSTER_ROLE,
-        ..cluster(CLUSTER_ROLES, RBAC, "clusterroles", "clusterrole", "ClusterRole", &[], "rbac.ClusterRole")
+        ..cluster(RBAC, "clusterroles", "clusterrole", "ClusterRole", &[], "rbac.ClusterRole")
     },
     Resource {
         rules: rbac::ROLE_BINDING,
-        ..namespaced(ROLE_BINDINGS, RBAC, "rolebindings", "rolebinding", "RoleBinding", &[], "rbac.RoleBinding")
+        ..namespaced(RBAC, "rolebindings", "rolebinding", "RoleBinding", &[], "rbac.RoleBinding")
     },
-    Resource { rules: rbac::ROLE, ..namespaced(ROLES, RBAC, "roles", "role", "Role", &[], "rbac.Role") },
+    Resource { rules: rbac::ROLE, ..namespaced(RBAC, "roles", "role", "Role", &[], "rbac.Role") },
     Resource {
         rules: storage::CLASS_RULES,
-        ..cluster(28, STORAGE, "storageclasses", "storageclass", "StorageClass", &["sc"], "storage.StorageClass")
+        ..cluster(STORAGE, "storageclasses", "storageclass", "StorageClass", &["sc"], "storage.StorageClass")
+    },
+    // None can be made here; clients look whether there are any.
+    Resource {
+        verbs: READ_VERBS,
+        categories: &["api-extensions"],
+        ..cluster(
+            APIEXTENSIONS,
+            "customresourcedefinitions",
+            "customresourcedefinition",
+            "CustomResourceDefinition",
+            &["crd", "crds"],
+            "apiextensions.CustomResourceDefinition",
+        )
     },
     Resource {
         rules: super::priority_classes::RULES,
-        ..cluster(
-            PRIORITY_CLASSES,
-            SCHEDULING,
-            "priorityclasses",
-            "priorityclass",
-            "PriorityClass",
-            &["pc"],
-            "scheduling.PriorityClass",
-        )
+        ..cluster(SCHEDULING, "priorityclasses", "priorityclass", "PriorityClass", &["pc"], "scheduling.PriorityClass")
     },
     Resource {
         rules: leases::RULES,
-        ..namespaced(30, COORDINATION, "leases", "lease", "Lease", &[], "coordination.Lease")
+        ..namespaced(COORDINATION, "leases", "lease", "Lease", &[], "coordination.Lease")
     },
     Resource {
         rules: super::endpoint_slices::RULES,
-        ..namespaced(
-            ENDPOINT_SLICES,
-            DISCOVERY,
-            "endpointslices",
-            "endpointslice",
-            "EndpointSlice",
-            &[],
-            "discovery.EndpointSlice",
-        )
+        ..namespaced(DISCOVERY, "endpointslices", "endpointslice", "EndpointSlice", &[], "discovery.EndpointSlice")
     },
 ];
 
@@ -330,7 +356,6 @@ pub(crate) static REVIEWS: [Review; 6] = [
 ];
 
 const fn namespaced(
-    id: usize,
     group: &'static str,
     plural: &'static str,
     singular: &'static str,
@@ -339,7 +364,7 @@ const fn namespaced(
     schema: &'static str,
 ) -> Resource {
     Resource {
-        id,
+        id: 0,
         group,
         version: "v1",
         plural,
@@ -358,7 +383,6 @@ const fn namespaced(
 }
 
 const fn cluster(
-    id: usize,
     group: &'static str,
     plural: &'static str,
     singular: &'static str,
@@ -369,7 +393,7 @@ const fn cluster(
     Resource {
         namespaced: false,
         rules: Rules::CLUSTER,
-        ..namespaced(id, group, plural, singular, kind, short_names, schema)
+        ..namespaced(group, plural, singular, kind, short_names, schema)
     }
 }
 

@@ -106,7 +106,9 @@ impl Resource {
 
     /// Compat: upstream's hash of group, version and kind, so that clients see no change between servers.
     pub(crate) fn storage_version_hash(&self) -> String {
-        let text = format!("{}/{}/{}", self.group, self.version, self.kind);
+        // Custom resource definitions are stored in an older version.
+        let version = if self.kind == "CustomResourceDefinition" { "v1beta1" } else { self.version };
+        let text = format!("{}/{version}/{}", self.group, self.kind);
         let hash = digest::digest(&digest::SHA256, text.as_bytes());
         STANDARD.encode(hash.as_ref().get(..8).unwrap_or_default())
     }

@@ -290,6 +290,11 @@ async fn kubectl_says_the_same(real: &ControlPlane, bench: &Bench) {
             "explain",
             "explain pods nodes",
             "explain rolebindings --recursive -o plaintext-openapiv2",
+            "explain crd.spec.versions.schema.openAPIV3Schema --recursive --max-depth=2",
+            "get crd",
+            "get crds -o wide",
+            "get crd -o yaml",
+            "get crd none.example.com",
         ]
         .map(str::to_owned),
     );

@@ -32,6 +32,7 @@ const THEMES: &[(&str, &str, &[&str], &str)] = &[
     ("deletion", "admin", &["system:masters"], include_str!("requests/deletion.txt")),
     ("patches", "admin", &["system:masters"], include_str!("requests/patches.txt")),
     ("hostile", "admin", &["system:masters"], include_str!("requests/patches_hostile.txt")),
+    ("crds", "admin", &["system:masters"], include_str!("requests/crds.txt")),
     ("metadata", "admin", &["system:masters"], include_str!("requests/metadata.txt")),
     ("streams", "admin", &["system:masters"], include_str!("requests/streams.txt")),
 ];

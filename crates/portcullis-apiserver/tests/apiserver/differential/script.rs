@@ -14,7 +14,8 @@ pub(super) struct Step {
 
 const METHODS: [&str; 7] = ["GET ", "POST ", "PUT ", "PATCH ", "DELETE ", "OPTIONS ", "HEAD "];
 /// Beginnings of paths.
-const ROOTS: [(&str, &str); 8] = [
+const ROOTS: [(&str, &str); 9] = [
+    ("CRDS", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"),
     ("NS", "/api/v1/namespaces"),
     ("RBAC", "/apis/rbac.authorization.k8s.io/v1"),
     ("APPS", "/apis/apps/v1/namespaces"),
