@@ -71,6 +71,7 @@ pub struct Provider {
     front: Arc<Front>,
     metrics: Metrics,
     real_ip: Option<RealIp>,
+    options: ProviderOptions,
 }
 
 /// Background work that is running.
@@ -119,8 +120,37 @@ impl Provider {
     /// # Errors
     /// See [`ProviderError`].
     pub async fn new(config: Config, deps: ProviderDeps, options: ProviderOptions) -> Result<Self, ProviderError> {
+        Self::build(config, deps, options, None).await
+    }
+
+    /// This provider with another configuration of the same issuer and storage: records, signing keys, counted failures,
+    /// metrics and sign-ins under way are shared, so that sessions and refresh tokens of what has not changed go on. This one
+    /// still answers what has reached it; whoever swaps the handlers ends its background work.
+    ///
+    /// # Errors
+    /// See [`ProviderError`]; this one is untouched then.
+    pub async fn reconfigured(&self, config: Config) -> Result<Self, ProviderError> {
+        let app = &self.front.app;
+        let StoreOptions { static_clients, static_passwords, .. } = config.store_options();
+        let deps = ProviderDeps {
+            clock: app.clock.clone(),
+            rng: app.rng.clone(),
+            store: app.store.with_static(static_clients, static_passwords),
+            metrics: self.metrics.clone(),
+            health: self.front.health.clone(),
+        };
+        Self::build(config, deps, self.options.clone(), Some(app)).await
+    }
+
+    /// `earlier` is the provider that this one takes the place of.
+    async fn build(
+        config: Config,
+        deps: ProviderDeps,
+        options: ProviderOptions,
+        earlier: Option<&App>,
+    ) -> Result<Self, ProviderError> {
         let ProviderDeps { clock, rng, store, metrics, health } = deps;
-        let browser_base = match options.browser_base {
+        let browser_base = match &options.browser_base {
             None => None,
             Some(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
                 Some(url.origin().ascii_serialization())
@@ -140,9 +170,14 @@ impl Provider {
         let devices = Devices::new(store.clone(), clock.clone(), rng.clone(), issuer.as_str(), issuer.path());
         let attempts = config.attempts;
         let costs: Vec<u32> = config.passwords.iter().map(|p| p.hash.cost()).collect();
-        let throttle = Throttle::new(store.clone(), clock.clone(), &rng, attempts);
-        let pool = HashPool::new(attempts.hash_workers, attempts.hash_queue);
-        let passwords = LocalPasswords::new(store.clone(), pool, throttle, &costs);
+        let passwords = match earlier.filter(|app| app.config.attempts == attempts) {
+            Some(app) => app.passwords.with_users(store.clone(), &costs),
+            None => {
+                let throttle = Throttle::new(store.clone(), clock.clone(), &rng, attempts);
+                let pool = HashPool::new(attempts.hash_workers, attempts.hash_queue);
+                LocalPasswords::new(store.clone(), pool, throttle, &costs)
+            }
+        };
         let discovery = Discovery::new(&config, browser_base.as_deref(), &signer.ring());
         let cors = Cors::new(&config.web.allowed_origins, &config.web.allowed_headers);
         let real_ip = config.web.client_remote_ip.as_ref().map(|c| RealIp::new(c.header.clone(), c.trusted.clone()));
@@ -176,7 +211,7 @@ impl Provider {
         let plain_entry = browser_base.as_ref().is_some_and(|base| base.starts_with("http:"));
         let local_names = browser_base.map(|_| issuer.as_str().to_owned());
         let front = Front { app, health, trusted, local_names, plain_entry, unnamed: Unnamed::default() };
-        Ok(Self { front: Arc::new(front), metrics, real_ip })
+        Ok(Self { front: Arc::new(front), metrics, real_ip, options })
     }
 
     /// Answers the provider's own listeners.

@@ -35,7 +35,7 @@ struct Inner {
     key_encryption: Option<KeyEncryption>,
     static_clients: StaticClients,
     static_passwords: StaticPasswords,
-    failures: FailureTable,
+    failures: Arc<FailureTable>,
 }
 
 /// What a store needs beside kernel, clock and randomness.
@@ -69,7 +69,7 @@ impl Store {
     #[must_use]
     pub fn with_options(kernel: Arc<dyn Kernel>, clock: Clock, rng: Rng, options: StoreOptions) -> Self {
         let StoreOptions { key_encryption, static_clients, static_passwords } = options;
-        let failures = FailureTable::new(&rng);
+        let failures = Arc::new(FailureTable::new(&rng));
         Self(Arc::new(Inner {
             kernel,
             clock,
@@ -78,6 +78,22 @@ impl Store {
             static_clients: StaticClients::new(static_clients),
             static_passwords: StaticPasswords::new(static_passwords),
             failures,
+        }))
+    }
+
+    /// The same records, failure counts included, with other static objects: what a changed configuration file names. The
+    /// store that this one is made from stays as it is, for the requests that still use it.
+    #[must_use]
+    pub fn with_static(&self, clients: Vec<Client>, passwords: Vec<Password>) -> Self {
+        let Inner { kernel, clock, rng, key_encryption, failures, .. } = &*self.0;
+        Self(Arc::new(Inner {
+            kernel: Arc::clone(kernel),
+            clock: clock.clone(),
+            rng: rng.clone(),
+            key_encryption: key_encryption.clone(),
+            static_clients: StaticClients::new(clients),
+            static_passwords: StaticPasswords::new(passwords),
+            failures: Arc::clone(failures),
         }))
     }
 

@@ -65,16 +65,20 @@ pub(crate) enum PasswordError {
 pub(crate) struct LocalPasswords {
     store: Store,
     pool: HashPool,
-    throttle: Throttle,
+    throttle: Arc<Throttle>,
     dummy: BcryptHash,
 }
 
 impl LocalPasswords {
     /// `costs` are the costs of known hashes: the most frequent one is that of names that do not exist.
     pub(crate) fn new(store: Store, pool: HashPool, throttle: Throttle, costs: &[u32]) -> Self {
-        let count = |cost: u32| costs.iter().filter(|c| **c == cost).count();
-        let cost = costs.iter().copied().max_by_key(|c| (count(*c), *c)).unwrap_or(DEFAULT_COST);
-        Self { store, pool, throttle, dummy: BcryptHash::dummy(cost) }
+        Self { store, pool, throttle: Arc::new(throttle), dummy: BcryptHash::dummy(usual_cost(costs)) }
+    }
+
+    /// The same workers, and what is known of attempts so far, for other users.
+    pub(crate) fn with_users(&self, store: Store, costs: &[u32]) -> Self {
+        let (pool, throttle) = (self.pool.clone(), self.throttle.clone());
+        Self { store, pool, throttle, dummy: BcryptHash::dummy(usual_cost(costs)) }
     }
 
     /// Judges an attempt.
@@ -131,6 +135,12 @@ impl LocalPasswords {
         let user: Option<Arc<Password>> = self.store.passwords().get(&old.email).await?;
         Ok(user.filter(|u| u.user_id == old.user_id).map(|u| identity(&u)))
     }
+}
+
+/// The most frequent cost, the highest of those that are as frequent.
+fn usual_cost(costs: &[u32]) -> u32 {
+    let count = |cost: u32| costs.iter().filter(|c| **c == cost).count();
+    costs.iter().copied().max_by_key(|c| (count(*c), *c)).unwrap_or(DEFAULT_COST)
 }
 
 fn identity(user: &Password) -> Identity {

@@ -7,6 +7,7 @@ mod flow;
 mod grants;
 mod passwords;
 mod races;
+mod reconfigured;
 mod rotation;
 mod secrets;
 mod socket;
