@@ -3,7 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{self, Poll};
 
 use futures_util::FutureExt;
 use http::{StatusCode, Version};
@@ -14,7 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 #[cfg(feature = "server")]
 use hyper_util::server::conn::auto;
 use rustls_pki_types::CertificateDer;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +45,16 @@ pub enum Transport {
     /// never meets a certificate that it does not know). Plain http from elsewhere is closed. Whoever serves plain
     /// http here checks the `Host` header, because other sites' pages can reach loopback by DNS rebinding.
     TlsOrPlainOnLoopback(ServerTls),
+}
+
+impl Transport {
+    /// Whether a connection's first byte decides how it is spoken to.
+    const fn looks_first(&self) -> bool {
+        match self {
+            Self::Plain => false,
+            Self::Tls(_) | Self::TlsOrPlainOnLoopback(_) => true,
+        }
+    }
 }
 
 /// What is known of the connection that a request came on.
@@ -75,9 +87,44 @@ impl Context {
     /// Serves one connection to its end.
     pub(super) async fn run(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         let Ok(local) = stream.local_addr() else { return };
+        let first = async |stream: TcpStream| {
+            let mut first = [0];
+            let read = if self.transport.looks_first() { stream.peek(&mut first).await? } else { 0 };
+            Ok(((read > 0).then_some(first[0]), stream))
+        };
+        self.run_from(stream, (peer, local), first).await;
+    }
+
+    /// The same over any stream. Its first byte cannot be looked at without being taken, so it is put before the rest again.
+    pub(super) async fn run_stream<S>(self: Arc<Self>, stream: S, ends: (SocketAddr, SocketAddr))
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let first = async |mut stream: S| {
+            let mut first = [0];
+            let read = if self.transport.looks_first() { stream.read(&mut first).await? } else { 0 };
+            let first = (read > 0).then_some(first[0]);
+            Ok((first, Resumed { first, rest: stream }))
+        };
+        self.run_from(stream, ends, first).await;
+    }
+
+    /// `look` tells the first byte, which decides between TLS and plain http.
+    async fn run_from<S, T>(
+        &self,
+        stream: S,
+        (peer, local): (SocketAddr, SocketAddr),
+        look: impl AsyncFnOnce(S) -> io::Result<(Option<u8>, T)>,
+    ) where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let opening = async {
+            let (first, stream) = look(stream).await?;
+            self.open(stream, first, peer).await
+        };
         let opened = tokio::select! {
             () = self.shutdown.triggered() => return,
-            opened = tokio::time::timeout(self.limits.handshake_timeout, self.open(stream, peer)) => opened,
+            opened = tokio::time::timeout(self.limits.handshake_timeout, opening) => opened,
         };
         let info = |tls| ConnInfo { peer, local, tls, client_cert: None, client_cert_error: None };
         match opened {
@@ -98,17 +145,17 @@ impl Context {
         }
     }
 
-    async fn open(&self, stream: TcpStream, peer: SocketAddr) -> io::Result<Opened> {
+    async fn open<S>(&self, stream: S, first: Option<u8>, peer: SocketAddr) -> io::Result<Opened<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let (tls, plain_allowed) = match &self.transport {
             Transport::Plain => return Ok(Opened::Plain(stream)),
             Transport::Tls(tls) => (tls, false),
             Transport::TlsOrPlainOnLoopback(tls) => (tls, net::is_loopback(peer.ip())),
         };
-        let mut first = [0];
-        if stream.peek(&mut first).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if first != [TLS_HANDSHAKE] {
+        let Some(first) = first else { return Err(io::ErrorKind::UnexpectedEof.into()) };
+        if first != TLS_HANDSHAKE {
             return if plain_allowed { Ok(Opened::Plain(stream)) } else { refuse(stream).await };
         }
         let stream = TlsAcceptor::from(tls.config.clone()).accept(stream).await?;
@@ -194,9 +241,9 @@ impl Context {
     }
 }
 
-enum Opened {
-    Plain(TcpStream),
-    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>, Option<Result<CertificateDer<'static>, String>>),
+enum Opened<S> {
+    Plain(S),
+    Tls(Box<tokio_rustls::server::TlsStream<S>>, Option<Result<CertificateDer<'static>, String>>),
     Refused,
 }
 
@@ -207,7 +254,43 @@ pub(super) enum Http {
     Either,
 }
 
-async fn refuse(mut stream: TcpStream) -> io::Result<Opened> {
+/// A stream whose first byte has been taken.
+struct Resumed<S> {
+    first: Option<u8>,
+    rest: S,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Resumed<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if buffer.remaining() > 0
+            && let Some(first) = self.first.take()
+        {
+            buffer.put_slice(&[first]);
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.rest).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Resumed<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.rest).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.rest).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.rest).poll_shutdown(cx)
+    }
+}
+
+async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> io::Result<Opened<S>> {
     // Closing with unread bytes would reset the connection, and the peer might lose the answer.
     let _ = stream.read(&mut [0; 4096]).await?;
     stream.write_all(HTTP_ON_TLS).await?;
@@ -306,5 +389,46 @@ mod tests {
             let answer = plain_http_from(peer).await;
             assert!(!answer.contains("welcome") && HTTP_ON_TLS.starts_with(answer.as_bytes()), "{peer}: {answer}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_stream_in_memory_is_served_as_a_listener_would_with_tls_and_plain_http_told_apart() {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let identity =
+            TlsIdentity::from_pem(made.cert.pem().as_bytes(), made.signing_key.serialize_pem().as_bytes()).unwrap();
+        let tls = server_config(identity, TlsVersions::default(), ClientAuth::None).unwrap();
+        let handler = handler_fn(|request| async move {
+            let tls = request.extensions().get::<ConnInfo>().unwrap().tls;
+            respond(StatusCode::OK, "text/plain", if tls { "over TLS" } else { "plain" })
+        });
+        let open = |peer: &str| {
+            let (ours, theirs) = tokio::io::duplex(4096);
+            let ends = (peer.parse().unwrap(), "127.0.0.1:5554".parse().unwrap());
+            let transport = Transport::TlsOrPlainOnLoopback(tls.clone());
+            let (handler, stop) = (handler.clone(), Shutdown::new());
+            tokio::spawn(crate::server::serve_stream_as(
+                theirs,
+                ends,
+                transport,
+                handler,
+                ServerLimits::default(),
+                stop,
+            ));
+            ours
+        };
+        async fn get(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> String {
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
+            let mut answer = Vec::new();
+            let _ended_without_close_notify = stream.read_to_end(&mut answer).await;
+            String::from_utf8(answer).unwrap()
+        }
+        assert!(get(open("127.0.0.1:9")).await.ends_with("plain"));
+        assert_eq!(get(open("10.0.0.1:9")).await.as_bytes(), HTTP_ON_TLS);
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let client = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+        let stream = connector.connect("localhost".try_into().unwrap(), open("127.0.0.1:9")).await.unwrap();
+        assert!(get(stream).await.ends_with("over TLS"));
     }
 }

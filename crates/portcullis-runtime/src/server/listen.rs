@@ -85,6 +85,29 @@ pub async fn serve_stream<S>(
     context.serve(stream, info, Http::Either).await;
 }
 
+/// Serves one connection over any stream, such as one in memory, as a listener of `transport` would: `peer` is taken for the
+/// address of the other end. It ends with the connection or `shutdown`.
+pub async fn serve_stream_as<S>(
+    stream: S,
+    (peer, local): (SocketAddr, SocketAddr),
+    transport: Transport,
+    handler: Arc<dyn Handler>,
+    limits: ServerLimits,
+    shutdown: Shutdown,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let context = Context {
+        transport,
+        handler,
+        limits: Arc::new(limits),
+        shutdown,
+        kill: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+    };
+    Arc::new(context).run_stream(stream, (peer, local)).await;
+}
+
 async fn accept_all(listener: &TcpListener, context: &Arc<Context>) {
     let slots = Arc::new(Semaphore::new(context.limits.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
     let peers = Arc::new(Peers { limit: context.limits.max_connections_per_peer, open: Mutex::default() });

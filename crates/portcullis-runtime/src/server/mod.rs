@@ -20,5 +20,5 @@ pub use connection::{ConnInfo, Transport};
 pub use context::{ClientIp, RequestId, with_context};
 pub use handler::{Handler, Request, Response, ResponseFuture, handler_fn, respond};
 pub use limits::ServerLimits;
-pub use listen::{bind, serve, serve_stream};
+pub use listen::{bind, serve, serve_stream, serve_stream_as};
 pub use upgrade::{Upgrade, Upgraded};
