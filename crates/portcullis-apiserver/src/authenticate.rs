@@ -78,7 +78,7 @@ pub(crate) struct TokenChain<'e> {
     pub(crate) accounts: &'e ServiceAccounts,
     pub(crate) store: &'e Store,
     pub(crate) now: Timestamp,
-    pub(crate) others: &'e TokenAuthenticator,
+    pub(crate) others: Arc<TokenAuthenticator>,
 }
 
 impl TokenChain<'_> {
@@ -214,7 +214,7 @@ mod tests {
     async fn ask(call: Call) -> Result<UserInfo, Unauthenticated> {
         let (accounts, store) = (ServiceAccounts::new("127.0.0.1", None), Store::new(StoreLimits::default()));
         let now = Timestamp::from_unix_seconds(0);
-        authenticate(&call, &TokenChain { accounts: &accounts, store: &store, now, others: &tokens() }).await
+        authenticate(&call, &TokenChain { accounts: &accounts, store: &store, now, others: Arc::new(tokens()) }).await
     }
 
     #[tokio::test]

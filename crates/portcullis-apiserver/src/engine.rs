@@ -5,7 +5,7 @@
 //! It must never act on a request before the authorizer has agreed, and never let routing and authorization read a URL
 //! differently: both use the one [`RequestInfo`].
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use http::Method;
 use portcullis_kube::discovery::VersionInfo;
@@ -46,7 +46,8 @@ pub(crate) struct Engine {
     pub(crate) store: Arc<Store>,
     pub(crate) policy: LivePolicy,
     pub(crate) last_modes: LastModes,
-    pub(crate) tokens: TokenAuthenticator,
+    /// What knows bearer tokens now.
+    pub(crate) tokens: RwLock<Arc<TokenAuthenticator>>,
     pub(crate) service_accounts: ServiceAccounts,
     pub(crate) discovery: Discovery,
     pub(crate) openapi: Arc<OpenApi>,
@@ -98,7 +99,8 @@ impl Engine {
 
     /// Whoever knows bearer tokens, now.
     pub(crate) fn token_chain(&self) -> TokenChain<'_> {
-        TokenChain { accounts: &self.service_accounts, store: &self.store, now: self.clock.now(), others: &self.tokens }
+        let others = self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone();
+        TokenChain { accounts: &self.service_accounts, store: &self.store, now: self.clock.now(), others }
     }
 
     /// Serves an admitted request, whose body is there by now.

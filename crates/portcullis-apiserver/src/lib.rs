@@ -36,7 +36,9 @@ mod watch;
 
 pub use audit::{AuditError, AuditLog, AuditMode, AuditOptions, AuditPolicy, AuditPolicyError};
 pub use authenticate::TokenAuthenticator;
-pub use parts::{Ended, PART_ANNOTATION, Part, PartControl, PartEvent, PartPort, PartSignal, PartState, PartStatus};
+pub use parts::{
+    Ended, PART_ANNOTATION, Part, PartControl, PartEvent, PartPort, PartSignal, PartSocket, PartState, PartStatus,
+};
 pub use seed::{Seed, SeedError};
 pub use server::{ApiServer, ApiServerConfig, GIT_VERSION, Running, StartError};
 pub use store::StoreLimits;

@@ -9,9 +9,12 @@ use serde_json::{Value, json};
 
 use crate::engine::Engine;
 use crate::parts::{Part, PartEvent, PartStatus};
+use crate::resources::services::allocate::{self, Taken};
 use crate::resources::{self, Resource, priority_classes, rbac, strategy};
 use crate::store::StoreError;
 
+/// Attempts against parallel changes.
+const ATTEMPTS: usize = 5;
 /// Namespaces of a new cluster.
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 /// Why the process could not put something into its own server.
@@ -62,6 +65,57 @@ impl Seed {
         let removed = found.is_some_and(|object| self.engine.store.remove(resource, &object, None).is_ok());
         self.engine.written(resource, "", name);
         removed
+    }
+
+    /// Makes a service from its `metadata` and `spec`, with an address of its own; one that is there gets the ports and the
+    /// selector.
+    ///
+    /// # Errors
+    /// [`SeedError`], for a service that the API would refuse, or a full store.
+    pub fn service(&self, namespace: &str, service: Value) -> Result<(), SeedError> {
+        self.namespace(namespace)?;
+        let engine = &self.engine;
+        let (resource, Value::Object(members)) = (resources::services(), service) else {
+            return Err(SeedError::Invalid("not an object".to_owned()));
+        };
+        let mut members = strategy::new_object(resource, members, namespace, &engine.rng, engine.clock.now());
+        let turn = engine.address_turn();
+        allocate::create(&mut members, &mut Taken::of(&engine.store), &engine.rng)
+            .map_err(|status| SeedError::Invalid(status.message))?;
+        let members = strategy::finish_create(resource, members);
+        if let Some(first) = strategy::validate_create(resource, &members).first() {
+            return Err(SeedError::Invalid(first.to_string()));
+        }
+        let name = resources::text(&members, &["metadata", "name"]).to_string();
+        let members = strategy::stored(resource, members);
+        for _ in 0..ATTEMPTS {
+            let done = match engine.store.get(resource, namespace, &name) {
+                None => engine.store.create(resource, members.clone()),
+                Some(old) => {
+                    let mut new = old.members();
+                    for part in ["ports", "selector"] {
+                        if let Some(value) = resources::at(&members, &["spec", part]) {
+                            resources::tree::object(&mut new, "spec").insert(part.to_owned(), value.clone());
+                        }
+                    }
+                    if new == old.members() {
+                        return Ok(());
+                    }
+                    engine.store.replace(resource, &old, strategy::shape(resource, new))
+                }
+            };
+            match done {
+                Ok(_) => {
+                    drop(turn);
+                    engine.written(resource, namespace, &name);
+                    return Ok(());
+                }
+                // Somebody was faster.
+                Err(StoreError::Exists | StoreError::Conflict | StoreError::NotFound) => {}
+                Err(error) => return Err(SeedError::Store(error.to_string())),
+            }
+        }
+        Err(SeedError::Store(format!("the service {name:?} keeps changing")))
     }
 
     /// Shows a part. One that is shown already keeps its status.

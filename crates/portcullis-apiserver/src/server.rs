@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -181,7 +181,7 @@ impl ApiServer {
             store: Arc::new(Store::new(config.store_limits)),
             policy: LivePolicy::default(),
             last_modes: Default::default(),
-            tokens: config.tokens,
+            tokens: RwLock::new(Arc::new(config.tokens)),
             service_accounts: ServiceAccounts::new(&addr.to_string(), config.service_account_key),
             discovery: Discovery::new(&addr.to_string()),
             openapi: Arc::new(OpenApi::new(config.clock.now())),
@@ -219,6 +219,12 @@ impl Running {
     /// The process' own hand in it.
     pub fn seed(&self) -> &Seed {
         &self.seed
+    }
+
+    /// Lets another authenticator know bearer tokens from the next request on. Whoever has changed the flags of a real
+    /// kube-apiserver starts it again instead.
+    pub fn trust(&self, tokens: TokenAuthenticator) {
+        *self.seed.engine.tokens.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tokens);
     }
 
     /// Waits until it has stopped, after its shutdown was triggered.

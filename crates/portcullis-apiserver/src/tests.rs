@@ -43,7 +43,7 @@ fn world_with(limits: StoreLimits) -> World {
         store: Arc::new(Store::new(limits)),
         policy: LivePolicy::default(),
         last_modes: Default::default(),
-        tokens: TokenAuthenticator::Fixed(tokens),
+        tokens: std::sync::RwLock::new(Arc::new(TokenAuthenticator::Fixed(tokens))),
         service_accounts: ServiceAccounts::new("127.0.0.1:6443", None),
         discovery: Discovery::new("127.0.0.1:6443"),
         openapi: Arc::new(OpenApi::new(clock.now())),
@@ -375,6 +375,20 @@ async fn our_own_events_do_not_fill_the_store() {
     let left = world.engine.store.all(crate::resources::events(), "");
     assert!((900..=1_000).contains(&left.len()), "{}", left.len());
     assert!(left.iter().any(|event| event.version == world.engine.store.version()), "the newest one stays");
+}
+
+#[tokio::test]
+async fn tokens_are_those_of_the_authenticator_of_the_moment() {
+    let world = world();
+    let asked = |token: &'static str| {
+        let call = Call::test(&format!("GET {NS}"), "").with("authorization", &format!("Bearer {token}"));
+        let engine = Arc::clone(&world.engine);
+        async move { engine.admit(&call).await.is_ok() }
+    };
+    assert!(asked("admin").await && !asked("new").await);
+    let users = BTreeMap::from([("new".to_owned(), UserInfo::new("new", ["system:masters"]))]);
+    *world.engine.tokens.write().unwrap() = Arc::new(TokenAuthenticator::Fixed(users));
+    assert!(!asked("admin").await && asked("new").await);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //!
 //! Parts are real: a pod stands for something that runs in this process, with its true start time, readiness and restart
 //! count (design decision 9). They are annotated as static pods, and come back when someone deletes them. What their pods
-//! lead to (`kubectl port-forward`) is their real socket, and nothing that they do not declare.
+//! lead to (`kubectl port-forward`) is what they declare, and nothing else.
 
 mod events;
 mod pod;
@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use portcullis_runtime::{LogRing, Shutdown, Timestamp};
 use serde_json::Value;
+use tokio::io::DuplexStream;
 
 use crate::engine::Engine;
 use crate::resources::tree::Members;
@@ -60,21 +61,62 @@ pub struct PartPort {
     pub name: String,
     /// Its number in the pod.
     pub number: u16,
-    /// Where the part really listens: a loopback address.
-    pub socket: SocketAddr,
+    /// Where the part really is.
+    pub socket: PartSocket,
 }
+
+/// What is behind a port of a part.
+#[derive(Clone)]
+pub enum PartSocket {
+    /// A listener on a loopback address.
+    Loopback(SocketAddr),
+    /// Nothing on this machine's network: each call makes a connection in memory, whose other end the part serves.
+    InProcess(Arc<dyn Fn() -> DuplexStream + Send + Sync>),
+}
+
+impl std::fmt::Debug for PartSocket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Loopback(address) => f.debug_tuple("Loopback").field(address).finish(),
+            Self::InProcess(_) => f.write_str("InProcess"),
+        }
+    }
+}
+
+impl PartialEq for PartSocket {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Loopback(one), Self::Loopback(another)) => one == another,
+            (Self::InProcess(one), Self::InProcess(another)) => Arc::ptr_eq(one, another),
+            (Self::Loopback(_) | Self::InProcess(_), _) => false,
+        }
+    }
+}
+
+impl Eq for PartSocket {}
 
 impl PartPort {
     /// A port that has the same number in the pod and on 127.0.0.1.
     #[must_use]
     pub fn open(number: u16) -> Self {
-        Self { name: String::new(), number, socket: (Ipv4Addr::LOCALHOST, number).into() }
+        Self::inside("", number, (Ipv4Addr::LOCALHOST, number).into())
     }
 
     /// A port that has another number in the pod than on this machine.
     #[must_use]
     pub fn inside(name: &str, number: u16, socket: SocketAddr) -> Self {
-        Self { name: name.to_owned(), number, socket }
+        Self { name: name.to_owned(), number, socket: PartSocket::Loopback(socket) }
+    }
+
+    /// A port of the pod that is none of this machine: whoever is let through gets what `dial` makes.
+    #[must_use]
+    pub fn in_process(name: &str, number: u16, dial: Arc<dyn Fn() -> DuplexStream + Send + Sync>) -> Self {
+        Self { name: name.to_owned(), number, socket: PartSocket::InProcess(dial) }
+    }
+
+    /// Whether it is the same port on this machine.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(&self.socket, PartSocket::Loopback(address) if address.port() == self.number)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::resources::tree::Members;
 /// The pod of a part, without identity.
 pub(super) fn pod_of(part: &Part, status: &PartStatus, node: &str) -> Members {
     // On the node's own network where each port is what it is outside too.
-    let host_network = part.ports.iter().all(|port| port.socket.port() == port.number);
+    let host_network = part.ports.iter().all(PartPort::is_open);
     let ports: Vec<Value> = part.ports.iter().map(|port| port_of(port, host_network)).collect();
     let annotations = json!({PART_ANNOTATION: "in-process", "kubernetes.io/config.source": "portcullis",
         "kubernetes.io/config.mirror": part.name});

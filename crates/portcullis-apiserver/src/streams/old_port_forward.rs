@@ -85,7 +85,7 @@ impl Pair {
                 return;
             }
         };
-        let (mut from_part, mut to_part) = connected.stream.split();
+        let (mut from_part, mut to_part) = tokio::io::split(&mut connected.stream);
         let (data, output) = (self.data, self.output.clone());
         let up = async {
             while let Some(piece) = self.from_client.recv().await {

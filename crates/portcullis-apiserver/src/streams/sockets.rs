@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::parts::PartPort;
+use crate::parts::{PartPort, PartSocket};
 
 /// For a connection to be made, which on loopback is at once or never.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -24,9 +25,14 @@ pub(crate) struct Sockets {
     pub(crate) places: Arc<Semaphore>,
 }
 
+/// Bytes both ways.
+pub(crate) trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
+
 /// A connection to a part, and its place among those that may be open.
 pub(crate) struct Connected {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Box<dyn Bytes>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -49,17 +55,20 @@ impl Sockets {
             ))
         };
         let declared = self.ports.iter().find(|declared| declared.number == port);
-        let Some(socket) = declared.map(|port| port.socket).filter(|socket| socket.ip().is_loopback()) else {
-            return Err(refused("connection refused"));
-        };
+        let Some(socket) = declared.map(|port| &port.socket) else { return Err(refused("connection refused")) };
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             return Err(failed("too many connections are forwarded at this time"));
+        };
+        let socket = match socket {
+            PartSocket::InProcess(dial) => return Ok(Connected { stream: Box::new(dial()), _place: place }),
+            PartSocket::Loopback(socket) if socket.ip().is_loopback() => *socket,
+            PartSocket::Loopback(_) => return Err(refused("connection refused")),
         };
         match tokio::time::timeout(CONNECT, TcpStream::connect(socket)).await {
             Ok(Ok(stream)) => {
                 // Small pieces, such as those of a TLS handshake, must not wait.
                 let _ = stream.set_nodelay(true);
-                Ok(Connected { stream, _place: place })
+                Ok(Connected { stream: Box::new(stream), _place: place })
             }
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
                 Err(refused("connection refused"))

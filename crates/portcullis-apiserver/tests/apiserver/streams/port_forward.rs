@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_apiserver::{Part, PartPort};
@@ -105,6 +106,45 @@ async fn bytes_go_both_ways_in_any_number_and_in_parallel() {
         }
         wait(|| (echo.open() == 0).then_some(())).await;
     }
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_in_memory_is_reached_through_its_pod_and_a_service_that_the_process_makes() {
+    let bench = Bench::start().await;
+    let admin = bench.kubeconfig("admin", &["system:masters"]);
+    let dial = Arc::new(|| {
+        let (ours, mut theirs) = tokio::io::duplex(4096);
+        tokio::spawn(async move {
+            let mut all = Vec::new();
+            theirs.read_to_end(&mut all).await.unwrap();
+            theirs.write_all(&with_last(all)).await.unwrap();
+        });
+        ours
+    });
+    bench.running.seed().part(&part(vec![PartPort::in_process("https", 5554, dial)])).unwrap();
+    let service = |port: u16| {
+        let ports = serde_json::json!([{"name": "https", "port": port, "targetPort": "https"}]);
+        let service = serde_json::json!({"metadata": {"name": "own"}, "spec": {"ports": ports,
+            "selector": {"app.kubernetes.io/name": "dex"}}});
+        bench.running.seed().service("mural-system", service).unwrap();
+    };
+    service(443);
+    for way in WAYS {
+        let forward = Forward::start(&bench, &admin, way, "service/own :443").await;
+        assert_eq!(exchange(forward.port, b"in memory".to_vec()).await, b"in memory.");
+        let large = pattern(3, 3 << 20);
+        assert!(exchange(forward.port, large.clone()).await == with_last(large), "{way}");
+    }
+    let get = |path: &'static str| {
+        let arguments = ["get", "service", "own", "--namespace", "mural-system", "--output", path];
+        let (bench, admin) = (&bench, &admin);
+        async move { String::from_utf8(bench.kubectl(admin, &arguments).await.stdout).unwrap() }
+    };
+    let address = get("jsonpath={.spec.clusterIP}").await;
+    assert!(address.starts_with("10."), "{address}");
+    service(8443);
+    assert_eq!(get("jsonpath={.spec.ports[*].port} {.spec.clusterIP}").await, format!("8443 {address}"));
     bench.stop().await;
 }
 
