@@ -77,12 +77,11 @@ pub async fn run(options: Options, steps: &Steps, shutdown: &Shutdown) -> Result
         listener,
         serving: &serving,
         client_ca_pem: clients.cert_pem(),
-        flags: &flags,
-        network: Network::default(),
+        tokens: api_server::tokens(api_server::trust(&flags, None, &clock, &Network::default(), &stop)?),
         node: format!("{}-control-plane", options.name),
-        provider_port: None,
+        provider: None,
         audit,
-        logs: &logs,
+        logs: &logs.api_server,
         clock,
         rng: Rng::system(),
     };
@@ -114,8 +113,7 @@ pub async fn run(options: Options, steps: &Steps, shutdown: &Shutdown) -> Result
     steps.line("");
     steps.line("running until Ctrl-C; its objects are in memory");
     running.stopped().await;
-    file.pid = None;
-    file.pid_started = None;
+    file.release();
     state.write(&file)?;
     steps.line(&format!("stopped; `{} down{}` removes what it made", options.called, name_flag(&options.name)));
     Ok(())

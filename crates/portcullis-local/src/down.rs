@@ -101,7 +101,7 @@ pub fn run(root: &Path, name: &str, steps: &Steps) -> Result<(), DownError> {
     let mut failed = None;
     for other in &file.kubeconfigs {
         let ours = Ours { name, ca_pem: authority.as_deref(), remembered: true };
-        match other::remove(other, &ours) {
+        match other::remove(other, &ours, file.issuer.as_deref()) {
             Ok(outcome) => steps.done("kubeconfig", &removed(other, outcome)),
             // A file that is broken does not keep ours in the others.
             Err(error) => failed = failed.or(Some(error)),

@@ -140,6 +140,9 @@ pub struct StateFile {
     /// When that process was started, in clock ticks since boot: a number is given to another process sooner or later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid_started: Option<u64>,
+    /// Whether that process takes changes over the folder's socket.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub takes_changes: bool,
     /// The sign-in plugin that waits for somebody: it holds a port, and outlives an `up` that is killed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plugin: Option<Recorded>,
@@ -179,6 +182,12 @@ impl StateFile {
     pub fn claim(&mut self) {
         self.pid = Some(std::process::id());
         self.pid_started = process::started(std::process::id());
+        self.takes_changes = false;
+    }
+
+    /// Nobody runs the name any more.
+    pub fn release(&mut self) {
+        (self.pid, self.pid_started, self.takes_changes) = (None, None, false);
     }
 
     /// The process that runs the name, where the file names one that can be told from others.

@@ -11,6 +11,7 @@ pub struct Steps {
     out: Mutex<Box<dyn Write + Send>>,
     start: Instant,
     last: Mutex<Instant>,
+    words: Mutex<Vec<String>>,
 }
 
 impl Steps {
@@ -18,7 +19,13 @@ impl Steps {
     #[must_use]
     pub fn new(out: Box<dyn Write + Send>) -> Self {
         let start = Instant::now();
-        Self { out: Mutex::new(out), start, last: Mutex::new(start) }
+        Self { out: Mutex::new(out), start, last: Mutex::new(start), words: Mutex::default() }
+    }
+
+    /// Keeps the words and shows nothing.
+    #[must_use]
+    pub fn silent() -> Self {
+        Self::new(Box::new(std::io::sink()))
     }
 
     /// A step is done: its name, what came of it, and how long it took.
@@ -33,7 +40,22 @@ impl Steps {
 
     /// Something that the user should know: what was changed in what they gave, and why.
     pub fn word(&self, text: &str) {
-        self.line(&format!("  note           {text}"));
+        self.part("note", text);
+        let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        if !words.iter().any(|said| said == text) {
+            words.push(text.to_owned());
+        }
+    }
+
+    /// A line about a part, under its name.
+    pub fn part(&self, name: &str, text: &str) {
+        self.line(&format!("  {name:<14} {text}"));
+    }
+
+    /// What has been said with [`Steps::word`] so far, each once.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        self.words.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A line as it is.

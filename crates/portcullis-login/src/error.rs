@@ -151,7 +151,7 @@ impl LoginError {
                 Some("stop what holds the port, or give another with --listen-address and register http://localhost:PORT at the provider".to_owned())
             }
             Self::Unreachable { local: true, .. } => {
-                Some("is the provider running? One on this machine is started by `portcullis up`".to_owned())
+                Some("is the provider running, and the port-forward if it is behind one? One on this machine is started by `portcullis up`".to_owned())
             }
             Self::Unreachable { local: false, .. } => {
                 Some("is the provider running, and can this machine reach it?".to_owned())

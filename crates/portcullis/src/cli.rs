@@ -16,7 +16,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Start everything on this machine: provider, API server, kubeconfig, sign-in, `get pods -A`
+    /// Start everything on this machine, or apply changed files to what runs
     Up(Box<Up>),
     /// Stop what `up` started and remove what it made
     Down(Down),
@@ -85,7 +85,7 @@ pub(crate) struct StateArgs {
 pub(crate) struct Up {
     #[command(flatten)]
     pub(crate) state: StateArgs,
-    /// Also write context and users into this kubeconfig
+    /// Also write context and users into this kubeconfig; with --guide the only one [default there: $HOME/NAME.kubeconfig]
     #[arg(long, value_name = "PATH")]
     pub(crate) kubeconfig: Option<PathBuf>,
     /// Port of the API server on loopback; 0 takes a free one [default: the cluster config's, else 6443]
@@ -112,6 +112,9 @@ pub(crate) struct Up {
     /// Make the new context current in --kubeconfig
     #[arg(long = "use", requires = "kubeconfig")]
     pub(crate) use_context: bool,
+    /// Leave the guide's steps to you: the provider is behind `kubectl port-forward`, and nobody is signed in
+    #[arg(long, conflicts_with_all = ["use_context", "no_bind", "unattended", "keep"])]
+    pub(crate) guide: bool,
     /// Do not bind the demo user to cluster-admin
     #[arg(long)]
     pub(crate) no_bind: bool,

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use portcullis_local::steps::{Steps, shell_word};
 use portcullis_local::{apiserver as local_apiserver, down as local_down, up as local_up};
@@ -11,6 +12,7 @@ use portcullis_runtime::{Secret, Shutdown};
 use crate::{cli, output};
 
 pub(crate) fn up(arguments: cli::Up) -> ExitCode {
+    let root_is_named = arguments.state.state.is_some();
     let root = match state_root(arguments.state.state) {
         Ok(root) => root,
         Err(code) => return code,
@@ -33,6 +35,7 @@ pub(crate) fn up(arguments: cli::Up) -> ExitCode {
     let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     let options = local_up::Options {
         root,
+        root_is_named,
         name: arguments.state.name,
         kubeconfig,
         port: arguments.port,
@@ -43,6 +46,8 @@ pub(crate) fn up(arguments: cli::Up) -> ExitCode {
         fix_demo_hash: arguments.fix_demo_hash,
         trust: arguments.trust,
         use_context: arguments.use_context,
+        guide: arguments.guide,
+        home: env("HOME").filter(|home| !home.is_empty()).map(PathBuf::from),
         no_bind: arguments.no_bind,
         unattended: arguments.unattended || !terminal,
         keep: arguments.keep,
@@ -50,7 +55,7 @@ pub(crate) fn up(arguments: cli::Up) -> ExitCode {
         demo_password: env("PORTCULLIS_DEMO_PASSWORD").filter(|password| !password.is_empty()).map(Secret::new),
         program,
         called: called(),
-        environment: env,
+        environment: Arc::new(env),
     };
     until_stopped(async |steps, shutdown| local_up::run(options, steps, &output::data, shutdown).await)
 }

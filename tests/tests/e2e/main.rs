@@ -22,6 +22,7 @@ mod kubeconfig;
 mod person;
 mod ports;
 mod real_apiserver;
+mod second;
 mod tokens;
 mod up;
 mod world;

@@ -151,20 +151,30 @@ fn the_guides_published_hash_is_recognised_and_mended_on_request() {
 }
 
 #[test]
-fn a_second_up_is_told_who_runs_and_down_ends_it() {
+fn a_second_up_finds_the_one_that_runs_and_down_ends_it() {
     let world = World::new();
     let mut running = world.up_and_keep(&[]);
-    let second = world.up(&[]).fails(1);
-    let [error, hint] = last_two(&second.stderr);
-    assert_eq!(error, format!("error: \"dev\" is already running (process {})", running.id()));
-    let program = bin().join("portcullis").display().to_string();
-    assert_eq!(
-        hint,
-        format!("hint: stop it with Ctrl-C in its terminal or `{program} down --name dev`, or choose another --name")
-    );
+    let second = world.up(&[]).ok();
+    let nothing = format!("\"dev\" is running (process {}), and nothing has changed", running.id());
+    assert_eq!((second.stderr.trim(), second.stdout.as_str()), (nothing.as_str(), ""));
     world.down().ok();
     running.wait_for("stopped; ");
     assert!(!world.state().join("dev").exists());
+}
+
+#[test]
+fn what_takes_no_changes_is_said_to_run() {
+    let world = World::new();
+    let mut alone = Running::start(&mut world.portcullis(&["apiserver", "--secure-port", "0"]));
+    alone.wait_for("running until Ctrl-C");
+    let second = world.up(&[]).fails(1);
+    let [error, hint] = last_two(&second.stderr);
+    assert_eq!(error, format!("error: \"dev\" is already running (process {}), and does not take changes", alone.id()));
+    let program = bin().join("portcullis").display().to_string();
+    assert_eq!(
+        hint,
+        format!("hint: stop it with Ctrl-C in its terminal or `{program} down --name dev`, then start it again")
+    );
 }
 
 #[test]
@@ -228,7 +238,7 @@ fn a_provider_that_is_down_is_said_by_kubectl() {
     fs::remove_dir_all(world.dev("cache/oidc-login")).unwrap();
     let down = world.kubectl(&["get", "pods", "--all-namespaces"]).fails(1);
     let said: Vec<&str> = down.stderr.lines().collect();
-    let hint = "hint: is the provider running? One on this machine is started by `portcullis up`";
+    let hint = "hint: is the provider running, and the port-forward if it is behind one? One on this machine is started by `portcullis up`";
     let at = said.iter().position(|line| *line == hint).unwrap_or_else(|| panic!("no hint in:\n{}", down.stderr));
     assert!(said[at - 1].starts_with("error: get-token: authentication error: oidc error: oidc discovery error: "));
 }

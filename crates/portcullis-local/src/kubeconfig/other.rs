@@ -93,6 +93,9 @@ impl Plan {
             if plugin.signed_in {
                 user = name;
             }
+        } else {
+            // Of an earlier run that signed in.
+            config.remove_user(&oidc_name(&entries.cluster));
         }
         let context = config.context(&entries.cluster)?.unwrap_or_default();
         config.set_context(&entries.cluster, &Context { cluster: entries.cluster.clone(), user, ..context });
@@ -104,11 +107,12 @@ impl Plan {
 }
 
 /// Takes our entries out of a file, and its current context back to what it was, where it is ours and the other one is still
-/// there. Can be done again.
+/// there. From a file that `up` made, users that sign in at `issuer` go too, unless a context that is left names them: the
+/// guide's own step 12 makes one. Can be done again.
 ///
 /// # Errors
 /// The file is no longer a kubeconfig, or cannot be written; it is untouched then.
-pub fn remove(file: &OtherKubeconfig, ours: &Ours<'_>) -> Result<Removed, KubeconfigError> {
+pub fn remove(file: &OtherKubeconfig, ours: &Ours<'_>, issuer: Option<&str>) -> Result<Removed, KubeconfigError> {
     let path = &file.path;
     let Some(mut config) = read(path)? else {
         return Ok(if path.exists() { Removed::NoEntries } else { Removed::NotThere });
@@ -124,6 +128,9 @@ pub fn remove(file: &OtherKubeconfig, ours: &Ours<'_>) -> Result<Removed, Kubeco
     config.remove_context(&cluster);
     config.remove_user(&cluster);
     config.remove_user(&oidc_name(&cluster));
+    if let Some(issuer) = issuer.filter(|_| file.made) {
+        remove_users_of(issuer, &mut config)?;
+    }
     if current_is_ours {
         let previous = file.previous_context.as_deref().filter(|name| config.context_names().contains(name));
         let previous = previous.unwrap_or_default().to_owned();
@@ -137,6 +144,23 @@ pub fn remove(file: &OtherKubeconfig, ours: &Ours<'_>) -> Result<Removed, Kubeco
     }
     write(path, &config)?;
     Ok(Removed::Entries)
+}
+
+/// Takes out the users that sign in at an issuer that is gone, and that no context names.
+fn remove_users_of(issuer: &str, config: &mut Kubeconfig) -> Result<(), KubeconfigError> {
+    let mut named = Vec::new();
+    for context in config.context_names() {
+        named.extend(config.context(context)?.map(|context| context.user));
+    }
+    let argument = format!("--oidc-issuer-url={issuer}");
+    let users: Vec<String> = config.user_names().into_iter().map(str::to_owned).collect();
+    for name in users.iter().filter(|name| !named.contains(name)) {
+        let exec = config.user(name)?.and_then(|user| user.exec);
+        if exec.is_some_and(|exec| exec.args.contains(&argument)) {
+            config.remove_user(name);
+        }
+    }
+    Ok(())
 }
 
 fn cluster_name(name: &str) -> String {
@@ -188,6 +212,11 @@ mod tests {
 
     const FRESH: Ours<'static> = Ours { name: "dev", ca_pem: Some("CA"), remembered: false };
 
+    /// As `down` does it.
+    fn remove(file: &OtherKubeconfig, ours: &Ours<'_>) -> Result<Removed, KubeconfigError> {
+        super::remove(file, ours, Some("https://localhost:5554"))
+    }
+
     fn file(content: &str) -> (tempfile::TempDir, PathBuf) {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("config");
@@ -235,6 +264,34 @@ mod tests {
         fs::write(&path, config.to_yaml().unwrap()).unwrap();
         assert_eq!(remove(&kept, &FRESH).unwrap(), Removed::Entries);
         assert_eq!(parsed(&path).user_names(), ["me"]);
+    }
+
+    /// The guide's step 12 makes a user in the file that step 4 made.
+    #[test]
+    fn a_user_that_signs_in_at_the_issuer_that_is_gone_goes_with_the_file_that_we_made() {
+        use portcullis_kube::kubeconfig::{Exec, User};
+        let user = |issuer: &str| {
+            let args = ["oidc-login", "get-token", &format!("--oidc-issuer-url={issuer}")].map(str::to_owned).to_vec();
+            User::with_exec(Exec { command: "kubectl".to_owned(), args, ..Exec::default() })
+        };
+        for (issuer, named, gone) in [
+            ("https://localhost:5554", false, true),
+            ("https://localhost:5554", true, false),
+            ("https://elsewhere", false, false),
+        ] {
+            let (_temp, path) = file("");
+            let kept = merge(&path, true);
+            let mut config = parsed(&path);
+            config.set_user("oidc", &user(issuer));
+            let mine = if named { "mine" } else { "kind-dev" };
+            config.set_context(
+                mine,
+                &Context { cluster: "kind-dev".to_owned(), user: "oidc".to_owned(), ..Context::default() },
+            );
+            fs::write(&path, config.to_yaml().unwrap()).unwrap();
+            assert_eq!(remove(&kept, &FRESH).unwrap(), if gone { Removed::File } else { Removed::Entries });
+            assert!(gone || parsed(&path).user_names() == ["oidc"]);
+        }
     }
 
     #[test]

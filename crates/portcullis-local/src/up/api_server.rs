@@ -5,15 +5,14 @@ use std::collections::BTreeMap;
 use portcullis_apiserver::{
     ApiServer, ApiServerConfig, AuditLog, Part, PartControl, PartPort, Running, TokenAuthenticator,
 };
-use portcullis_authn::{Network, OidcFlags};
+use portcullis_authn::{Authenticator, JwtConfig, Network, OidcFlags};
 use portcullis_kube::rbac::{ClusterRoleBinding, Subject};
 use portcullis_runtime::tls::TlsIdentity;
-use portcullis_runtime::{Clock, Rng, Shutdown, Timestamp};
+use portcullis_runtime::{Clock, LogRing, Rng, Shutdown, Timestamp};
 use tokio::net::TcpListener;
 
 use crate::ca::Leaf;
 
-use super::PartLogs;
 use super::error::UpError;
 
 /// Namespace in which the parts of this process are shown.
@@ -26,76 +25,125 @@ pub(crate) struct Setup<'a> {
     pub(crate) listener: TcpListener,
     pub(crate) serving: &'a Leaf,
     pub(crate) client_ca_pem: &'a str,
-    pub(crate) flags: &'a OidcFlags,
-    /// How the issuer may be reached.
-    pub(crate) network: Network,
+    /// What knows bearer tokens.
+    pub(crate) tokens: TokenAuthenticator,
     /// Name of the one node, `<name>-control-plane` as kind has it.
     pub(crate) node: String,
-    /// Where the provider listens, when it runs in this process.
-    pub(crate) provider_port: Option<u16>,
+    /// The provider's pod, when it runs in this process.
+    pub(crate) provider: Option<Shown>,
     pub(crate) audit: Option<AuditLog>,
-    /// What the parts log.
-    pub(crate) logs: &'a PartLogs,
+    /// What the server logs.
+    pub(crate) logs: &'a LogRing,
     pub(crate) clock: Clock,
     pub(crate) rng: Rng,
 }
 
-fn failed(error: impl std::error::Error + Send + Sync + 'static) -> UpError {
+/// A part of this process, as a pod shows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    pub(crate) namespace: &'static str,
+    pub(crate) name: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) container: &'static str,
+    pub(crate) ports: Vec<PartPort>,
+    /// What it logs.
+    pub(crate) logs: LogRing,
+    /// How it is reached by signals.
+    pub(crate) control: PartControl,
+    pub(crate) started: Timestamp,
+}
+
+impl Shown {
+    /// A part of the node's own, which listens on this machine's port.
+    pub(crate) fn of_the_node(
+        component: &str,
+        container: &'static str,
+        node: &str,
+        port: u16,
+        logs: &LogRing,
+        started: Timestamp,
+    ) -> Self {
+        Self {
+            namespace: NAMESPACE,
+            name: format!("{container}-{node}"),
+            labels: BTreeMap::from([
+                ("app.kubernetes.io/name".to_owned(), component.to_owned()),
+                ("app.kubernetes.io/managed-by".to_owned(), "portcullis".to_owned()),
+            ]),
+            container,
+            ports: vec![PartPort::open(port)],
+            logs: logs.clone(),
+            control: PartControl::default(),
+            started,
+        }
+    }
+}
+
+pub(crate) fn failed(error: impl std::error::Error + Send + Sync + 'static) -> UpError {
     UpError::ApiServer(Box::new(error))
+}
+
+/// What knows the tokens of the issuer that the flags name; nobody when they are off. `discovery_url` is where the issuer's
+/// documents are, when that is not below the issuer itself (`discoveryURL` of structured authentication).
+pub(crate) fn trust(
+    flags: &OidcFlags,
+    discovery_url: Option<&str>,
+    clock: &Clock,
+    network: &Network,
+    stop: &Shutdown,
+) -> Result<Option<Authenticator>, UpError> {
+    let Some(valid) = flags.config(&[]).map_err(failed)? else { return Ok(None) };
+    let config = JwtConfig { discovery_url: discovery_url.map(str::to_owned), ..valid.config().clone() };
+    let valid = config.validate("jwt[0]", &[]).map_err(failed)?;
+    Authenticator::start([valid], portcullis_authn::Options::new(clock.clone()), network, stop)
+        .map(Some)
+        .map_err(failed)
+}
+
+/// As the API server takes it.
+pub(crate) fn tokens(authenticator: Option<Authenticator>) -> TokenAuthenticator {
+    authenticator.map_or(TokenAuthenticator::Nobody, |known| TokenAuthenticator::Oidc(Box::new(known)))
 }
 
 /// Starts the server and shows the parts of this process as pods.
 pub(crate) async fn start(setup: Setup<'_>, stop: &Shutdown) -> Result<Running, UpError> {
     let port = setup.listener.local_addr().map_err(failed)?.port();
     let identity = TlsIdentity::from_pem(setup.serving.cert_pem.as_bytes(), setup.serving.key_pem.as_bytes())?;
-    let tokens =
-        TokenAuthenticator::from_oidc_flags(setup.flags, setup.clock.clone(), &setup.network, stop).map_err(failed)?;
-    let started = setup.clock.now();
+    let own =
+        Shown::of_the_node("kube-apiserver", "portcullis-apiserver", &setup.node, port, setup.logs, setup.clock.now());
     let config = ApiServerConfig {
-        tokens,
+        tokens: setup.tokens,
         audit: setup.audit,
-        node_name: setup.node.clone(),
+        node_name: setup.node,
         clock: setup.clock,
         rng: setup.rng,
         ..ApiServerConfig::new(setup.listener, identity, setup.client_ca_pem.as_bytes().to_vec())
     };
     let running = ApiServer::start(config, stop.clone()).await.map_err(failed)?;
-    if let Err(error) = show_parts(&running, &setup.node, port, setup.provider_port, setup.logs, started) {
-        stop.trigger();
-        running.stopped().await;
-        return Err(error);
+    for part in std::iter::once(own).chain(setup.provider) {
+        if let Err(error) = show(&running, part) {
+            stop.trigger();
+            running.stopped().await;
+            return Err(error);
+        }
     }
     Ok(running)
 }
 
-fn show_parts(
-    running: &Running,
-    node: &str,
-    port: u16,
-    provider_port: Option<u16>,
-    logs: &PartLogs,
-    started: Timestamp,
-) -> Result<(), UpError> {
-    let own = ("kube-apiserver", "portcullis-apiserver", port, &logs.api_server);
-    let provider = provider_port.map(|port| ("dex", "portcullis-provider", port, &logs.provider));
-    for (component, container, port, logs) in std::iter::once(own).chain(provider) {
-        let part = Part {
-            namespace: NAMESPACE.to_owned(),
-            name: format!("{container}-{node}"),
-            labels: BTreeMap::from([
-                ("app.kubernetes.io/name".to_owned(), component.to_owned()),
-                ("app.kubernetes.io/managed-by".to_owned(), "portcullis".to_owned()),
-            ]),
-            container: container.to_owned(),
-            image: IMAGE.to_owned(),
-            ports: vec![PartPort::open(port)],
-            logs: logs.clone(),
-            control: PartControl::default(),
-            started,
-        };
-        running.seed().part(&part).map_err(failed)?;
-    }
-    Ok(())
+/// Shows a part, or what has changed of it.
+pub(crate) fn show(running: &Running, part: Shown) -> Result<(), UpError> {
+    let part = Part {
+        namespace: part.namespace.to_owned(),
+        name: part.name,
+        labels: part.labels,
+        container: part.container.to_owned(),
+        image: IMAGE.to_owned(),
+        ports: part.ports,
+        logs: part.logs,
+        control: part.control,
+        started: part.started,
+    };
+    running.seed().part(&part).map_err(failed)
 }
 
 /// Makes a user cluster-admin.

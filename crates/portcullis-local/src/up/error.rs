@@ -9,6 +9,7 @@ use crate::kubeconfig::KubeconfigError;
 use crate::state::StateError;
 use crate::system_trust::TrustError;
 
+use super::control::ControlError;
 use super::inputs::InputError;
 use super::pods::PodsError;
 use super::sign_in::SignInError;
@@ -66,6 +67,39 @@ pub enum UpError {
         #[source]
         source: std::io::Error,
     },
+    /// The guide's kubeconfig has no place.
+    #[error("HOME is not set, so there is no place for the kubeconfig")]
+    NoHome,
+    /// The one that runs was not reached.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The one that runs refused a change.
+    #[error("{text}")]
+    Refused {
+        /// Why.
+        text: String,
+        /// What the user can do about it.
+        hint: Option<String>,
+    },
+    /// The one that runs is of another version.
+    #[error("the one that runs is Portcullis {ours}, and this is {theirs}")]
+    OtherVersion {
+        /// Of the running program.
+        ours: &'static str,
+        /// Of the one that asks.
+        theirs: String,
+    },
+    /// A change of the issuer, which everything else hangs on.
+    #[error("the issuer would become {wanted}, and {running} runs")]
+    OtherIssuer {
+        /// The issuer that is served.
+        running: String,
+        /// What the files ask for.
+        wanted: String,
+    },
+    /// The API server does not find the issuer.
+    #[error("the API server does not find {0} with the changed flags")]
+    IssuerNotFound(String),
     /// TLS.
     #[error("cannot use the certificate that was just made")]
     Tls(#[from] portcullis_runtime::tls::TlsError),
@@ -95,7 +129,14 @@ impl UpError {
             }
             Self::LeftOver(pid) => Some(format!("end it with `kill -9 {pid}`, then try again")),
             Self::Provider(error) => error.downcast_ref::<ServeError>().and_then(ServeError::hint).map(str::to_owned),
+            Self::NoHome => Some("name a file with --kubeconfig".to_owned()),
+            Self::Control(error) => Some(error.hint()),
+            Self::Refused { hint, .. } => hint.clone(),
+            Self::OtherVersion { .. } | Self::OtherIssuer { .. } => Some(
+                "stop the one that runs, then start it again: Ctrl-C in its terminal, then this command".to_owned(),
+            ),
             Self::Flags(_)
+            | Self::IssuerNotFound(_)
             | Self::Listen { .. }
             | Self::Interrupted
             | Self::Broken(_)
@@ -103,4 +144,19 @@ impl UpError {
             | Self::ApiServer(_) => None,
         }
     }
+}
+
+/// An error with its causes in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = error.source();
+    }
+    text
 }

@@ -12,13 +12,17 @@ use crate::state::{StateDir, StateFile};
 use crate::steps::Steps;
 use crate::system_trust::Store;
 
-use super::Options;
 use super::error::UpError;
+use super::{Options, guide};
 
 /// Whether everything outside can be done, as far as that can be told beforehand.
 pub(super) fn check(options: &Options, state: &StateDir, file: &StateFile) -> Result<(), UpError> {
-    own::check(&state.path("kubeconfig"))?;
-    if let Some(path) = &options.kubeconfig {
+    if !options.guide {
+        own::check(&state.path("kubeconfig"))?;
+    }
+    let other =
+        if options.guide { Some(guide::kubeconfig(options, state.name())?) } else { options.kubeconfig.clone() };
+    if let Some(path) = &other {
         other::plan(path, &ours(state, file, path, ca::stored(state).as_deref()))?;
     }
     if options.trust {

@@ -116,7 +116,8 @@ pub(crate) type Record<'a> = &'a mut (dyn FnMut(Option<Recorded>) -> Result<(), 
 /// The plugin as kubectl would run it.
 pub(crate) struct Plugin<'a> {
     pub(crate) program: PathBuf,
-    pub(crate) arguments: Vec<String>,
+    /// As they are when it is started: a change of the files may change them while somebody is waited for.
+    pub(crate) arguments: &'a (dyn Fn() -> Vec<String> + Sync),
     pub(crate) record: Record<'a>,
 }
 
@@ -197,7 +198,7 @@ impl Plugin<'_> {
     fn command(&self, who: &Who<'_>) -> Command {
         let mut command = Command::new(&self.program);
         command
-            .args(&self.arguments)
+            .args((self.arguments)())
             .env("KUBERNETES_EXEC_INFO", EXEC_INFO)
             .env(END_WITH_STDIN, "1")
             .stdin(Stdio::piped())

@@ -94,7 +94,9 @@ fn a_provider_that_is_down_or_lies_is_named() {
     assert!(down.error().starts_with(prefix), "{}", down.stderr);
     assert_eq!(
         down.stderr.lines().last(),
-        Some("hint: is the provider running? One on this machine is started by `portcullis up`")
+        Some(
+            "hint: is the provider running, and the port-forward if it is behind one? One on this machine is started by `portcullis up`"
+        )
     );
     let far =
         ["get-token", "--oidc-issuer-url=https://issuer.invalid", "--oidc-client-id=x", "--token-cache-storage=none"];

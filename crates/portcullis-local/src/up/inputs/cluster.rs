@@ -9,9 +9,8 @@ use portcullis_platform::{Place, nearest};
 use crate::state::StateDir;
 use crate::steps::Steps;
 
-use super::super::Options;
 use super::error::InputError;
-use super::read_text;
+use super::{Asked, Text};
 
 /// The API server's flags when no file is given: the guide's.
 const DEFAULT_FLAGS: &[(&str, &str)] = &[
@@ -38,25 +37,25 @@ pub(super) struct Cluster {
 
 impl Cluster {
     /// Reads the file, if there is one; what it says and a flag overrides gets a word.
-    pub(super) fn read(options: &Options, steps: &Steps) -> Result<Self, InputError> {
-        let Some(path) = &options.cluster_config else {
+    pub(super) fn read(text: Option<&Text>, asked: &Asked, steps: &Steps) -> Result<Self, InputError> {
+        let Some(text) = text else {
             return Ok(Self {
                 flags: OidcFlags::from_extra_args(DEFAULT_FLAGS.iter().copied())
                     .map(|(flags, _)| flags)
                     .unwrap_or_default(),
-                name: options.name.clone().unwrap_or_else(|| DEFAULT_NAME.to_owned()),
-                port: options.port.unwrap_or(DEFAULT_PORT),
+                name: asked.name.clone().unwrap_or_else(|| DEFAULT_NAME.to_owned()),
+                port: asked.port.unwrap_or(DEFAULT_PORT),
                 source: "the built-in flags".to_owned(),
                 arguments: Vec::new(),
             });
         };
-        let file = path.display().to_string();
-        let config = KindConfig::parse(&read_text("--cluster-config", path)?, &file)?;
+        let file = text.name.clone();
+        let config = KindConfig::parse(&text.text, &file)?;
         for warning in &config.warnings {
             steps.word(&warning.to_string());
         }
-        let name = name(options, config.name.as_ref(), steps)?;
-        let port = overridden("--port", options.port, config.api_server_port.as_ref(), steps).unwrap_or(DEFAULT_PORT);
+        let name = name(asked, config.name.as_ref(), steps)?;
+        let port = overridden("--port", asked.port, config.api_server_port.as_ref(), steps).unwrap_or(DEFAULT_PORT);
         if let Some(address) = &config.api_server_address
             && address.value != std::net::Ipv4Addr::LOCALHOST
         {
@@ -169,11 +168,11 @@ impl Cluster {
     }
 }
 
-fn name(options: &Options, found: Option<&Placed<String>>, steps: &Steps) -> Result<String, InputError> {
-    match overridden("--name", options.name.clone(), found, steps) {
+fn name(asked: &Asked, found: Option<&Placed<String>>, steps: &Steps) -> Result<String, InputError> {
+    match overridden("--name", asked.name.clone(), found, steps) {
         None => Ok(DEFAULT_NAME.to_owned()),
         Some(name) => match found {
-            Some(found) if options.name.is_none() && StateDir::new(Path::new(""), &name).is_err() => {
+            Some(found) if asked.name.is_none() && StateDir::new(Path::new(""), &name).is_err() => {
                 Err(InputError::ClusterName { place: found.place.to_string(), name })
             }
             _ => Ok(name),

@@ -10,11 +10,13 @@ mod values;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use portcullis_authn::OidcFlags;
 use portcullis_provider::config::{Config, Field, LocalUser, RawClient, RawConfig};
 use portcullis_runtime::Secret;
 use portcullis_runtime::telemetry::{Level, LogConfig, LogFormat};
+use serde::{Deserialize, Serialize};
 
 use crate::ports::{self, Obstacle};
 use crate::steps::Steps;
@@ -36,7 +38,71 @@ const PLUGIN_PORTS: [u16; 2] = [8000, 18000];
 /// The provider's port when neither a flag nor the file says it: the guide's.
 const DEFAULT_ISSUER_PORT: u16 = 5554;
 
+/// The environment, for the configuration's keys that name variables of it.
+pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// A file as it was read. It holds secrets, so it is never printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Text {
+    /// The path as it was given, for error texts.
+    pub(crate) name: String,
+    pub(crate) text: String,
+}
+
+/// Both files; a missing one is the built-in configuration.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sources {
+    pub(crate) values: Option<Text>,
+    pub(crate) cluster: Option<Text>,
+}
+
+impl Sources {
+    /// Reads the files that the command line names.
+    pub(crate) fn read(options: &Options) -> Result<Self, InputError> {
+        let read = |flag, path: &Option<std::path::PathBuf>| {
+            let Some(path) = path else { return Ok(None) };
+            Ok::<_, InputError>(Some(Text { name: path.display().to_string(), text: read_text(flag, path)? }))
+        };
+        Ok(Self {
+            values: read("--values", &options.values)?,
+            cluster: read("--cluster-config", &options.cluster_config)?,
+        })
+    }
+}
+
+/// What the command line says about the files.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub(crate) name: Option<String>,
+    pub(crate) port: Option<u16>,
+    pub(crate) issuer_port: Option<u16>,
+    pub(crate) keep_issuer: bool,
+    pub(crate) fix_demo_hash: bool,
+    /// Whether somebody has to be there who can be signed in.
+    pub(crate) unattended: bool,
+    /// Whether the provider is in a pod, whose addresses are its own.
+    pub(crate) guide: bool,
+    pub(crate) environment: Environment,
+}
+
+impl Asked {
+    pub(crate) fn of(options: &Options) -> Self {
+        Self {
+            name: options.name.clone(),
+            port: options.port,
+            issuer_port: options.issuer_port,
+            keep_issuer: options.keep_issuer,
+            fix_demo_hash: options.fix_demo_hash,
+            // The guide's reader signs in when they come to it.
+            unattended: options.unattended && !options.guide,
+            guide: options.guide,
+            environment: options.environment.clone(),
+        }
+    }
+}
+
 /// The client as the plugin needs it.
+#[derive(PartialEq, Eq)]
 pub(crate) struct PluginClient {
     pub(crate) id: String,
     pub(crate) secret: Option<Secret>,
@@ -50,8 +116,9 @@ pub(crate) struct Inputs {
     from_file: bool,
     cluster: Cluster,
     cluster_from_file: bool,
-    environment: fn(&str) -> Option<String>,
+    environment: Environment,
     issuer_port: u16,
+    https_port: Option<u16>,
     http_port: Option<u16>,
     telemetry_port: Option<u16>,
     logs: LogConfig,
@@ -60,36 +127,37 @@ pub(crate) struct Inputs {
 }
 
 impl Inputs {
-    /// Reads both files, says what is changed in them, and refuses what is wrong.
-    pub(crate) fn read(options: &Options, steps: &Steps) -> Result<Self, InputError> {
-        let (mut raw, source) = match &options.values {
-            Some(path) => (values::read(path, steps)?, path.display().to_string()),
+    /// Takes both files, says what is changed in them, and refuses what is wrong.
+    pub(crate) fn of(sources: &Sources, asked: &Asked, steps: &Steps) -> Result<Self, InputError> {
+        let (mut raw, source) = match &sources.values {
+            Some(text) => (values::read(text, steps)?, text.name.clone()),
             None => (values::read_default()?, "the built-in configuration".to_owned()),
         };
-        let from_file = options.values.is_some();
-        let cluster = Cluster::read(options, steps)?;
-        values::adapt(&mut raw, &source, from_file, options, steps);
+        let from_file = sources.values.is_some();
+        let cluster = Cluster::read(sources.cluster.as_ref(), asked, steps)?;
+        values::adapt(&mut raw, &source, from_file, asked, steps);
         let of_the_file = port_in(raw.web.https.as_ref())?;
         let mut inputs = Self {
-            issuer_port: options.issuer_port.or(of_the_file).unwrap_or(DEFAULT_ISSUER_PORT),
+            issuer_port: asked.issuer_port.or(of_the_file).unwrap_or(DEFAULT_ISSUER_PORT),
+            https_port: of_the_file,
             http_port: port_in(raw.web.http.as_ref())?,
             telemetry_port: port_in(raw.telemetry.http.as_ref())?,
             raw,
             source,
             from_file,
             cluster,
-            cluster_from_file: options.cluster_config.is_some(),
-            environment: options.environment,
+            cluster_from_file: sources.cluster.is_some(),
+            environment: asked.environment.clone(),
             logs: LogConfig::default(),
             user: None,
             demo: Demo::Nobody,
         };
-        inputs.check(options, steps)?;
+        inputs.check(asked.unattended, steps)?;
         Ok(inputs)
     }
 
     /// Validates with stand-ins for what is known only once ports are taken, so that every mistake shows at once.
-    fn check(&mut self, options: &Options, steps: &Steps) -> Result<(), InputError> {
+    fn check(&mut self, unattended: bool, steps: &Steps) -> Result<(), InputError> {
         let mut raw = self.raw.clone();
         raw.issuer = Some(stand_in(raw.issuer.as_ref(), "https://localhost:5554"));
         let certificate = Certificate { cert: "tls.crt".into(), key: "tls.key".into() };
@@ -111,8 +179,8 @@ impl Inputs {
         self.demo = Demo::of(&config, &self.cluster.flags);
         self.user = config.passwords.into_iter().next();
         match &self.demo {
-            Demo::Nobody if options.unattended => Err(InputError::NobodyToSignIn(self.source.clone())),
-            Demo::NoClaim { claim, why, .. } if options.unattended => Err(InputError::NoClaim {
+            Demo::Nobody if unattended => Err(InputError::NobodyToSignIn(self.source.clone())),
+            Demo::NoClaim { claim, why, .. } if unattended => Err(InputError::NoClaim {
                 place: self.cluster.place("oidc-username-claim"),
                 claim: claim.clone(),
                 why: why.clone(),
@@ -122,7 +190,7 @@ impl Inputs {
     }
 
     fn validate(&self, raw: &RawConfig) -> Result<Config, InputError> {
-        raw.clone().validate(&self.environment).map_err(InputError::Config)
+        raw.clone().validate(&*self.environment).map_err(InputError::Config)
     }
 
     /// Puts the local issuer into both files and returns it.
@@ -170,16 +238,18 @@ impl Inputs {
 
     fn plugin_client(&self) -> Option<&RawClient> {
         let id = &self.cluster.flags.client_id;
-        self.raw.static_clients.iter().find(|client| client_id(client, self.environment).as_ref() == Some(id))
+        self.raw.static_clients.iter().find(|client| client_id(client, &*self.environment).as_ref() == Some(id))
     }
 
     /// The ports on which the plugin may wait for the browser: those of the client's redirect URIs that are free.
-    pub(crate) fn settle_callback_ports(&mut self, steps: &Steps) -> Result<Vec<u16>, InputError> {
+    /// `ours` are ports that count as free: a sign-in of this very `up` may wait there.
+    pub(crate) fn settle_callback_ports(&mut self, ours: &[u16], steps: &Steps) -> Result<Vec<u16>, InputError> {
+        let obstacle = |port: u16| if ours.contains(&port) { None } else { ports::obstacle(port) };
         let Some(client) = self
             .raw
             .static_clients
             .iter_mut()
-            .find(|client| client_id(client, self.environment).as_deref() == Some(&self.cluster.flags.client_id))
+            .find(|client| client_id(client, &*self.environment).as_deref() == Some(&self.cluster.flags.client_id))
         else {
             return Ok(PLUGIN_PORTS.to_vec());
         };
@@ -187,7 +257,7 @@ impl Inputs {
         let any_port = registered.is_none();
         let allowed = registered.unwrap_or_else(|| PLUGIN_PORTS.to_vec());
         let (free, held): (Vec<_>, Vec<_>) =
-            allowed.iter().map(|port| (*port, ports::obstacle(*port))).partition(|(_, obstacle)| obstacle.is_none());
+            allowed.iter().map(|port| (*port, obstacle(*port))).partition(|(_, obstacle)| obstacle.is_none());
         let held: Vec<(u16, Obstacle)> = held.into_iter().filter_map(|(port, why)| Some((port, why?))).collect();
         if let Some((first, _)) = free.first() {
             for (port, obstacle) in &held {
@@ -195,7 +265,7 @@ impl Inputs {
             }
             return Ok(free.into_iter().map(|(port, _)| port).collect());
         }
-        let unused = PLUGIN_PORTS.into_iter().find(|port| !allowed.contains(port) && ports::obstacle(*port).is_none());
+        let unused = PLUGIN_PORTS.into_iter().find(|port| !allowed.contains(port) && obstacle(*port).is_none());
         let another = || ports::bind(0).map(|bound| bound.port).unwrap_or_default();
         let port = unused.unwrap_or_else(another);
         let add = format!("http://localhost:{port}");
@@ -261,6 +331,11 @@ impl Inputs {
     /// The provider's port: `--issuer-port`, else that of `web.https`, else 5554.
     pub(crate) const fn issuer_port(&self) -> u16 {
         self.issuer_port
+    }
+
+    /// The port of `web.https`, if the config has one.
+    pub(crate) const fn https_port(&self) -> Option<u16> {
+        self.https_port
     }
 
     /// The port of `web.http`, if the config has one.
@@ -341,7 +416,7 @@ fn issuer_path(issuer: &str) -> &str {
 }
 
 /// The client's id; where it comes from the environment, the variable's value.
-fn client_id(client: &RawClient, environment: fn(&str) -> Option<String>) -> Option<String> {
+fn client_id(client: &RawClient, environment: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     client
         .id
         .as_ref()

@@ -48,17 +48,20 @@ impl World {
 
     fn read(&self, options: &Options) -> Result<Inputs, String> {
         let folder = format!("{}/", self.folder.path().display());
-        Inputs::read(options, &self.steps()).map_err(|error| {
-            let text = error.to_string().replace(&folder, "");
-            assert!(!text.contains("hint:"), "hints are apart: {text}");
-            format!("{text}\n{}", error.hint().unwrap_or_default())
-        })
+        Sources::read(options).and_then(|sources| Inputs::of(&sources, &Asked::of(options), &self.steps())).map_err(
+            |error| {
+                let text = error.to_string().replace(&folder, "");
+                assert!(!text.contains("hint:"), "hints are apart: {text}");
+                format!("{text}\n{}", error.hint().unwrap_or_default())
+            },
+        )
     }
 }
 
 fn options() -> Options {
     Options {
         root: PathBuf::from("/state"),
+        root_is_named: false,
         name: None,
         kubeconfig: None,
         port: None,
@@ -70,13 +73,15 @@ fn options() -> Options {
         trust: false,
         use_context: false,
         no_bind: false,
+        guide: false,
+        home: None,
         unattended: false,
         keep: false,
         desktop: false,
         demo_password: None,
         program: PathBuf::from("/bin/portcullis"),
         called: "portcullis".to_owned(),
-        environment: |_| None,
+        environment: Arc::new(|_| None),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The chart's values: `dex.config`, read as it is, and what cannot hold on one machine changed with a word each.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use portcullis_provider::config::{Document, Field, GUIDE_BAD_HASH, GUIDE_GOOD_HASH, RawConfig, RawStorage, Warning};
 use portcullis_runtime::Secret;
@@ -8,9 +8,9 @@ use url::Url;
 
 use crate::steps::Steps;
 
-use super::super::{Options, is_loopback};
+use super::super::is_loopback;
 use super::error::InputError;
-use super::read_text;
+use super::{Asked, Text};
 
 /// The provider's configuration when no file is given: the guide's, without its consent page.
 pub(super) const DEFAULT_CONFIG: &str = "\
@@ -39,13 +39,13 @@ pub(super) fn read_default() -> Result<RawConfig, InputError> {
 }
 
 /// Reads `dex.config` out of a chart's values.
-pub(super) fn read(path: &Path, steps: &Steps) -> Result<RawConfig, InputError> {
-    let name = path.display().to_string();
-    let document = Document::parse(&read_text("--values", path)?, &name).map_err(InputError::Config)?;
+pub(super) fn read(text: &Text, steps: &Steps) -> Result<RawConfig, InputError> {
+    let name = &text.name;
+    let document = Document::parse(&text.text, name).map_err(InputError::Config)?;
     for warning in document.warnings() {
         steps.word(&warning.to_string());
     }
-    let section = document.section(&["dex", "config"]).ok_or_else(|| InputError::NoDexConfig(path.to_owned()))?;
+    let section = document.section(&["dex", "config"]).ok_or_else(|| InputError::NoDexConfig(PathBuf::from(name)))?;
     let others: Vec<String> = document
         .section(&["dex"])
         .map(|dex| dex.keys())
@@ -72,7 +72,7 @@ pub(super) fn with_hint(warning: &Warning) -> String {
 }
 
 /// Changes what cannot hold on one machine. `source` is the file's name.
-pub(super) fn adapt(raw: &mut RawConfig, source: &str, from_file: bool, options: &Options, steps: &Steps) {
+pub(super) fn adapt(raw: &mut RawConfig, source: &str, from_file: bool, asked: &Asked, steps: &Steps) {
     if let Some(grpc) = raw.grpc.take() {
         steps.word(&format!("{}: gRPC is not served yet", grpc.place));
     }
@@ -81,9 +81,9 @@ pub(super) fn adapt(raw: &mut RawConfig, source: &str, from_file: bool, options:
     }
     if from_file {
         say_certificate(raw, source, steps);
-        say_addresses(raw, options, steps);
+        say_addresses(raw, asked, steps);
     }
-    if options.fix_demo_hash {
+    if asked.fix_demo_hash {
         for password in &mut raw.static_passwords {
             if let Some(hash) = &mut password.hash
                 && hash.value.expose() == GUIDE_BAD_HASH
@@ -112,14 +112,14 @@ fn say_certificate(raw: &RawConfig, source: &str, steps: &Steps) {
     }
 }
 
-fn say_addresses(raw: &RawConfig, options: &Options, steps: &Steps) {
+fn say_addresses(raw: &RawConfig, asked: &Asked, steps: &Steps) {
     for field in [&raw.web.http, &raw.web.https, &raw.telemetry.http].into_iter().flatten() {
-        if !is_loopback_address(&field.value) {
+        if !asked.guide && !is_loopback_address(&field.value) {
             steps
                 .word(&format!("{}: {} becomes loopback: `up` opens nothing to the network", field.place, field.value));
         }
     }
-    if let (Some(given), Some(field)) = (options.issuer_port, &raw.web.https)
+    if let (Some(given), Some(field)) = (asked.issuer_port, &raw.web.https)
         && let Some(port) = port_of(&field.value)
         && given != port
     {
