@@ -163,7 +163,7 @@ impl fantoccini::wd::WebDriverCompatibleCommand for Devtools {
 }
 
 /// chromedriver on a free port, ended by its id.
-struct Driver {
+pub(crate) struct Driver {
     child: Child,
     port: u16,
     _profile: tempfile::TempDir,
@@ -171,7 +171,7 @@ struct Driver {
 }
 
 impl Driver {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let profile = tempfile::tempdir().unwrap();
         let mut child = Command::new("chromedriver")
             .arg("--port=0")
@@ -191,7 +191,7 @@ impl Driver {
         Self { child, port, profile: profile.path().to_owned(), _profile: profile }
     }
 
-    async fn session(&self) -> Client {
+    pub(crate) async fn session(&self) -> Client {
         let profile = self
             .profile
             .join(format!("{:?}", std::time::Instant::now()).replace(|c: char| !c.is_ascii_alphanumeric(), ""));

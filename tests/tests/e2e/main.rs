@@ -16,6 +16,7 @@ mod bad_input;
 mod browser;
 mod clients;
 mod distributed_claims;
+mod document;
 mod guide;
 mod killed;
 mod kubeconfig;

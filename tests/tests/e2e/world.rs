@@ -299,6 +299,13 @@ impl Running {
         }
     }
 
+    /// The next line, if one comes in time.
+    pub(crate) fn next_line(&mut self, patience: Duration) -> Option<String> {
+        let line = self.lines.recv_timeout(patience).ok()?;
+        self.seen.push(line.clone());
+        Some(line)
+    }
+
     pub(crate) fn stderr(&self) -> String {
         self.seen.join("\n")
     }
