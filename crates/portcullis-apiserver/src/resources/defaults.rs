@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::pod_spec::fill as pods;
 use super::tree::{Members, default};
-use super::{nodes, secrets, services, storage, workloads};
+use super::{network_policies, nodes, secrets, services, storage, workloads};
 use crate::schema::quantity::Quantity;
 use crate::schema::{Kind, SCHEMA, TypeId};
 
@@ -69,8 +69,8 @@ const RULES: &[(&str, Fill)] = &[
     ("core.Volume", pods::volume),
     ("discovery.EndpointPort", super::endpoint_slices::fill_port),
     ("networking.IngressClassParametersReference", super::ingresses::fill_parameters),
-    ("networking.NetworkPolicy", super::network_policies::fill),
-    ("networking.NetworkPolicyPort", pods::protocol),
+    ("networking.NetworkPolicy", network_policies::fill),
+    ("networking.NetworkPolicyPort", network_policies::protocol),
     ("rbac.ClusterRoleBinding", super::rbac::fill_cluster_role_binding),
     ("rbac.RoleBinding", super::rbac::fill_role_binding),
     ("scheduling.PriorityClass", super::priority_classes::fill),

@@ -24,6 +24,11 @@ pub(crate) const RULES: Rules = Rules {
     ..Rules::NAMESPACED
 };
 
+/// The protocol of a port. Compat: an empty text says something: that it is none.
+pub(super) fn protocol(port: &mut Members) {
+    port.entry("protocol").or_insert_with(|| "TCP".into());
+}
+
 /// A policy is about what comes in, and about what goes out when it says something of that.
 pub(super) fn fill(members: &mut Members) {
     let spec = object(members, "spec");
@@ -75,7 +80,11 @@ fn spec(new: &Members, wrong: &mut Wrong) {
 }
 
 fn port(port: &Value, path: &Path, wrong: &mut Wrong) {
-    wrong.one_of(&path.child("protocol"), string(port, "protocol"), &["TCP", "UDP", "SCTP"]);
+    if let Some(protocol) = port.get("protocol").and_then(Value::as_str)
+        && !["TCP", "UDP", "SCTP"].contains(&protocol)
+    {
+        wrong.not_supported(&path.child("protocol"), protocol, &["TCP", "UDP", "SCTP"]);
+    }
     let (end, at_end) = (integer(port, "endPort"), path.child("endPort"));
     let mut refuse = |end: i64, why: &str| wrong.push(FieldError::invalid_json(&at_end, &end, why));
     match (child(port, "port"), end) {

@@ -56,15 +56,15 @@ fn standard(name: &str) -> bool {
 
 fn resource_name(name: &str, path: &Path, wrong: &mut Wrong) -> bool {
     let sentences = names::label_key(name);
+    let known = name.contains('/') || standard(name);
     if !sentences.is_empty() {
         wrong.each(path, name, sentences);
         return false;
     }
-    if !name.contains('/') && !standard(name) {
+    if !known {
         wrong.invalid(path, name, "must be a standard resource type or fully qualified");
-        return false;
     }
-    true
+    known
 }
 
 fn limit_range(new: &Members, wrong: &mut Wrong) {
@@ -97,10 +97,11 @@ fn amounts(limit: &Value, kind: &str, path: &Path, wrong: &mut Wrong) {
         }
         for (name, amount) in members(limit, part) {
             let at = path.child(part).key(name);
-            let known = resource_name(name, &at, wrong);
-            let for_containers =
-                ["cpu", "memory", "ephemeral-storage"].contains(&name.as_str()) || name.contains(['/', '-']);
-            if kind != "PersistentVolumeClaim" && !for_containers && (known || !name.contains('/')) {
+            resource_name(name, &at, wrong);
+            let for_containers = ["cpu", "memory", "ephemeral-storage"].contains(&name.as_str())
+                || name.contains('/')
+                || name.starts_with("hugepages-");
+            if matches!(kind, "Pod" | "Container") && !for_containers {
                 wrong.invalid(&at, name, "must be a standard resource for containers");
             }
             let text = amount.as_str().unwrap_or_default();

@@ -163,7 +163,7 @@ pub(crate) fn validate_create(resource: &Resource, members: &Members) -> Vec<Fie
 pub(crate) fn validate_update(resource: &Resource, through: Through, new: &Members, old: &Members) -> Vec<FieldError> {
     let mut wrong = Wrong::default();
     meta::general(new, resource.namespaced, names::path_segment, &mut wrong);
-    meta::object_meta_update(new, old, &mut wrong);
+    meta::general_update(new, old, &mut wrong);
     let judge = match through {
         Through::Object => resource.rules.validate_update,
         Through::Status => resource.rules.validate_status,

@@ -99,7 +99,7 @@ impl Walk {
     /// A value that is not null.
     fn value(&mut self, kind: &Kind, value: Value) -> Result<Value, String> {
         match (kind, value) {
-            (Kind::String | Kind::IntOrString, value @ Value::String(_))
+            (Kind::String | Kind::Named(_) | Kind::IntOrString, value @ Value::String(_))
             | (Kind::Bool, value @ Value::Bool(_))
             | (Kind::Float, value @ Value::Number(_)) => Ok(value),
             (Kind::Raw | Kind::Fields, mut value) => {
@@ -110,6 +110,9 @@ impl Walk {
             (Kind::String, Value::Number(number)) if number.is_i64() => {
                 Err("cannot convert int64 to string".to_owned())
             }
+            (Kind::Named(name), Value::Number(number)) if number.is_i64() => {
+                Err(format!("cannot convert int64 to {name}"))
+            }
             (Kind::Int32, Value::Number(number)) => {
                 // Compat: the lower half of the bits.
                 #[expect(clippy::cast_possible_truncation, reason = "Go's conversion wraps around")]
@@ -117,7 +120,7 @@ impl Walk {
                 Ok(narrow.into())
             }
             (Kind::Int64, Value::Number(number)) => Ok(integer(&number, "int64")?.into()),
-            (Kind::String | Kind::Bool | Kind::Int32 | Kind::Int64 | Kind::Float, _) => {
+            (Kind::String | Kind::Named(_) | Kind::Bool | Kind::Int32 | Kind::Int64 | Kind::Float, _) => {
                 Err(format!("unrecognized type: {}", scalar(kind)))
             }
             (Kind::Time, Value::String(text)) => time(&text),

@@ -64,6 +64,8 @@ pub(crate) struct Field {
 #[derive(Debug)]
 pub(crate) enum Kind {
     String,
+    /// A string whose Go type has a name of its own, such as `v1.Protocol`.
+    Named(&'static str),
     Int32,
     Int64,
     Bool,
@@ -130,12 +132,15 @@ impl Schema {
         })
     }
 
-    fn kind(&self, text: &str) -> Option<Kind> {
+    fn kind(&self, text: &'static str) -> Option<Kind> {
         if let Some(inner) = text.strip_prefix("[]") {
             return Some(Kind::List(Box::new(self.kind(inner)?)));
         }
         if let Some(inner) = text.strip_prefix("{}") {
             return Some(Kind::Map(Box::new(self.kind(inner)?)));
+        }
+        if let Some(name) = text.strip_prefix("s=") {
+            return Some(Kind::Named(name));
         }
         Some(match text {
             "s" => Kind::String,

@@ -33,7 +33,7 @@ pub(crate) struct Normalised {
 ///
 /// Go's text for a value of the wrong type.
 pub(crate) fn normalise(root: TypeId, input: Value) -> Result<Normalised, String> {
-    let mut walk = Walk { path: String::new(), unknown: Vec::new() };
+    let mut walk = Walk::default();
     let mut members = match input {
         Value::Object(members) => members,
         Value::Null => Map::new(),
@@ -54,12 +54,19 @@ pub(crate) fn normalise(root: TypeId, input: Value) -> Result<Normalised, String
         }
     }
     let value = walk.message(root, members)?;
-    Ok(Normalised { value, unknown: walk.unknown })
+    walk.saved.map_or(Ok(Normalised { value, unknown: walk.unknown }), Err)
 }
 
+#[derive(Default)]
 struct Walk {
+    /// Where the value is, as a strict reader names it: `spec.volumes[0].emptyDir`.
     path: String,
+    /// And as a mismatch names it: `spec.volumes.VolumeSource.emptyDir`.
+    place: String,
     unknown: Vec<String>,
+    /// Compat: the first mismatch. Go's decoder goes on after one, but not after what a type's own decoder refuses (times,
+    /// quantities).
+    saved: Option<String>,
 }
 
 impl Walk {
@@ -67,8 +74,8 @@ impl Walk {
     fn message(&mut self, id: TypeId, input: Map<String, Value>) -> Result<Map<String, Value>, String> {
         let mut read = Map::new();
         for (name, value) in input {
-            let before = self.enter(&name);
-            match find(id, &name) {
+            let (before, place) = (self.enter(&name), self.place.len());
+            match find(id, &name, &mut self.place) {
                 None if value.is_string()
                     && TYPE_META.contains(&name.as_str())
                     && Some(id) == SCHEMA.find(EMBEDDED) =>
@@ -78,12 +85,14 @@ impl Walk {
                 None if self.unknown.len() < MAX_UNKNOWN => self.unknown.push(self.path.clone()),
                 None => {}
                 Some(_) if value.is_null() => {}
-                Some((field, owner)) => {
-                    let value = self.value(&field.kind, value, owner)?;
+                Some(field) => {
+                    step(&mut self.place, &name);
+                    let value = self.value(&field.kind, value, id)?;
                     read.insert(name, value);
                 }
             }
             self.path.truncate(before);
+            self.place.truncate(place);
         }
         let mut out = Map::new();
         if Some(id) == SCHEMA.find(EMBEDDED) {
@@ -145,23 +154,23 @@ impl Walk {
         match (kind, value) {
             (Kind::Raw, value)
             | (Kind::Fields, value @ Value::Object(_))
-            | (Kind::String | Kind::IntOrString, value @ Value::String(_))
+            | (Kind::String | Kind::Named(_) | Kind::IntOrString, value @ Value::String(_))
             | (Kind::Bool, value @ Value::Bool(_)) => Ok(value),
             (Kind::Int32 | Kind::IntOrString, Value::Number(number)) => {
                 match number.as_i64().and_then(|wide| i32::try_from(wide).ok()) {
                     Some(_) => Ok(Value::Number(number)),
-                    None => Err(self.mismatch(kind, &format!("number {number}"), owner)),
+                    None => self.mismatch(kind, &format!("number {number}"), owner),
                 }
             }
             (Kind::Int64, Value::Number(number)) if number.as_i64().is_none() => {
-                Err(self.mismatch(kind, &format!("number {number}"), owner))
+                self.mismatch(kind, &format!("number {number}"), owner)
             }
             (Kind::Int64 | Kind::Float, Value::Number(number)) => Ok(Value::Number(number)),
-            (Kind::Bytes, Value::String(text)) => {
-                let bytes = base64_of_go(&text).map_err(|at| format!("illegal base64 data at input byte {at}"))?;
-                Ok(Value::String(STANDARD.encode(bytes)))
-            }
-            (Kind::Bytes, Value::Array(items)) => self.bytes(&items, owner),
+            (Kind::Bytes, Value::String(text)) => match base64_of_go(&text) {
+                Ok(bytes) => Ok(Value::String(STANDARD.encode(bytes))),
+                Err(at) => Ok(self.save(format!("illegal base64 data at input byte {at}"))),
+            },
+            (Kind::Bytes, Value::Array(items)) => Ok(self.bytes(&items, owner)),
             (Kind::Time, Value::String(text)) => time(&text),
             (Kind::MicroTime, Value::String(text)) => micro_time(&text),
             (Kind::Quantity, Value::String(text)) => quantity(&text),
@@ -170,22 +179,31 @@ impl Walk {
             (Kind::List(inner), Value::Array(items)) => self.list(inner, items, owner),
             (Kind::Map(inner), Value::Object(members)) => self.map(inner, members, owner),
             (Kind::Message(id), Value::Object(members)) => Ok(Value::Object(self.message(*id, members)?)),
-            (kind, other) => Err(self.mismatch(kind, json_kind(&other), owner)),
+            (kind, other) => self.mismatch(kind, json_kind(&other), owner),
         }
     }
 
     /// Compat: bytes may be written as a list of numbers.
-    fn bytes(&self, items: &[Value], owner: TypeId) -> Result<Value, String> {
-        let byte = |item: &Value| match item {
-            Value::Null => Ok(0),
-            Value::Number(number) => match number.as_u64().and_then(|wide| u8::try_from(wide).ok()) {
-                Some(byte) => Ok(byte),
-                None => Err(self.mismatch_of(&format!("number {number}"), owner, "uint8")),
-            },
-            other => Err(self.mismatch_of(json_kind(other), owner, "uint8")),
-        };
-        let bytes = items.iter().map(byte).collect::<Result<Vec<u8>, String>>()?;
-        Ok(Value::String(STANDARD.encode(bytes)))
+    fn bytes(&mut self, items: &[Value], owner: TypeId) -> Value {
+        let mut bytes = Vec::with_capacity(items.len());
+        for item in items {
+            let byte = match item {
+                Value::Null => Ok(0),
+                Value::Number(number) => match number.as_u64().and_then(|wide| u8::try_from(wide).ok()) {
+                    Some(byte) => Ok(byte),
+                    None => Err(format!("number {number}")),
+                },
+                other => Err(json_kind(other).to_owned()),
+            };
+            match byte {
+                Ok(byte) => bytes.push(byte),
+                Err(found) => {
+                    let why = self.mismatch_text(&found, owner, "uint8");
+                    return self.save(why);
+                }
+            }
+        }
+        Value::String(STANDARD.encode(bytes))
     }
 
     fn list(&mut self, inner: &Kind, items: Vec<Value>, owner: TypeId) -> Result<Value, String> {
@@ -223,38 +241,48 @@ impl Walk {
 
     fn enter(&mut self, name: &str) -> usize {
         let before = self.path.len();
-        if before > 0 {
-            self.path.push('.');
-        }
-        self.path.push_str(name);
+        step(&mut self.path, name);
         before
     }
 
-    fn mismatch(&self, kind: &Kind, found: &str, owner: TypeId) -> String {
-        self.mismatch_of(found, owner, &go_type(kind))
+    /// Keeps the first mistake that Go's decoder goes on after; the value counts as absent.
+    fn save(&mut self, why: String) -> Value {
+        self.saved.get_or_insert(why);
+        Value::Null
     }
 
-    fn mismatch_of(&self, found: &str, owner: TypeId, wanted: &str) -> String {
-        let mut path = String::new();
-        let mut inside = false;
-        for character in self.path.chars() {
-            match character {
-                '[' => inside = true,
-                ']' => inside = false,
-                other if !inside => path.push(other),
-                _ => {}
-            }
-        }
-        let owner = SCHEMA.go_name(owner);
-        format!("json: cannot unmarshal {found} into Go struct field {owner}.{path} of type {wanted}")
+    fn mismatch(&mut self, kind: &Kind, found: &str, owner: TypeId) -> Result<Value, String> {
+        let why = self.mismatch_text(found, owner, &go_type(kind));
+        if matches!(kind, Kind::Time | Kind::MicroTime | Kind::IntOrString) { Err(why) } else { Ok(self.save(why)) }
+    }
+
+    fn mismatch_text(&self, found: &str, owner: TypeId, wanted: &str) -> String {
+        let (owner, place) = (SCHEMA.go_name(owner), &self.place);
+        format!("json: cannot unmarshal {found} into Go struct field {owner}.{place} of type {wanted}")
     }
 }
 
-/// The field called `name`, also in inlined structs, and the struct that declares it.
-fn find(id: TypeId, name: &str) -> Option<(&'static Field, TypeId)> {
+/// Goes one member down.
+fn step(path: &mut String, name: &str) {
+    if !path.is_empty() {
+        path.push('.');
+    }
+    path.push_str(name);
+}
+
+/// The field called `name`, also in inlined structs; `place` goes down to the struct that declares it.
+fn find(id: TypeId, name: &str, place: &mut String) -> Option<&'static Field> {
     SCHEMA.fields(id).iter().find_map(|field| match (&field.kind, field.inline) {
-        (Kind::Message(inner), true) => find(*inner, name),
-        _ => (field.name == name).then_some((field, id)),
+        (Kind::Message(inner), true) => {
+            let before = place.len();
+            step(place, field.name);
+            let found = find(*inner, name, place);
+            if found.is_none() {
+                place.truncate(before);
+            }
+            found
+        }
+        _ => (field.name == name).then_some(field),
     })
 }
 
@@ -308,7 +336,7 @@ pub(super) fn quantity(text: &str) -> Result<Value, String> {
 
 fn zero(kind: &Kind) -> Value {
     match kind {
-        Kind::String | Kind::Bytes => Value::String(String::new()),
+        Kind::String | Kind::Named(_) | Kind::Bytes => Value::String(String::new()),
         Kind::Int32 | Kind::Int64 | Kind::Float | Kind::IntOrString => Value::Number(0.into()),
         Kind::Bool => Value::Bool(false),
         Kind::Quantity => Value::String("0".to_owned()),
@@ -349,6 +377,7 @@ pub(crate) fn json_kind(value: &Value) -> &'static str {
 fn go_type(kind: &Kind) -> String {
     match kind {
         Kind::String | Kind::Quantity | Kind::Time | Kind::MicroTime => "string".to_owned(),
+        Kind::Named(name) => (*name).to_owned(),
         Kind::Int32 | Kind::IntOrString => "int32".to_owned(),
         Kind::Int64 => "int64".to_owned(),
         Kind::Bool => "bool".to_owned(),
@@ -359,6 +388,8 @@ fn go_type(kind: &Kind) -> String {
         Kind::Fields => "v1.FieldsV1".to_owned(),
         Kind::ExtraValue => "v1.ExtraValue".to_owned(),
         Kind::List(inner) => format!("[]{}", go_type(inner)),
+        // Compat: the one map of quantities has a name.
+        Kind::Map(inner) if matches!(**inner, Kind::Quantity) => "v1.ResourceList".to_owned(),
         Kind::Map(inner) => format!("map[string]{}", go_type(inner)),
         Kind::Message(id) => format!("v1.{}", SCHEMA.go_name(*id)),
     }

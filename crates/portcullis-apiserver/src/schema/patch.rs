@@ -55,7 +55,7 @@ impl PatchSchema for PatchType {
             Of::Kind(kind) => kind,
         };
         match kind {
-            Kind::String => GoKind::String,
+            Kind::String | Kind::Named(_) => GoKind::String,
             Kind::Int32 => GoKind::Int32,
             Kind::Int64 => GoKind::Int64,
             Kind::Bool => GoKind::Bool,

@@ -193,7 +193,7 @@ impl Decoder {
     /// The value on the wire; `None` for a zero time, which JSON leaves out.
     fn value(&mut self, kind: &Kind, wire: &Wire<'_>, depth: usize) -> Result<Option<Value>, ProtobufError> {
         Ok(match (kind, wire) {
-            (Kind::String, Wire::Bytes(text)) => Some(Value::String(utf8(text)?)),
+            (Kind::String | Kind::Named(_), Wire::Bytes(text)) => Some(Value::String(utf8(text)?)),
             (Kind::Bool, Wire::Varint(bits)) => Some(Value::Bool(*bits != 0)),
             // Negative 32-bit numbers travel as 64-bit two's complement.
             (Kind::Int32 | Kind::Int64, Wire::Varint(bits)) => Some(Value::from(bits.cast_signed())),

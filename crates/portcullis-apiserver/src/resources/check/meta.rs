@@ -22,7 +22,10 @@ pub(crate) type NameRule = fn(&str) -> Vec<String>;
 /// Metadata as each kind judges it; `rule` is that of its names.
 pub(crate) fn object_meta(object: &Members, namespaced: bool, rule: NameRule, wrong: &mut Wrong) {
     general(object, namespaced, rule, wrong);
-    let metadata = metadata(object);
+    finalizer_names(metadata(object), wrong);
+}
+
+fn finalizer_names(metadata: &Value, wrong: &mut Wrong) {
     for (index, finalizer) in list(metadata, "finalizers").iter().enumerate() {
         let finalizer = finalizer.as_str().unwrap_or_default();
         if !finalizer.contains('/') && ![ORPHAN, FOREGROUND, "kubernetes"].contains(&finalizer) {
@@ -61,8 +64,14 @@ pub(crate) fn general(object: &Members, namespaced: bool, rule: NameRule, wrong:
     finalizers(list(metadata, "finalizers"), &path.child("finalizers"), wrong);
 }
 
-/// What an update may not do to metadata.
+/// What an update may not do to metadata, as each kind judges it.
 pub(crate) fn object_meta_update(new: &Members, old: &Members, wrong: &mut Wrong) {
+    general_update(new, old, wrong);
+    finalizer_names(metadata(new), wrong);
+}
+
+/// What an update may not do to metadata, as the server judges that of every kind.
+pub(crate) fn general_update(new: &Members, old: &Members, wrong: &mut Wrong) {
     let (new, old, path) = (metadata(new), metadata(old), root());
     if !string(old, "deletionTimestamp").is_empty() {
         let before = list(old, "finalizers");

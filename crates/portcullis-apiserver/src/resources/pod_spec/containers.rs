@@ -410,10 +410,10 @@ fn resource(name: &str, amount: &Value, path: &Path, wrong: &mut Wrong) {
     let standard = ["cpu", "memory", "ephemeral-storage"].contains(&name) || name.starts_with("hugepages-");
     if !sentences.is_empty() {
         wrong.each(path, name, sentences);
-    } else if !name.contains('/') && !standard {
-        if !QUOTA_NAMES.contains(&name) {
-            wrong.invalid(path, name, "must be a standard resource type or fully qualified");
-        }
+    } else if !name.contains('/') && !standard && !QUOTA_NAMES.contains(&name) {
+        wrong.invalid(path, name, "must be a standard resource type or fully qualified");
+    }
+    if !name.contains('/') && !standard {
         wrong.invalid(path, name, "must be a standard resource for containers");
     }
     let text = amount.as_str().unwrap_or_default();

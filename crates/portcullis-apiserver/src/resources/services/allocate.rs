@@ -197,13 +197,13 @@ fn families(spec: &mut Members, before: Option<&Members>, name: &str) -> Outcome
         return Ok(());
     }
     let bare = string_at(spec, &["clusterIP"]) == "None" && members_at(spec, &["selector"]).is_empty();
-    if string_at(spec, &["ipFamilyPolicy"]).is_empty() {
+    if !spec.contains_key("ipFamilyPolicy") {
         let kept = before.map(|before| string_at(before, &["ipFamilyPolicy"])).filter(|policy| !policy.is_empty());
         let policy = kept.unwrap_or(if bare { "RequireDualStack" } else { "SingleStack" });
         spec.insert("ipFamilyPolicy".to_owned(), json!(policy));
     }
     let mut wrong = Wrong::default();
-    cluster_ips(spec, &mut wrong);
+    cluster_ips(spec, before, &mut wrong);
     if !wrong.is_empty() {
         return Err(invalid(name, &wrong.finish()));
     }

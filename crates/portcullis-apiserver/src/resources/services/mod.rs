@@ -60,7 +60,7 @@ pub(crate) fn fill(members: &mut Members) {
     }
     let kind = string_at(spec, &["type"]).to_owned();
     if matches!(kind.as_str(), "ClusterIP" | "NodePort" | "LoadBalancer") {
-        default(spec, "internalTrafficPolicy", "Cluster");
+        spec.entry("internalTrafficPolicy").or_insert_with(|| "Cluster".into());
     }
     if kind == "LoadBalancer" {
         default(spec, "allocateLoadBalancerNodePorts", true);

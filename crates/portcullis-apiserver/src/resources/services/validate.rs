@@ -107,7 +107,7 @@ fn service(new: &Members, old: Option<&Members>, wrong: &mut Wrong) {
     }
     labels(members_at(spec, &["selector"]), &path.child("selector"), wrong);
     affinity(spec, &path, wrong);
-    cluster_ips(spec, wrong);
+    cluster_ips(spec, old.map(|old| members_at(old, &[SPEC])), wrong);
     for (index, address) in list_at(spec, &["externalIPs"]).iter().enumerate() {
         let at = path.child("externalIPs").index(index);
         let (text, before) = (address.as_str().unwrap_or_default(), wrong.len());
@@ -190,7 +190,7 @@ fn affinity(spec: &Members, path: &Path, wrong: &mut Wrong) {
 }
 
 /// Addresses and families as a client may ask for them.
-pub(super) fn cluster_ips(spec: &Members, wrong: &mut Wrong) {
+pub(super) fn cluster_ips(spec: &Members, old: Option<&Members>, wrong: &mut Wrong) {
     if string_at(spec, &["type"]) == "ExternalName" {
         return;
     }
@@ -217,7 +217,11 @@ pub(super) fn cluster_ips(spec: &Members, wrong: &mut Wrong) {
         }
     }
     let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
-    wrong.one_of(&Path::new("spec.ipFamilyPolicy"), string_at(spec, &["ipFamilyPolicy"]), &policies);
+    if let Some(policy) = spec.get("ipFamilyPolicy").and_then(Value::as_str)
+        && !policies.contains(&policy)
+    {
+        wrong.not_supported(&Path::new("spec.ipFamilyPolicy"), policy, &policies);
+    }
     let before = wrong.len();
     for (index, address) in list.iter().enumerate() {
         let address = address.as_str().unwrap_or_default();
@@ -227,7 +231,10 @@ pub(super) fn cluster_ips(spec: &Members, wrong: &mut Wrong) {
             }
             continue;
         }
-        formats::ip(&path.index(index), address, wrong);
+        // Compat: what the service has is not judged again.
+        if !old.is_some_and(|old| list_at(old, &["clusterIPs"]).iter().any(|there| there == address)) {
+            formats::ip(&path.index(index), address, wrong);
+        }
     }
     let malformed = wrong.len() > before;
     if list.len() > 2 {
@@ -344,11 +351,14 @@ fn traffic(spec: &Members, path: &Path, wrong: &mut Wrong) {
         (true, 0) => wrong.required(&at_port, ""),
         (true, port) => wrong.each_number(&at_port, port, formats::port_number(port)),
     }
-    let (kind, internal) = (string_at(spec, &["type"]), string_at(spec, &["internalTrafficPolicy"]));
-    if internal.is_empty() && matches!(kind, "ClusterIP" | "NodePort" | "LoadBalancer") {
-        wrong.required(&path.child("internalTrafficPolicy"), "");
+    let (kind, internal) = (string_at(spec, &["type"]), spec.get("internalTrafficPolicy").and_then(Value::as_str));
+    match internal {
+        None if matches!(kind, "ClusterIP" | "NodePort" | "LoadBalancer") => {
+            wrong.required(&path.child("internalTrafficPolicy"), "");
+        }
+        None | Some("Cluster" | "Local") => {}
+        Some(odd) => wrong.not_supported(&path.child("internalTrafficPolicy"), odd, &["Cluster", "Local"]),
     }
-    wrong.one_of(&path.child("internalTrafficPolicy"), internal, &["Cluster", "Local"]);
     let distribution = string_at(spec, &["trafficDistribution"]);
     if at(spec, &["trafficDistribution"]).is_some() && ![CLOSE, ZONE, "PreferSameNode"].contains(&distribution) {
         wrong.not_supported(&path.child("trafficDistribution"), distribution, &[CLOSE, ZONE, "PreferSameNode"]);

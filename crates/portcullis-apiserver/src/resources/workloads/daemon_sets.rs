@@ -17,7 +17,11 @@ pub(crate) const RULES: Rules = Rules {
     validate,
     validate_update,
     validate_status,
-    warnings: |new, old| template_warnings(new, old, &["spec", "template"]),
+    warnings: |new, old| match old {
+        // Compat: here the template decides, elsewhere the generation.
+        Some(old) if at(old, &["spec", "template"]) == at(new, &["spec", "template"]) => Vec::new(),
+        _ => template_warnings(new, old, &["spec", "template"]),
+    },
     ..Rules::WITH_STATUS
 };
 /// Compat: the generation of the template alone, which `apps/v1` keeps in an annotation.
@@ -106,7 +110,11 @@ fn strategy(strategy: &Value, path: &Path, wrong: &mut Wrong) {
             }
         }
         kind => {
-            let printed = json!({"Type": kind, "RollingUpdate": null});
+            let rolling = strategy.get("rollingUpdate").filter(|rolling| !rolling.is_null()).map(|rolling| {
+                let part = |name: &str| rolling.get(name).cloned().unwrap_or(json!(0));
+                json!({"MaxUnavailable": part("maxUnavailable"), "MaxSurge": part("maxSurge")})
+            });
+            let printed = json!({"Type": kind, "RollingUpdate": rolling});
             let mut error = FieldError::not_supported(path, "", &["RollingUpdate", "OnDelete"]);
             error.value = String::from_utf8(crate::json::to_vec(&printed)).ok();
             wrong.push(error);

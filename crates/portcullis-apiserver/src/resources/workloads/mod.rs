@@ -34,8 +34,10 @@ pub(crate) fn fill_deployment(members: &mut Members) {
     default(strategy, "type", "RollingUpdate");
     if string_at(strategy, &["type"]) == "RollingUpdate" {
         let rolling = object(strategy, "rollingUpdate");
-        default(rolling, "maxUnavailable", "25%");
-        default(rolling, "maxSurge", "25%");
+        // Compat: a text that is empty says something: it is no percentage.
+        for name in ["maxUnavailable", "maxSurge"] {
+            rolling.entry(name).or_insert_with(|| "25%".into());
+        }
     }
     default(spec, "revisionHistoryLimit", 10);
     default(spec, "progressDeadlineSeconds", 600);

@@ -8,7 +8,6 @@ pub(super) const KNOWN: &[(&str, &str)] = &[
         "statefulsets/st {\"spec\":{\"volumeClaimTemplates\"",
         "the message shows the field as upstream's internal type has it",
     ),
-    ("\"containerPort\":80,\"protocol\":5", "messages name the type behind a named string"),
     (
         "GET /apis/apps/v1/namespaces/workloads/daemonsets ",
         "a table's objects carry the annotation with the old generation, as the daemon set itself does",

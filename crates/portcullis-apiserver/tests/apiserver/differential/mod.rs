@@ -5,6 +5,7 @@
 
 mod collection;
 mod known;
+mod random;
 mod script;
 pub(crate) mod scrub;
 
@@ -55,6 +56,11 @@ impl Side {
     }
 
     async fn ask(&mut self, step: &Step) -> Answer {
+        self.try_ask(step).await.unwrap()
+    }
+
+    /// Nothing when the connection breaks off without an answer.
+    async fn try_ask(&mut self, step: &Step) -> Option<Answer> {
         let fill = |text: &str| {
             let named = |text: String, (name, id): (&String, &String)| text.replace(&format!("$UID({name})"), id);
             let text = self.ids.iter().fold(text.to_owned(), named);
@@ -67,7 +73,7 @@ impl Side {
         headers.extend(step.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let body = (!step.body.is_empty()).then(|| fill(&step.body).into());
         let url = format!("{}{}", self.base, fill(&step.path));
-        let response = self.client.request(step.method.parse().unwrap(), &url, &headers, body).await.unwrap();
+        let response = self.client.request(step.method.parse().unwrap(), &url, &headers, body).await.ok()?;
         let text = |value: &http::HeaderValue| value.to_str().unwrap().to_owned();
         let kind = response.headers.get("content-type").map(text).unwrap_or_default();
         let warnings = response.headers.get_all("warning").iter().map(text).collect();
@@ -79,7 +85,7 @@ impl Side {
                 self.ids.insert(metadata("name").unwrap_or_default().to_owned(), id.to_owned());
             }
         }
-        (response.status, kind, warnings, scrub::body(body, &self.base))
+        Some((response.status, kind, warnings, scrub::body(body, &self.base)))
     }
 }
 

@@ -21,31 +21,32 @@ const AUTHORIZATION: &str = "/apis/authorization.k8s.io/v1";
 /// How long the real server's caches and controllers may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-struct Dice(Rng);
+/// Random choices that a seed repeats.
+pub(crate) struct Dice(Rng);
 
 impl Dice {
     #[expect(clippy::disallowed_methods, reason = "a failed run is repeated by its seed")]
     #[expect(clippy::print_stdout, reason = "the seed has to be known")]
-    fn roll() -> Self {
+    pub(crate) fn roll() -> Self {
         let given = std::env::var("PORTCULLIS_SEED").ok().map(|seed| seed.parse().unwrap());
         let seed = given.unwrap_or_else(|| u64::from_le_bytes(Rng::system().bytes()));
         println!("PORTCULLIS_SEED={seed}");
         Self(Rng::seeded(seed))
     }
 
-    fn below(&self, bound: usize) -> usize {
+    pub(crate) fn below(&self, bound: usize) -> usize {
         self.0.below(u32::try_from(bound).unwrap()) as usize
     }
 
-    fn percent(&self, chance: usize) -> bool {
+    pub(crate) fn percent(&self, chance: usize) -> bool {
         self.below(100) < chance
     }
 
-    fn word(&self, list: &[&'static str]) -> &'static str {
+    pub(crate) fn word(&self, list: &[&'static str]) -> &'static str {
         list[self.below(list.len())]
     }
 
-    fn some(&self, list: &[&'static str], least: usize, most: usize) -> Vec<&'static str> {
+    pub(crate) fn some(&self, list: &[&'static str], least: usize, most: usize) -> Vec<&'static str> {
         (0..least + self.below(most - least + 1)).map(|_| self.word(list)).collect()
     }
 }
