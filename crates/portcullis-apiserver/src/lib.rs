@@ -40,6 +40,6 @@ pub use parts::{
     Ended, PART_ANNOTATION, Part, PartControl, PartEvent, PartPort, PartSignal, PartSocket, PartState, PartStatus,
 };
 pub use seed::{Seed, SeedError};
-pub use server::{ApiServer, ApiServerConfig, GIT_VERSION, Running, StartError};
+pub use server::{ApiServer, ApiServerConfig, Front, GIT_VERSION, Running, StartError};
 pub use store::StoreLimits;
 pub use streams::StreamLimits;

@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,11 +19,11 @@ use portcullis_runtime::server::{
     BodyError, ConnInfo, Handler, Request, Response, ResponseFuture, ServerLimits, Transport, Upgrade, full, read_body,
     serve, stream, until,
 };
-use portcullis_runtime::tls::{ClientAuth, TlsError, TlsIdentity, TlsVersions, server_config};
+use portcullis_runtime::tls::{ClientAuth, ServerTls, TlsError, TlsIdentity, TlsVersions, server_config};
 use portcullis_runtime::{Clock, Rng, Shutdown};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::audit::record::Arrival;
 use crate::audit::{AuditLog, Record};
@@ -163,7 +163,8 @@ pub struct ApiServer;
 pub struct Running {
     addr: SocketAddr,
     seed: Seed,
-    task: JoinHandle<()>,
+    front: Front,
+    tasks: Mutex<JoinSet<()>>,
     audit: Option<AuditLog>,
 }
 
@@ -191,22 +192,17 @@ impl ApiServer {
             rng: config.rng,
             controllers: Controllers { root_ca: config.root_ca_pem, port: addr.port(), ..Controllers::default() },
             parts: Parts::default(),
-            streams: Streams::new(config.stream_limits, shutdown.clone()),
+            streams: Streams::new(config.stream_limits),
         });
         engine.bootstrap(&config.node_name, GIT_VERSION)?;
         let accounts = engine.service_accounts.clone();
         tokio::spawn(async move { accounts.prepare().await });
         tokio::spawn(deletion::run(Arc::clone(&engine), shutdown.clone()));
-        let edge = Edge { engine: Arc::clone(&engine), shutdown: shutdown.clone(), bodies: Semaphore::new(BODIES) };
-        let serving = serve(config.listener, Transport::Tls(tls), Arc::new(edge), config.server_limits, shutdown);
-        let streaming = Arc::clone(&engine);
-        let task = tokio::spawn(async move {
-            serving.await;
-            streaming.streams.ended().await;
-        });
+        let front = Front { engine: Arc::clone(&engine), tls, limits: config.server_limits };
+        let tasks = Mutex::new(front.serve(config.listener, &shutdown));
         let audit = engine.audit.clone();
         let seed = Seed { engine, node: config.node_name.into() };
-        Ok(Running { addr, seed, task, audit })
+        Ok(Running { addr, seed, front, tasks, audit })
     }
 }
 
@@ -227,10 +223,23 @@ impl Running {
         *self.seed.engine.tokens.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tokens);
     }
 
+    /// Serves what it holds on another listener, after the first has ended.
+    pub fn front(&self) -> Front {
+        self.front.clone()
+    }
+
+    /// The tasks that serve, for whoever keeps them running from now on. Nothing is left for [`Self::stopped`] to wait for.
+    pub fn hand_over(&self) -> JoinSet<()> {
+        std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Waits until it has stopped, after its shutdown was triggered.
     pub async fn stopped(self) {
-        if let Err(error) = self.task.await {
-            tracing::error!(%error, "the dev API server ended badly");
+        let mut tasks = self.hand_over();
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "the dev API server ended badly");
+            }
         }
         // A disk that hangs is no reason to hang too.
         if let Some(audit) = self.audit
@@ -241,10 +250,40 @@ impl Running {
     }
 }
 
+/// What answers for a server's state, on one listener after the other. Cheap to clone.
+#[derive(Clone)]
+pub struct Front {
+    engine: Arc<Engine>,
+    tls: ServerTls,
+    limits: ServerLimits,
+}
+
+impl Front {
+    /// Serves on a listener until `stop`. Connections end with the task that serves them, however it ends.
+    pub fn serve(&self, listener: TcpListener, stop: &Shutdown) -> JoinSet<()> {
+        let engine = Arc::clone(&self.engine);
+        let edge = Edge { engine: Arc::clone(&engine), shutdown: stop.child(), bodies: Semaphore::new(BODIES) };
+        let serving = serve(listener, Transport::Tls(self.tls.clone()), Arc::new(edge), self.limits, stop.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            serving.await;
+            engine.streams.ended().await;
+        });
+        tasks
+    }
+}
+
 struct Edge {
     engine: Arc<Engine>,
     shutdown: Shutdown,
     bodies: Semaphore,
+}
+
+impl Drop for Edge {
+    /// What has left HTTP ends with its listener.
+    fn drop(&mut self) {
+        self.shutdown.trigger();
+    }
 }
 
 impl Handler for Edge {
@@ -337,8 +376,9 @@ impl Edge {
             }
             Payload::Upgrade(session) => {
                 if let Some(upgrade) = upgrade {
+                    let stop = self.shutdown.clone();
                     tokio::spawn(async move {
-                        run(session, upgrade).await;
+                        run(session, upgrade, stop).await;
                         drop(record);
                     });
                 }
@@ -353,9 +393,9 @@ impl Edge {
 }
 
 /// Runs a session on its connection, once that has left HTTP.
-async fn run(session: Session, upgrade: Upgrade) {
+async fn run(session: Session, upgrade: Upgrade, stop: Shutdown) {
     match tokio::time::timeout(UPGRADE_TIMEOUT, upgrade.established()).await {
-        Ok(Ok(connection)) => session(Box::new(connection)).await,
+        Ok(Ok(connection)) => session(Box::new(connection), stop).await,
         Ok(Err(error)) => tracing::debug!(%error, "a connection did not leave HTTP"),
         Err(_) => tracing::debug!("a connection did not leave HTTP in time"),
     }
@@ -375,7 +415,7 @@ fn call_of(method: &Method, uri: &http::Uri, headers: HeaderMap, connection: Opt
             .map(|cert| Arc::from(cert.as_ref().as_ref())),
         client_cert_refused: connection.is_some_and(|info| info.client_cert_error.is_some()),
         audit: Record::default(),
-        warnings: std::sync::Mutex::default(),
+        warnings: Mutex::default(),
     }
 }
 

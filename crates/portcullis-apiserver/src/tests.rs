@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use portcullis_kube::UserInfo;
 use portcullis_kube::rbac::{ClusterRoleBinding, Subject};
-use portcullis_runtime::{Clock, MockClock, Rng, Shutdown};
+use portcullis_runtime::{Clock, MockClock, Rng};
 use serde_json::{Value, json};
 
 use crate::authenticate::TokenAuthenticator;
@@ -53,7 +53,7 @@ fn world_with(limits: StoreLimits) -> World {
         rng: Rng::seeded(1),
         controllers: Controllers { root_ca: "PEM".to_owned(), port: 6443, ..Controllers::default() },
         parts: Parts::default(),
-        streams: Streams::new(StreamLimits::default(), Shutdown::new()),
+        streams: Streams::new(StreamLimits::default()),
     };
     engine.bootstrap("node", GIT_VERSION).unwrap();
     World { engine: Arc::new(engine), hand }

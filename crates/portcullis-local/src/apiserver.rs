@@ -18,7 +18,7 @@ use crate::plugin_link;
 use crate::ports;
 use crate::state::StateDir;
 use crate::steps::{Steps, shell_word};
-use crate::up::{UpError, api_server, log_to, name_flag, outside};
+use crate::up::{UpError, api_server, log_to, name_flag, outside, parts};
 
 /// What the command line says.
 pub struct Options {
@@ -82,10 +82,11 @@ pub async fn run(options: Options, steps: &Steps, shutdown: &Shutdown) -> Result
         provider: None,
         audit,
         logs: &logs.api_server,
-        clock,
+        clock: clock.clone(),
         rng: Rng::system(),
     };
-    let running = api_server::start(setup, &stop).await?;
+    let (running, part) = api_server::start(setup, &stop).await?;
+    let kept = parts::keep_api_server(&running, part, &clock, &stop);
     let server = format!("https://127.0.0.1:{port}");
     steps.done("api server", &server);
 
@@ -104,6 +105,8 @@ pub async fn run(options: Options, steps: &Steps, shutdown: &Shutdown) -> Result
     file.issuer = flags.is_on().then(|| flags.issuer_url.clone());
     if let Err(error) = outside::renew_own(&state, &mut file, &entries, steps) {
         stop.trigger();
+        // A supervisor that panicked keeps nothing running any more.
+        let _ended = kept.await;
         running.stopped().await;
         return Err(error);
     }
@@ -112,6 +115,7 @@ pub async fn run(options: Options, steps: &Steps, shutdown: &Shutdown) -> Result
     steps.line("  kubectl get namespaces");
     steps.line("");
     steps.line("running until Ctrl-C; its objects are in memory");
+    let _ended = kept.await;
     running.stopped().await;
     file.release();
     state.write(&file)?;

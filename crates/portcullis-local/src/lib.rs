@@ -14,6 +14,7 @@ pub mod ports;
 pub mod process;
 pub mod state;
 pub mod steps;
+mod supervisor;
 pub mod system_trust;
 pub mod table;
 mod trust_folder;

@@ -89,6 +89,14 @@ pub fn bind(wanted: u16) -> io::Result<Loopback> {
     }
 }
 
+/// Binds a port that was bound before, on loopback, and no other.
+///
+/// # Errors
+/// Somebody else has it now.
+pub fn bind_again(port: u16) -> io::Result<Vec<TcpListener>> {
+    bind_both(port).map(|(_, listeners)| listeners)
+}
+
 /// What keeps a loopback port from being listened on; `None` when it is free.
 #[must_use]
 pub fn obstacle(port: u16) -> Option<Obstacle> {

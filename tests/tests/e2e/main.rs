@@ -20,6 +20,7 @@ mod document;
 mod guide;
 mod killed;
 mod kubeconfig;
+mod parts;
 mod person;
 mod ports;
 mod real_apiserver;

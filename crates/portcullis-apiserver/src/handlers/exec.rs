@@ -44,9 +44,9 @@ pub(crate) fn connect(engine: &Engine, call: &Call, info: &RequestInfo, user: &U
         Err(refusal) => return Ok(*refusal),
     };
     let seat = engine.streams.seat()?;
-    let (limits, stop) = (engine.streams.limits.clone(), engine.streams.stop());
+    let limits = engine.streams.limits.clone();
     let (framing, control) = (agreed.framing, known.part.control.clone());
-    Ok(agreed.reply(Box::new(move |transport| {
+    Ok(agreed.reply(Box::new(move |transport, stop| {
         Box::pin(async move {
             let said = Said::of(&command, &control);
             match framing {

@@ -46,9 +46,9 @@ pub(crate) fn connect(engine: &Engine, call: &Call, info: &RequestInfo, user: &U
         ports: part.part.ports.clone().into(),
         places: engine.streams.forwards(),
     };
-    let (limits, over, stop) = (engine.streams.limits.clone(), part.over, engine.streams.stop());
+    let (limits, over) = (engine.streams.limits.clone(), part.over);
     let framing = agreed.framing;
-    Ok(agreed.reply(Box::new(move |transport| {
+    Ok(agreed.reply(Box::new(move |transport, stop| {
         Box::pin(async move {
             match framing {
                 Framing::Spdy => port_forward::serve(transport, sockets, &limits, &over, &stop).await,

@@ -70,8 +70,9 @@ pub struct PartPort {
 pub enum PartSocket {
     /// A listener on a loopback address.
     Loopback(SocketAddr),
-    /// Nothing on this machine's network: each call makes a connection in memory, whose other end the part serves.
-    InProcess(Arc<dyn Fn() -> DuplexStream + Send + Sync>),
+    /// Nothing on this machine's network: each call makes a connection in memory, whose other end the part serves;
+    /// `None` while it does not run.
+    InProcess(Arc<dyn Fn() -> Option<DuplexStream> + Send + Sync>),
 }
 
 impl std::fmt::Debug for PartSocket {
@@ -110,7 +111,7 @@ impl PartPort {
 
     /// A port of the pod that is none of this machine: whoever is let through gets what `dial` makes.
     #[must_use]
-    pub fn in_process(name: &str, number: u16, dial: Arc<dyn Fn() -> DuplexStream + Send + Sync>) -> Self {
+    pub fn in_process(name: &str, number: u16, dial: Arc<dyn Fn() -> Option<DuplexStream> + Send + Sync>) -> Self {
         Self { name: name.to_owned(), number, socket: PartSocket::InProcess(dial) }
     }
 

@@ -72,8 +72,8 @@ impl PartControl {
         (Self(Some(sender)), receiver)
     }
 
-    /// Passes a signal on; false when nobody takes it. One that waits already is as good.
-    pub(crate) fn send(&self, signal: PartSignal) -> bool {
+    /// Passes a signal on to the supervisor; false when nobody takes it. One that waits already is as good.
+    pub fn signal(&self, signal: PartSignal) -> bool {
         let Some(sender) = &self.0 else { return false };
         !matches!(sender.try_send(signal), Err(mpsc::error::TrySendError::Closed(_)))
     }

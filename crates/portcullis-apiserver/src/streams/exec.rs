@@ -62,7 +62,7 @@ impl Said {
             return Self::no_program(program);
         }
         match signal(arguments) {
-            Ok(signal) if control.send(signal) => Self { stderr: String::new(), status: success() },
+            Ok(signal) if control.signal(signal) => Self { stderr: String::new(), status: success() },
             Ok(_) => Self::failed("kill: (1) - Operation not permitted\n"),
             Err(why) => Self::failed(&why),
         }

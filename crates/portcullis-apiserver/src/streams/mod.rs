@@ -75,8 +75,9 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Transport for T {}
 
-/// What runs on a connection once its 101 has been sent.
-pub(crate) type Session = Box<dyn FnOnce(Box<dyn Transport>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+/// What runs on a connection once its 101 has been sent, until the server stops.
+pub(crate) type Session =
+    Box<dyn FnOnce(Box<dyn Transport>, Shutdown) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 /// All sessions of a server.
 #[derive(Debug)]
@@ -85,7 +86,6 @@ pub(crate) struct Streams {
     sessions: Arc<Semaphore>,
     forwards: Arc<Semaphore>,
     followers: Arc<Semaphore>,
-    stop: Shutdown,
 }
 
 /// A session's place among those that may be open. Kept as long as the session runs.
@@ -93,10 +93,10 @@ pub(crate) struct Streams {
 pub(crate) struct Seat(#[expect(dead_code, reason = "given back when dropped")] OwnedSemaphorePermit);
 
 impl Streams {
-    pub(crate) fn new(limits: StreamLimits, stop: Shutdown) -> Self {
+    pub(crate) fn new(limits: StreamLimits) -> Self {
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         let (sessions, forwards) = (semaphore(limits.sessions), semaphore(limits.forwards));
-        Self { sessions, forwards, followers: semaphore(limits.followers), limits, stop }
+        Self { sessions, forwards, followers: semaphore(limits.followers), limits }
     }
 
     /// Takes a place, or says that there is none.
@@ -114,11 +114,6 @@ impl Streams {
             let most = self.limits.followers;
             Box::new(Status::too_many_requests(format!("{most} logs are followed, which is the most"), 1))
         })
-    }
-
-    /// Triggered when the server stops.
-    pub(crate) fn stop(&self) -> Shutdown {
-        self.stop.clone()
     }
 
     /// The places of connections to parts.

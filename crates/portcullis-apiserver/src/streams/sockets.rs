@@ -60,7 +60,10 @@ impl Sockets {
             return Err(failed("too many connections are forwarded at this time"));
         };
         let socket = match socket {
-            PartSocket::InProcess(dial) => return Ok(Connected { stream: Box::new(dial()), _place: place }),
+            PartSocket::InProcess(dial) => {
+                let stream = dial().ok_or_else(|| refused("connection refused"))?;
+                return Ok(Connected { stream: Box::new(stream), _place: place });
+            }
             PartSocket::Loopback(socket) if socket.ip().is_loopback() => *socket,
             PartSocket::Loopback(_) => return Err(refused("connection refused")),
         };

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_apiserver::{
-    ApiServer, ApiServerConfig, AuditLog, Part, PartControl, PartPort, Running, TokenAuthenticator,
-};
+use portcullis_apiserver::{ApiServer, ApiServerConfig, AuditLog, PartControl, PartPort, Running, TokenAuthenticator};
 use portcullis_authn::{Authenticator, JwtConfig, Network, OidcFlags};
 use portcullis_kube::rbac::{ClusterRoleBinding, Subject};
 use portcullis_runtime::tls::TlsIdentity;
@@ -14,6 +12,7 @@ use tokio::net::TcpListener;
 use crate::ca::Leaf;
 
 use super::error::UpError;
+use super::parts::Part;
 
 /// Namespace in which the parts of this process are shown.
 const NAMESPACE: &str = "kube-system";
@@ -105,12 +104,15 @@ pub(crate) fn tokens(authenticator: Option<Authenticator>) -> TokenAuthenticator
     authenticator.map_or(TokenAuthenticator::Nobody, |known| TokenAuthenticator::Oidc(Box::new(known)))
 }
 
-/// Starts the server and shows the parts of this process as pods.
-pub(crate) async fn start(setup: Setup<'_>, stop: &Shutdown) -> Result<Running, UpError> {
+/// Starts the server and shows the parts of this process as pods. The second is the server's own part, which nobody keeps
+/// running yet.
+pub(crate) async fn start(setup: Setup<'_>, stop: &Shutdown) -> Result<(Running, Part), UpError> {
     let port = setup.listener.local_addr().map_err(failed)?.port();
     let identity = TlsIdentity::from_pem(setup.serving.cert_pem.as_bytes(), setup.serving.key_pem.as_bytes())?;
-    let own =
-        Shown::of_the_node("kube-apiserver", "portcullis-apiserver", &setup.node, port, setup.logs, setup.clock.now());
+    let own = Part::new(
+        Shown::of_the_node("kube-apiserver", "portcullis-apiserver", &setup.node, port, setup.logs, setup.clock.now()),
+        stop.child(),
+    );
     let config = ApiServerConfig {
         tokens: setup.tokens,
         audit: setup.audit,
@@ -119,20 +121,21 @@ pub(crate) async fn start(setup: Setup<'_>, stop: &Shutdown) -> Result<Running, 
         rng: setup.rng,
         ..ApiServerConfig::new(setup.listener, identity, setup.client_ca_pem.as_bytes().to_vec())
     };
-    let running = ApiServer::start(config, stop.clone()).await.map_err(failed)?;
-    for part in std::iter::once(own).chain(setup.provider) {
+    let running = ApiServer::start(config, own.run.clone()).await.map_err(failed)?;
+    tracing::info!(target: "portcullis_apiserver", port, "the API server has started");
+    for part in std::iter::once(own.shown.clone()).chain(setup.provider) {
         if let Err(error) = show(&running, part) {
             stop.trigger();
             running.stopped().await;
             return Err(error);
         }
     }
-    Ok(running)
+    Ok((running, own))
 }
 
 /// Shows a part, or what has changed of it.
 pub(crate) fn show(running: &Running, part: Shown) -> Result<(), UpError> {
-    let part = Part {
+    let part = portcullis_apiserver::Part {
         namespace: part.namespace.to_owned(),
         name: part.name,
         labels: part.labels,

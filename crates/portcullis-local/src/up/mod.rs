@@ -17,6 +17,7 @@ mod internal;
 mod listeners;
 mod live;
 pub(crate) mod outside;
+pub(crate) mod parts;
 mod pods;
 mod provider;
 mod run;

@@ -6,23 +6,29 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use http::StatusCode;
 use portcullis_apiserver::PartPort;
 use portcullis_provider::config::Config;
 use portcullis_provider::{Provider, ProviderDeps, ProviderOptions, open_store};
-use portcullis_runtime::server::{Handler, Request, ResponseFuture, ServerLimits, Transport, serve, serve_stream_as};
+use portcullis_runtime::server::{
+    Handler, Request, ResponseFuture, ServerLimits, Transport, respond, serve, serve_stream_as,
+};
 use portcullis_runtime::telemetry::{Health, Metrics};
 use portcullis_runtime::tls::{ClientAuth, ServerTls, TlsIdentity, TlsVersions, server_config};
 use portcullis_runtime::{Clock, Rng, Shutdown};
+use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use url::Url;
 
 use crate::ca::Leaf;
+use crate::ports;
 use crate::state::{self, StateDir, StateError};
+use crate::supervisor::{BoxFuture, Started, probe};
 
 use super::error::UpError;
 use super::listeners::Listeners;
@@ -62,32 +68,79 @@ fn failed(error: impl std::error::Error + Send + Sync + 'static) -> UpError {
 
 /// The provider while it runs. Its configuration can be changed; its listeners stay.
 pub(crate) struct RunningProvider {
+    shared: Arc<Shared>,
+    /// The tasks of the first run, until somebody keeps them running.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// What stays when the provider is started again.
+struct Shared {
     front: Arc<Front>,
-    telemetry: Arc<dyn Handler>,
+    telemetry: Arc<Front>,
     tls: ServerTls,
-    current: tokio::sync::Mutex<Option<Current>>,
-    listeners: Vec<JoinHandle<()>>,
-    stop: Shutdown,
+    /// Its ports on this machine, and what each speaks.
+    sockets: Vec<(u16, Speaks)>,
+    /// The port in the issuer's URL.
+    issuer_port: u16,
+    clock: Clock,
+    rng: Rng,
+    /// With what it is started again.
+    config: Mutex<Config>,
+    current: Mutex<Option<Current>>,
+}
+
+/// What a port speaks.
+#[derive(Clone, Copy)]
+enum Speaks {
+    Issuer,
+    Plain,
+    Telemetry,
 }
 
 /// The provider that answers now, and its background work.
 struct Current {
     provider: Provider,
+    /// Of this run: what is connected in memory ends with it.
+    run: Shutdown,
     stop: Shutdown,
     background: JoinHandle<()>,
 }
 
 impl Current {
-    fn start(provider: Provider, stop: &Shutdown) -> Self {
-        let stop = stop.child();
+    fn start(provider: Provider, run: &Shutdown) -> Self {
+        let stop = run.child();
         let background = tokio::spawn(provider.start(&stop).wait());
-        Self { provider, stop, background }
+        Self { provider, run: run.clone(), stop, background }
     }
 
     async fn stopped(self) {
         self.stop.trigger();
         // Work that panicked has stopped as well.
         let _ended = self.background.await;
+    }
+}
+
+/// One run of the provider. However it ends, nothing of it is left.
+struct Life(Arc<Shared>);
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        if let Some(current) = self.0.lock_current().take() {
+            current.run.trigger();
+            current.background.abort();
+        }
+        self.0.front.set(Arc::new(Gone));
+        self.0.telemetry.set(Arc::new(Gone));
+    }
+}
+
+/// What answers for a provider that does not run.
+struct Gone;
+
+impl Handler for Gone {
+    fn handle(self: Arc<Self>, _: Request) -> ResponseFuture {
+        let why = "the provider does not run\n";
+        Box::pin(std::future::ready(respond(StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", why)))
     }
 }
 
@@ -101,87 +154,173 @@ impl Handler for Front {
     }
 }
 
+impl Front {
+    fn set(&self, handler: Arc<dyn Handler>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = handler;
+    }
+}
+
 /// A provider with a changed configuration that has not taken over yet.
-pub(crate) struct Changed(Provider);
+pub(crate) struct Changed(Provider, Config);
 
 impl RunningProvider {
     /// Answers the provider's own ports.
     pub(crate) fn handler(&self) -> Arc<dyn Handler> {
-        self.front.clone()
+        self.shared.front.clone()
     }
 
     /// The ports of its pod, none of which is one of this machine: a connection is made in memory, for whoever the API server
     /// lets through. To the provider its other end is this machine, as that of a port-forward is.
     pub(crate) fn pod_ports(&self, numbers: PodPorts) -> Vec<PartPort> {
-        let pages = |transport| (transport, self.handler());
-        let telemetry = || (Transport::Plain, self.telemetry.clone());
         [
-            ("http", numbers.http, pages(Transport::Plain)),
-            ("https", Some(numbers.https), pages(Transport::TlsOrPlainOnLoopback(self.tls.clone()))),
-            ("telemetry", numbers.telemetry, telemetry()),
+            ("http", numbers.http, Speaks::Plain),
+            ("https", Some(numbers.https), Speaks::Issuer),
+            ("telemetry", numbers.telemetry, Speaks::Telemetry),
         ]
         .into_iter()
-        .filter_map(|(name, number, (transport, handler))| {
+        .filter_map(|(name, number, speaks)| {
             let number = number?;
-            let (stop, runtime) = (self.stop.clone(), Handle::current());
-            let local = SocketAddr::from((Ipv4Addr::LOCALHOST, number));
-            let dial = move || {
-                let (ours, theirs) = tokio::io::duplex(IN_MEMORY);
-                let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-                let (transport, handler, stop) = (transport.clone(), handler.clone(), stop.clone());
-                runtime.spawn(serve_stream_as(
-                    theirs,
-                    (peer, local),
-                    transport,
-                    handler,
-                    ServerLimits::default(),
-                    stop,
-                ));
-                ours
-            };
-            Some(PartPort::in_process(name, number, Arc::new(dial)))
+            let (shared, runtime) = (self.shared.clone(), Handle::current());
+            Some(PartPort::in_process(name, number, Arc::new(move || shared.dial(number, speaks, &runtime))))
         })
         .collect()
     }
 
     /// Makes what the provider would be with another configuration; nothing changes yet.
     pub(crate) async fn prepare(&self, config: Config) -> Result<Changed, UpError> {
-        let now = self.current.lock().await.as_ref().map(|current| current.provider.clone());
+        let now = self.shared.lock_current().as_ref().map(|current| current.provider.clone());
         let Some(now) = now else { return Err(UpError::Interrupted) };
-        Ok(Changed(now.reconfigured(config).await.map_err(failed)?))
+        Ok(Changed(now.reconfigured(config.clone()).await.map_err(failed)?, config))
     }
 
     /// Lets it take over; requests that have come already are answered by the one before.
-    pub(crate) async fn take_over(&self, Changed(provider): Changed) {
-        let mut current = self.current.lock().await;
-        *self.front.0.write().unwrap_or_else(PoisonError::into_inner) = provider.handler();
-        let before = current.replace(Current::start(provider, &self.stop));
-        drop(current);
+    pub(crate) async fn take_over(&self, Changed(provider, config): Changed) {
+        let shared = &self.shared;
+        *shared.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
+        let before = {
+            let mut current = shared.lock_current();
+            // One that has ended meanwhile is started with the new configuration.
+            let Some(run) = current.as_ref().map(|current| current.run.clone()) else { return };
+            shared.front.set(provider.handler());
+            current.replace(Current::start(provider, &run))
+        };
         if let Some(before) = before {
             before.stopped().await;
         }
     }
 
+    /// The tasks of the first run, for whoever keeps the provider running from now on.
+    pub(crate) fn hand_over(&self) -> JoinSet<()> {
+        std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What starts it again, with its listeners and the configuration that it had last.
+    pub(crate) fn start_again(&self) -> impl Fn(Shutdown) -> BoxFuture<Started> + Send + Sync + use<> {
+        let shared = self.shared.clone();
+        move |stop| {
+            let shared = shared.clone();
+            Box::pin(async move { shared.start(stop).await })
+        }
+    }
+
+    /// Asks it through its own port whether it is well.
+    pub(crate) fn probe(&self, issuer: &Url) -> impl Fn() -> BoxFuture<Result<(), String>> + Send + Sync + use<> {
+        let (shared, runtime) = (self.shared.clone(), Handle::current());
+        let path = format!("{}/healthz", issuer.path().trim_end_matches('/'));
+        move || {
+            let (shared, runtime, path) = (shared.clone(), runtime.clone(), path.clone());
+            Box::pin(async move {
+                let port = shared.issuer_port;
+                if shared.sockets.is_empty() {
+                    let stream = shared.dial(port, Speaks::Issuer, &runtime);
+                    return probe::http(stream.ok_or("connection refused")?, port, &path).await;
+                }
+                probe::http(probe::connect(port).await?, port, &path).await
+            })
+        }
+    }
+
     /// Waits for its end, after its shutdown was triggered.
     pub(crate) async fn stopped(self) {
-        for listener in self.listeners {
-            // A server that panicked has stopped as well.
-            let _ended = listener.await;
-        }
-        if let Some(current) = self.current.into_inner() {
-            current.stopped().await;
-        }
+        let mut tasks = self.hand_over();
+        // A server that panicked has stopped as well.
+        while tasks.join_next().await.is_some() {}
     }
 }
 
-/// Starts the provider on the listeners; they are served until `stop`.
-pub(crate) async fn start(
-    config: Config,
-    listeners: &mut Listeners,
-    leaf: &Leaf,
-    (clock, rng): (Clock, Rng),
-    stop: &Shutdown,
-) -> Result<RunningProvider, UpError> {
+impl Shared {
+    fn lock_current(&self) -> MutexGuard<'_, Option<Current>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of(&self, speaks: Speaks) -> (Transport, Arc<dyn Handler>) {
+        match speaks {
+            Speaks::Issuer => (Transport::TlsOrPlainOnLoopback(self.tls.clone()), self.front.clone()),
+            Speaks::Plain => (Transport::Plain, self.front.clone()),
+            Speaks::Telemetry => (Transport::Plain, self.telemetry.clone()),
+        }
+    }
+
+    /// A connection in memory; `None` while the provider does not run.
+    fn dial(&self, number: u16, speaks: Speaks, runtime: &Handle) -> Option<DuplexStream> {
+        let run = self.lock_current().as_ref()?.run.clone();
+        let (ours, theirs) = tokio::io::duplex(IN_MEMORY);
+        let ends = (SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), SocketAddr::from((Ipv4Addr::LOCALHOST, number)));
+        let (transport, handler) = self.of(speaks);
+        runtime.spawn(serve_stream_as(theirs, ends, transport, handler, ServerLimits::default(), run));
+        Some(ours)
+    }
+
+    /// Starts it again.
+    async fn start(self: Arc<Self>, stop: Shutdown) -> Started {
+        let config = self.config.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut listeners = Vec::new();
+        for (port, speaks) in &self.sockets {
+            for listener in ports::bind_again(*port).map_err(|error| format!("listen on port {port}: {error}"))? {
+                listeners.push((TcpListener::from_std(listener).map_err(|error| error.to_string())?, *speaks));
+            }
+        }
+        let provider = make(config, (self.clock.clone(), self.rng.clone()), self.issuer_port).await;
+        Ok(self.run(provider.map_err(|error| said(&error))?, listeners, &stop))
+    }
+
+    /// The tasks of a run.
+    fn run(self: Arc<Self>, provider: Provider, listeners: Vec<(TcpListener, Speaks)>, stop: &Shutdown) -> JoinSet<()> {
+        // Metrics and health are those of every configuration.
+        self.telemetry.set(provider.telemetry_handler());
+        self.front.set(provider.handler());
+        let mut tasks = JoinSet::new();
+        for (listener, speaks) in listeners {
+            let (transport, handler) = self.of(speaks);
+            tasks.spawn(serve(listener, transport, handler, ServerLimits::default(), stop.clone()));
+        }
+        // After the listeners: the second signing key is made off the way to readiness.
+        *self.lock_current() = Some(Current::start(provider, &stop.child()));
+        let (life, stop) = (Life(self), stop.clone());
+        tasks.spawn(async move {
+            stop.triggered().await;
+            let current = life.0.lock_current().take();
+            if let Some(current) = current {
+                current.stopped().await;
+            }
+        });
+        tracing::info!(target: "portcullis_provider", "the provider has started");
+        tasks
+    }
+}
+
+/// An error with its causes.
+fn said(error: &UpError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+async fn make(config: Config, (clock, rng): (Clock, Rng), issuer_port: u16) -> Result<Provider, UpError> {
     for notice in &config.notices {
         tracing::warn!("{notice}");
     }
@@ -193,28 +332,42 @@ pub(crate) async fn start(
         rng,
         store,
     };
-    let browser_base = Url::parse(&format!("http://localhost:{}", listeners.issuer_port())).ok();
-    let provider = Provider::new(config, deps, ProviderOptions { browser_base }).await.map_err(failed)?;
+    let browser_base = Url::parse(&format!("http://localhost:{issuer_port}")).ok();
+    Provider::new(config, deps, ProviderOptions { browser_base }).await.map_err(failed)
+}
 
-    let tls = tls_of(leaf)?;
-    let front = Arc::new(Front(RwLock::new(provider.handler())));
-    // Metrics and health are those of every configuration.
-    let telemetry = provider.telemetry_handler();
-    let mut tasks = Vec::new();
-    let mut spawn = |listeners: Vec<TcpListener>, transport: &Transport, handler: &Arc<dyn Handler>| {
-        for listener in listeners {
-            let (transport, handler, stop) = (transport.clone(), handler.clone(), stop.clone());
-            tasks.push(tokio::spawn(serve(listener, transport, handler, ServerLimits::default(), stop)));
-        }
-    };
-    let [of_issuer, of_http, of_telemetry] = listeners.take_provider()?;
-    let pages: Arc<dyn Handler> = front.clone();
-    spawn(of_issuer, &Transport::TlsOrPlainOnLoopback(tls.clone()), &pages);
-    spawn(of_http, &Transport::Plain, &pages);
-    spawn(of_telemetry, &Transport::Plain, &telemetry);
-    // After the listeners: the second signing key is made off the way to readiness.
-    let current = tokio::sync::Mutex::new(Some(Current::start(provider, stop)));
-    Ok(RunningProvider { front, telemetry, tls, current, listeners: tasks, stop: stop.clone() })
+/// Starts the provider on the listeners; they are served until `stop`.
+pub(crate) async fn start(
+    config: Config,
+    listeners: &mut Listeners,
+    leaf: &Leaf,
+    (clock, rng): (Clock, Rng),
+    stop: &Shutdown,
+) -> Result<RunningProvider, UpError> {
+    let provider = make(config.clone(), (clock.clone(), rng.clone()), listeners.issuer_port()).await?;
+    let of_kinds = listeners.take_provider()?;
+    let kinds = [Speaks::Issuer, Speaks::Plain, Speaks::Telemetry];
+    let mut listening = Vec::new();
+    let mut sockets = Vec::new();
+    for (of_kind, speaks) in of_kinds.into_iter().zip(kinds) {
+        let port = of_kind.first().and_then(|listener| listener.local_addr().ok());
+        sockets.extend(port.map(|address| (address.port(), speaks)));
+        listening.extend(of_kind.into_iter().map(|listener| (listener, speaks)));
+    }
+    let gone = || Arc::new(Front(RwLock::new(Arc::new(Gone) as Arc<dyn Handler>)));
+    let shared = Arc::new(Shared {
+        front: gone(),
+        telemetry: gone(),
+        tls: tls_of(leaf)?,
+        sockets,
+        issuer_port: listeners.issuer_port(),
+        clock,
+        rng,
+        config: Mutex::new(config),
+        current: Mutex::new(None),
+    });
+    let tasks = Mutex::new(shared.clone().run(provider, listening, stop));
+    Ok(RunningProvider { shared, tasks })
 }
 
 /// What a listener with this certificate speaks.

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use portcullis_authn::Network;
 use portcullis_runtime::http_client::EgressPolicy;
 use portcullis_runtime::{Clock, Rng, Secret, Shutdown};
+use url::Url;
 
 use crate::ca::{Authority, Origin, Purpose};
 use crate::form::Credentials;
@@ -23,6 +24,7 @@ use super::inputs::{self, Asked, Demo, Inputs, Sources};
 use super::internal;
 use super::listeners::Listeners;
 use super::live::{Applied, Live, Started, Trust, Variables, asked_ports};
+use super::parts::{self, Part};
 use super::pods::{self, PodsError};
 use super::provider::{self, RunningProvider};
 use super::sign_in::{Person, Plugin, SignInError};
@@ -35,11 +37,17 @@ pub(super) struct Servers {
     provider: Option<RunningProvider>,
     internal: Option<tokio::task::JoinHandle<()>>,
     api: Option<portcullis_apiserver::Running>,
+    /// What keeps them running.
+    kept: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Servers {
     /// Waits for their end, after it was asked for.
     pub(super) async fn stopped(self) {
+        for kept in self.kept {
+            // A supervisor that panicked keeps nothing running any more.
+            let _ended = kept.await;
+        }
         if let Some(api) = self.api {
             api.stopped().await;
         }
@@ -114,7 +122,8 @@ impl Run<'_> {
         let config = inputs.provider_config(listeners.ports(), &certificate, &state.path("provider/store.db"))?;
         let time = (clock.clone(), rng.clone());
         let started = clock.now();
-        let provider = provider::start(config.clone(), &mut listeners, &serving, time, stop).await?;
+        let provider_run = stop.child();
+        let provider = provider::start(config.clone(), &mut listeners, &serving, time, &provider_run).await?;
         let provider = &*servers.provider.insert(provider);
         steps.done("provider", &issuer);
         self.go_on()?;
@@ -141,6 +150,8 @@ impl Run<'_> {
         } else {
             Shown::of_the_node("dex", "portcullis-provider", &node, listeners.issuer_port(), &logs.provider, started)
         };
+        let provider_part = Part::new(pod, provider_run);
+        let pod = provider_part.shown.clone();
         let setup = api_server::Setup {
             listener: listeners.take_api()?,
             serving: &serving,
@@ -150,10 +161,16 @@ impl Run<'_> {
             provider: Some(pod.clone()),
             audit: None,
             logs: &logs.api_server,
-            clock,
+            clock: clock.clone(),
             rng,
         };
-        let api = &*servers.api.insert(api_server::start(setup, stop).await?);
+        let (api, api_part) = api_server::start(setup, stop).await?;
+        let api = &*servers.api.insert(api);
+        let issuer_url = Url::parse(&issuer).map_err(|error| UpError::Provider(error.into()))?;
+        servers.kept = vec![
+            parts::keep_provider(api, provider, &issuer_url, provider_part, &clock, stop),
+            parts::keep_api_server(api, api_part, &clock, stop),
+        ];
         if options.guide {
             guide::ensure_service(api, &pod)?;
         }

@@ -124,6 +124,7 @@ impl Context {
         };
         let opened = tokio::select! {
             () = self.shutdown.triggered() => return,
+            () = self.kill.cancelled() => return,
             opened = tokio::time::timeout(self.limits.handshake_timeout, opening) => opened,
         };
         let info = |tls| ConnInfo { peer, local, tls, client_cert: None, client_cert_error: None };

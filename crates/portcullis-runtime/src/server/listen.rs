@@ -38,7 +38,7 @@ pub async fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves connections of `listener` until `shutdown`, then lets running requests finish for at most `limits.drain` and
-/// ends what is left. It returns when nothing of it runs any more.
+/// ends what is left. It returns when nothing of it runs any more. Dropping the future ends all of it at once.
 pub async fn serve(
     listener: TcpListener,
     transport: Transport,
@@ -54,6 +54,7 @@ pub async fn serve(
         kill: CancellationToken::new(),
         tasks: TaskTracker::new(),
     });
+    let _when_dropped = context.kill.clone().drop_guard();
     context.shutdown.unless(accept_all(&listener, &context)).await;
     drop(listener);
     context.tasks.close();

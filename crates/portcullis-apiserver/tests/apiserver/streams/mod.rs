@@ -1,5 +1,6 @@
 //! Connections that leave HTTP, with real kubectl.
 
+mod again;
 mod exec;
 mod logs;
 mod port_forward;

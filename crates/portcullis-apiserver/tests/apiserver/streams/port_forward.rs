@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The two ways of kubectl: SPDY inside WebSocket messages, and plain SPDY.
 const WAYS: [&str; 2] = ["true", "false"];
 
-fn part(ports: Vec<PartPort>) -> Part {
+pub(super) fn part(ports: Vec<PartPort>) -> Part {
     Part {
         namespace: "mural-system".to_owned(),
         name: "dex-0".to_owned(),
@@ -34,14 +34,14 @@ fn part(ports: Vec<PartPort>) -> Part {
 }
 
 /// A `kubectl port-forward` that runs.
-struct Forward {
-    child: ChildGuard,
-    port: u16,
+pub(super) struct Forward {
+    pub(super) child: ChildGuard,
+    pub(super) port: u16,
 }
 
 impl Forward {
     /// Starts it and waits until it listens. `way` is what `KUBECTL_PORT_FORWARD_WEBSOCKETS` says.
-    async fn start(bench: &Bench, kubeconfig: &Path, way: &str, target: &str) -> Self {
+    pub(super) async fn start(bench: &Bench, kubeconfig: &Path, way: &str, target: &str) -> Self {
         let mut child = spawn(bench, kubeconfig, way, target);
         let port = wait(|| {
             assert!(child.ended().is_none(), "kubectl ended: {}", child.tail());
@@ -68,7 +68,7 @@ fn spawn(bench: &Bench, kubeconfig: &Path, way: &str, target: &str) -> ChildGuar
     ChildGuard::spawn(&name, bench.folder.path(), &mut command)
 }
 
-async fn wait<T>(mut look: impl FnMut() -> Option<T>) -> T {
+pub(super) async fn wait<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = look() {
@@ -120,7 +120,7 @@ async fn a_port_in_memory_is_reached_through_its_pod_and_a_service_that_the_proc
             theirs.read_to_end(&mut all).await.unwrap();
             theirs.write_all(&with_last(all)).await.unwrap();
         });
-        ours
+        Some(ours)
     });
     bench.running.seed().part(&part(vec![PartPort::in_process("https", 5554, dial)])).unwrap();
     let service = |port: u16| {
@@ -223,7 +223,7 @@ async fn each_side_hears_of_the_others_end() {
 }
 
 /// A connection that has got something through.
-async fn open(port: u16) -> TcpStream {
+pub(super) async fn open(port: u16) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     stream.write_all(b"x").await.unwrap();
     let mut back = [0];
