@@ -90,6 +90,15 @@ pub(crate) fn frames(request: WatchRequest, store: Arc<Store>, clock: Clock) -> 
     })))
 }
 
+/// A watch that ends at once, with an error.
+pub(crate) fn refused(status: &Status) -> Pieces {
+    let mut out = Vec::new();
+    begin(&mut out, "ERROR");
+    out.extend(json::to_vec(status));
+    out.extend_from_slice(b"}\n");
+    Box::pin(stream::once(async move { Ok::<Bytes, io::Error>(out.into()) }))
+}
+
 impl Watcher {
     async fn next(&mut self) -> Option<Bytes> {
         while !self.over {

@@ -167,7 +167,7 @@ impl Parser {
         };
         let wrong = names::label_key(&key);
         if !wrong.is_empty() {
-            return Err(format!("key: Invalid value: {}: {}", go::quote(&key), wrong.join("; ")));
+            return Err(format!("<nil>: Invalid value: {}: {}", go::quote(&key), wrong.join("; ")));
         }
         let existence = |operator| Requirement { key: key.clone(), operator, values: Vec::new() };
         match self.peek() {

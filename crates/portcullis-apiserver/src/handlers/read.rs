@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet::URL_SAFE;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use portcullis_kube::Status;
 use portcullis_kube::field::FieldError;
 use portcullis_kube::go::quote;
@@ -24,9 +26,18 @@ use crate::store::list::{ListQuery, Page};
 use crate::store::object::Object;
 use crate::table::{self, RowObject};
 
+/// Base64 as Go's `RawURLEncoding`, which does not look at the bits that are left over.
+const TOKENS: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone)
+        .with_decode_allow_trailing_bits(true),
+);
+
 /// One object.
 pub(crate) fn get(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
-    let wanted = version_param(&asked.call.params)?.unwrap_or(0);
+    let wanted = unprefixed_version(&asked.call.params)?.unwrap_or(0);
     let current = engine.store.version();
     if wanted > current {
         return Err(too_large_version(wanted, current));
@@ -202,15 +213,20 @@ impl ListOptions {
             wrong.push(FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
         }
         invalid("ListOptions", &wrong)?;
-        let wanted = version_param(params)?;
+        // Compat: what is read from the watch cache is not cut into pages.
+        let limit = if text == "0" { 0 } else { limit };
         if !token.is_empty() {
-            if wanted.is_some_and(|wanted| wanted != 0) {
+            let (at, from) = read_continue(asked.namespace, token)?;
+            if !matches!(text, "" | "0") {
                 let why = "specifying resource version is not allowed when using continue";
                 return Err(Box::new(Status::bad_request(why)));
             }
-            let (at, from) = read_continue(asked.namespace, token)?;
-            return Ok(Self { selection, limit, at: Some(at).filter(|at| *at < current), from: Some(from) });
+            if at.is_some_and(|at| at > current) {
+                return Err(too_large_version(at.unwrap_or(0), current));
+            }
+            return Ok(Self { selection, limit, at: at.filter(|at| *at < current), from: Some(from) });
         }
+        let wanted = version_param(params)?;
         let at = match (wanted, rule) {
             (None | Some(0), _) => None,
             (Some(wanted), _) if wanted > current => return Err(too_large_version(wanted, current)),
@@ -235,43 +251,110 @@ pub(crate) fn rows(params: &Params) -> Outcome<RowObject> {
     RowObject::parse(params.get("includeObject")).map_err(|why| Box::new(Status::bad_request(why)))
 }
 
+/// A version in the query of a list.
 fn version_param(params: &Params) -> Outcome<Option<u64>> {
-    match params.get("resourceVersion") {
-        "" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| {
-            let quoted = quote(text);
-            let why = format!(
-                "resourceVersion: Invalid value: {quoted}: strconv.ParseUint: parsing {quoted}: invalid syntax"
-            );
-            Box::new(Status::bad_request(format!("invalid resource version: {why}")))
-        }),
+    parse_version(params.get("resourceVersion"))
+        .map_err(|why| Box::new(Status::bad_request(format!("invalid resource version: {why}"))))
+}
+
+/// Likewise of one object and of watches. Compat: a malformed one is a 500 without a reason there.
+pub(crate) fn unprefixed_version(params: &Params) -> Outcome<Option<u64>> {
+    parse_version(params.get("resourceVersion")).map_err(|why| Box::new(Status::failure(500, "", why)))
+}
+
+fn parse_version(text: &str) -> Result<Option<u64>, String> {
+    if text.is_empty() {
+        return Ok(None);
     }
+    let digits = text.bytes().all(|digit| digit.is_ascii_digit());
+    let why = if digits { "value out of range" } else { "invalid syntax" };
+    let quoted = quote(text);
+    // Go's own reader takes no sign.
+    text.parse()
+        .ok()
+        .filter(|_| digits)
+        .map(Some)
+        .ok_or_else(|| format!("resourceVersion: Invalid value: {quoted}: strconv.ParseUint: parsing {quoted}: {why}"))
 }
 
 /// Compat: upstream's own form, so that a person who decodes it sees the same: version, and the key to go on from.
 fn write_continue(namespace: &str, version: u64, next: &str) -> String {
     let start = if namespace.is_empty() { next } else { next.strip_prefix(&format!("{namespace}/")).unwrap_or(next) };
-    URL_SAFE_NO_PAD.encode(json::to_vec(&json!({"v": "meta.k8s.io/v1", "rv": version, "start": format!("/{start}")})))
+    TOKENS.encode(json::to_vec(&json!({"v": "meta.k8s.io/v1", "rv": version, "start": format!("/{start}")})))
 }
 
-fn read_continue(namespace: &str, token: &str) -> Outcome<(u64, String)> {
+/// The version to go on at (`None` for now) and the first key. Compat: `apiserver/pkg/storage/continue.go`.
+fn read_continue(namespace: &str, token: &str) -> Outcome<(Option<u64>, String)> {
     let bad =
         |why: &str| Box::new(Status::bad_request(format!("invalid continue token: continue key is not valid: {why}")));
     if token.len() > 4_096 {
         return Err(bad("too long"));
     }
-    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| bad("illegal base64 data"))?;
+    let bytes = TOKENS.decode(token.replace(['\r', '\n'], "")).map_err(|_| bad(&corrupt(token)))?;
     let parsed = json::parse(&bytes).map_err(|error| bad(&error.to_string()))?.value;
-    let version = parsed.get("rv").and_then(Value::as_u64).filter(|version| *version > 0);
-    let version = version.ok_or_else(|| bad("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"))?;
-    let start = parsed.get("start").and_then(Value::as_str).and_then(|start| start.strip_prefix('/'));
-    let start = start
-        .filter(|start| !start.is_empty())
-        .ok_or_else(|| bad("encoded start key is empty (version meta.k8s.io/v1)"))?;
-    if parsed.get("v").and_then(Value::as_str) != Some("meta.k8s.io/v1") {
-        return Err(bad("server does not recognize this encoded version"));
+    let empty = Map::new();
+    let members = match &parsed {
+        Value::Object(members) => members,
+        Value::Null => &empty,
+        other => {
+            let kind = go_kind(other);
+            return Err(bad(&format!("json: cannot unmarshal {kind} into Go value of type storage.continueToken")));
+        }
+    };
+    for (name, value) in members.iter().filter(|(_, value)| !value.is_null()) {
+        let (right, wanted) = match name.as_str() {
+            "rv" => (value.is_i64(), "int64"),
+            "v" | "start" => (value.is_string(), "string"),
+            _ => continue,
+        };
+        if !right {
+            let shown = if wanted == "int64" && value.is_number() {
+                format!("number {value}")
+            } else {
+                go_kind(value).to_owned()
+            };
+            let why =
+                format!("json: cannot unmarshal {shown} into Go struct field continueToken.{name} of type {wanted}");
+            return Err(bad(&why));
+        }
     }
-    Ok((version, if namespace.is_empty() { start.to_owned() } else { format!("{namespace}/{start}") }))
+    let text = |name: &str| parsed.get(name).and_then(Value::as_str).unwrap_or_default();
+    if text("v") != "meta.k8s.io/v1" {
+        return Err(bad(&format!("server does not recognize this encoded version {}", text("v"))));
+    }
+    let version = match parsed.get("rv").and_then(Value::as_i64).unwrap_or(0) {
+        0 => return Err(bad("incorrect encoded start resourceVersion (version meta.k8s.io/v1)")),
+        // Compat: a client that was too late may go on with what is there now.
+        version => u64::try_from(version).ok(),
+    };
+    let start = text("start");
+    if start.is_empty() {
+        return Err(bad("encoded start key empty (version meta.k8s.io/v1)"));
+    }
+    let key = start.strip_prefix('/').unwrap_or(start);
+    if !key.is_empty() && key.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(bad(start));
+    }
+    Ok((version, if namespace.is_empty() { key.to_owned() } else { format!("{namespace}/{key}") }))
+}
+
+/// Go's name of a JSON value's kind.
+fn go_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// What Go says to a text that is not Base64.
+fn corrupt(token: &str) -> String {
+    let wrong = |byte: &u8| !(byte.is_ascii_alphanumeric() || b"-_\r\n".contains(byte));
+    let at = token.bytes().position(|byte| wrong(&byte)).unwrap_or(token.len().saturating_sub(1));
+    format!("illegal base64 data at input byte {at}")
 }
 
 #[cfg(test)]
@@ -282,17 +365,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_continue_token_comes_back_as_it_was(version in 1..u64::MAX, name in "[a-z]{1,10}", namespaced in any::<bool>()) {
+        fn a_continue_token_comes_back_as_it_was(version in 1..u64::from(u32::MAX), name in "[a-z]{1,10}", namespaced in any::<bool>()) {
             let namespace = if namespaced { "ns" } else { "" };
             let key = if namespaced { format!("ns/{name}") } else { name };
             let token = write_continue(namespace, version, &key);
-            prop_assert_eq!(read_continue(namespace, &token).ok(), Some((version, key)));
+            prop_assert_eq!(read_continue(namespace, &token).ok(), Some((Some(version), key)));
         }
 
         #[test]
         fn no_token_panics(token in "\\PC{0,40}") {
             let _ = read_continue("", &token);
-            let _ = read_continue("ns", &URL_SAFE_NO_PAD.encode(&token));
+            let _ = read_continue("ns", &TOKENS.encode(&token));
         }
     }
 }

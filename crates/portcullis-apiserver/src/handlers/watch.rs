@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use portcullis_kube::Status;
 use portcullis_kube::field::FieldError;
-use portcullis_kube::go::quote;
 
-use super::read::{rows, selection};
-use super::{Asked, no_such_resource};
+use super::read::{rows, selection, unprefixed_version};
+use super::{Asked, no_such_resource, too_large_version};
 use crate::engine::Engine;
 use crate::http::Outcome;
 use crate::http::negotiate::Encoding;
@@ -16,7 +15,7 @@ use crate::http::params::{Params, invalid};
 use crate::http::reply::Reply;
 use crate::store::list::ListQuery;
 use crate::store::object::Object;
-use crate::watch::{WatchRequest, frames};
+use crate::watch::{WatchRequest, frames, refused};
 
 /// Seconds that a watch without `timeoutSeconds` lives at least; at most twice as long (`--min-request-timeout`).
 const MIN_SECONDS: u32 = 1_800;
@@ -37,8 +36,12 @@ pub(crate) fn watch(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
     let seconds = params.number("timeoutSeconds")?;
     params.number("limit")?;
     let initial_events = initial_events(params)?;
-    let wanted = version(params)?;
+    let wanted = unprefixed_version(params)?;
     let send_initial = initial_events.unwrap_or(matches!(wanted, None | Some(0)));
+    let current = engine.store.version();
+    if let Some(wanted) = wanted.filter(|wanted| send_initial && *wanted > current) {
+        return Ok(Reply::pieces(refused(&too_large_version(wanted, current))));
+    }
     let (from, initial) = if send_initial {
         let filter = |object: &Object| selection.matches(object);
         let query = ListQuery { namespace: asked.namespace, at: None, from: None, limit: 0, filter: Some(&filter) };
@@ -70,44 +73,35 @@ pub(crate) fn watch(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
     frames(request, Arc::clone(&engine.store), engine.clock.clone()).map(Reply::pieces).ok_or_else(no_such_resource)
 }
 
-/// Compat: the rules of `ValidateListOptions` for watches.
+/// Whether what is there is sent first, and whether the client asked for that. Compat: `SetListOptionsDefaults` and the
+/// rules of `ValidateListOptions` for watches.
 fn initial_events(params: &Params) -> Outcome<Option<bool>> {
-    let asked = params.has("sendInitialEvents").then(|| params.flag("sendInitialEvents"));
-    let rule = params.get("resourceVersionMatch");
+    let mut asked = params.has("sendInitialEvents").then(|| params.flag("sendInitialEvents"));
+    let mut rule = params.get("resourceVersionMatch");
+    if asked.is_none() && rule.is_empty() && matches!(params.get("resourceVersion"), "" | "0") {
+        (asked, rule) = (Some(true), NOT_OLDER);
+    }
     let field = "resourceVersionMatch";
     let mut wrong = Vec::new();
-    match (asked, rule) {
-        (Some(_), "") => {
-            wrong.push(FieldError::forbidden(
-                field,
-                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            ));
+    if asked.is_some() && rule != NOT_OLDER {
+        let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+        wrong.push(FieldError::forbidden(field, why));
+    }
+    if !rule.is_empty() {
+        if asked.is_none() {
+            let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            wrong.push(FieldError::forbidden(field, why));
         }
-        (None, "") => {}
-        (asked, rule) => {
-            if asked.is_none() {
-                let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
-                wrong.push(FieldError::forbidden(field, why));
-            }
-            if rule != "NotOlderThan" {
-                wrong.push(FieldError::not_supported(field, rule, &["NotOlderThan"]));
-            }
+        if rule != NOT_OLDER {
+            wrong.push(FieldError::not_supported(field, rule, &[NOT_OLDER]));
+        }
+        if !params.get("continue").is_empty() {
+            let why = "resourceVersionMatch is forbidden when continue is provided";
+            wrong.push(FieldError::forbidden(field, why));
         }
     }
     invalid("ListOptions", &wrong)?;
     Ok(asked)
 }
 
-/// Compat: a malformed version is a 500 without a reason here, and a 400 for lists.
-fn version(params: &Params) -> Outcome<Option<u64>> {
-    match params.get("resourceVersion") {
-        "" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| {
-            let quoted = quote(text);
-            let why = format!(
-                "resourceVersion: Invalid value: {quoted}: strconv.ParseUint: parsing {quoted}: invalid syntax"
-            );
-            Box::new(Status::failure(500, "", why))
-        }),
-    }
-}
+const NOT_OLDER: &str = "NotOlderThan";

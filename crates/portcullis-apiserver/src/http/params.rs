@@ -18,7 +18,9 @@ pub(crate) struct Params(Vec<(String, String)>);
 impl Params {
     /// Reads the text after `?`.
     pub(crate) fn parse(query: &str) -> Self {
-        let pairs = query.split('&').filter(|pair| !pair.is_empty()).take(MAX_PARAMS);
+        // Compat: Go drops pairs that it cannot read.
+        let readable = |pair: &&str| !pair.is_empty() && !pair.contains(';') && escapes(pair);
+        let pairs = query.split('&').filter(readable).take(MAX_PARAMS);
         Self(
             pairs
                 .map(|pair| {
@@ -62,6 +64,11 @@ impl Params {
             Box::new(Status::bad_request(format!("strconv.ParseInt: parsing {quoted}: {why}")))
         })
     }
+}
+
+/// Whether every `%` begins an escape.
+fn escapes(text: &str) -> bool {
+    text.split('%').skip(1).all(|rest| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2)
 }
 
 /// Percent-decodes; `+` is a space in queries. What is not an escape stays as it is.
@@ -176,10 +183,10 @@ mod tests {
 
     #[test]
     fn queries_decode_as_forms() {
-        let params = Params::parse("fieldSelector=metadata.name%3Da+b&x&x=2&=y&bad=%zz%4");
+        let params = Params::parse("fieldSelector=metadata.name%3Da+b&x&x=2&=y&bad=%zz%4&two=a;b");
         assert_eq!(params.get("fieldSelector"), "metadata.name=a b");
         assert_eq!(params.all("x").collect::<Vec<_>>(), ["", "2"]);
-        assert_eq!(params.get("bad"), "%zz%4");
+        assert!(!params.has("bad") && !params.has("two"));
         assert!(params.has("x") && !params.has("y"));
         assert_eq!(decode("a+b%2F", false), "a+b/");
     }

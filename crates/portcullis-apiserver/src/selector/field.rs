@@ -35,6 +35,10 @@ impl FieldSelector {
                 return Err(format!("invalid selector: '{text}'; can't understand '{part}'"));
             };
             let value = unescape(value)?;
+            if name.is_empty() && value.is_empty() {
+                // Compat: such a term selects everything.
+                continue;
+            }
             let name = known(resource, name)?;
             terms.push(Term { name, equal, value });
             if terms.len() > MAX_TERMS {
@@ -69,8 +73,7 @@ fn known(resource: &Resource, name: &str) -> Result<String, String> {
         return Ok(name.to_owned());
     }
     match (resource.kind, name) {
-        // Compat: `pkg/apis/core/v1/conversion.go` keeps these old names.
-        ("Namespace", "name") => Ok("metadata.name".to_owned()),
+        // Compat: `pkg/apis/core/v1/conversion.go` keeps this old name.
         ("Pod", "spec.host") => Ok("spec.nodeName".to_owned()),
         _ if resource.selectable_names.is_empty() => {
             Err(format!("\"{name}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""))
@@ -123,7 +126,10 @@ fn unescape(text: &str) -> Result<String, String> {
                     return Err(format!("invalid field selector: invalid escape sequence: {sequence}"));
                 }
             },
-            ',' | '=' => return Err(format!("invalid field selector: unescaped character: {character}")),
+            ',' | '=' => {
+                // Compat: Go prints the character's number.
+                return Err(format!("invalid field selector: unescaped character in value: {}", u32::from(character)));
+            }
             other => out.push(other),
         }
     }
@@ -171,7 +177,7 @@ mod tests {
         );
         assert_eq!(error(roles(), "foo"), "invalid selector: 'foo'; can't understand 'foo'");
         assert_eq!(error(nodes(), "metadata.namespace=x"), "field label not supported: metadata.namespace");
-        assert!(FieldSelector::parse(namespaces(), "name=x").is_ok());
+        assert_eq!(error(namespaces(), "name=x"), "field label not supported: name");
         assert!(FieldSelector::parse(events(), "involvedObject.uid=x,type!=Normal").is_ok());
         assert!(FieldSelector::parse(pods(), "metadata.name=a\\b").is_err());
         assert!(FieldSelector::parse(pods(), "metadata.name=a=b").is_err());

@@ -57,17 +57,16 @@ impl Store {
         let mut page = Page { version, objects: Vec::new(), next: None, remaining: None };
         let mut more = 0_usize;
         let mut show = |key: &str, object: &Arc<Object>| {
-            if query.filter.is_some_and(|keep| !keep(object)) {
-                return true;
+            if query.limit > 0 && page.objects.len() >= query.limit {
+                more += 1;
+                // Compat: whether a selector lets anything more through is for the next page to say.
+                page.next.get_or_insert_with(|| key.to_owned());
+                return query.filter.is_none();
             }
-            if query.limit == 0 || page.objects.len() < query.limit {
+            if query.filter.is_none_or(|keep| keep(object)) {
                 page.objects.push(Arc::clone(object));
-                return true;
             }
-            more += 1;
-            page.next.get_or_insert_with(|| key.to_owned());
-            // Counting what a selector lets through would mean looking at everything.
-            query.filter.is_none()
+            true
         };
         if undone.is_empty() {
             for (key, object) in live.take_while(|(key, _)| in_scope(key)) {
