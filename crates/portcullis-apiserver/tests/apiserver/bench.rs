@@ -62,6 +62,13 @@ impl Bench {
         kubectl_of(&self.folder, kubeconfig, args).await
     }
 
+    /// Likewise, with one more variable in its environment.
+    pub(crate) async fn kubectl_with(&self, kubeconfig: &Path, args: &[&str], name: &str, value: &str) -> Output {
+        let mut command = kubectl_command(&self.folder, kubeconfig, args);
+        command.env(name, value);
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    }
+
     pub(crate) async fn stop(self) {
         drop(self.stop_keeping_files().await);
     }
@@ -76,10 +83,15 @@ impl Bench {
 
 /// Runs real kubectl with any kubeconfig, at home in `folder`.
 pub(crate) async fn kubectl_of(folder: &TempDir, kubeconfig: &Path, args: &[&str]) -> Output {
+    let mut command = kubectl_command(folder, kubeconfig, args);
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+fn kubectl_command(folder: &TempDir, kubeconfig: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(peer(Peer::Kubectl));
     command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", folder.path()).env("KUBECONFIG", kubeconfig);
     command.args(args).current_dir(folder.path());
-    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    command
 }
 
 fn write_leaf(folder: &Path, name: &str, leaf: &Leaf) -> (PathBuf, PathBuf) {

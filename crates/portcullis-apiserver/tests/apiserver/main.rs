@@ -13,6 +13,7 @@ mod differential;
 mod discovery;
 mod hostile;
 mod kubectl;
+mod patches;
 mod rbac;
 mod streams;
 mod tokens;
