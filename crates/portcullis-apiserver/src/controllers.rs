@@ -137,7 +137,8 @@ impl Engine {
         match (resource.group, resource.plural) {
             ("", "pods") => self.explain_pending(object),
             ("apps", "daemonsets" | "deployments" | "replicasets" | "statefulsets")
-            | ("batch", "cronjobs" | "jobs") => {
+            | ("batch", "cronjobs" | "jobs")
+            | ("", "replicationcontrollers") => {
                 self.record(resource, object, "Warning", "NoController", NOTHING_ACTS);
             }
             _ => {}

@@ -98,7 +98,7 @@ const fn numbered<const COUNT: usize>(mut all: [Resource; COUNT]) -> [Resource; 
 /// Every stored resource.
 pub(crate) static ALL: [Resource; LISTED.len()] = numbered(LISTED);
 
-const LISTED: [Resource; 33] = [
+const LISTED: [Resource; 35] = [
     Resource {
         rules: super::config_maps::RULES,
         ..namespaced("", "configmaps", "configmap", "ConfigMap", &["cm"], "core.ConfigMap")
@@ -164,6 +164,24 @@ const LISTED: [Resource; 33] = [
         selectable: super::pods::selectable,
         selectable_names: super::pods::SELECTABLE,
         ..namespaced("", "pods", "pod", "Pod", &["po"], "core.Pod")
+    },
+    Resource {
+        rules: workloads::replication_controllers::TEMPLATE_RULES,
+        ..namespaced("", "podtemplates", "podtemplate", "PodTemplate", &[], "core.PodTemplate")
+    },
+    Resource {
+        rules: workloads::replication_controllers::RULES,
+        categories: &["all"],
+        selectable: workloads::replication_controllers::selectable,
+        selectable_names: workloads::replication_controllers::SELECTABLE,
+        ..namespaced(
+            "",
+            "replicationcontrollers",
+            "replicationcontroller",
+            "ReplicationController",
+            &["rc"],
+            "core.ReplicationController",
+        )
     },
     Resource {
         rules: quotas::QUOTA_RULES,

@@ -60,6 +60,7 @@ const RULES: &[(&str, Fill)] = &[
     ("core.ProjectedVolumeSource", pods::file_mode),
     ("core.RBDPersistentVolumeSource", pods::rbd),
     ("core.RBDVolumeSource", pods::rbd),
+    ("core.ReplicationController", workloads::replication_controllers::fill),
     ("core.ScaleIOPersistentVolumeSource", pods::scale_io),
     ("core.ScaleIOVolumeSource", pods::scale_io),
     ("core.Secret", secrets::fill),

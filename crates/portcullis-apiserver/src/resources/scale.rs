@@ -26,7 +26,7 @@ pub(crate) fn of(object: &Members) -> Members {
         spec.insert("replicas".to_owned(), json!(wanted));
     }
     let mut status = json!({"replicas": there});
-    let selector = at(object, &["spec", "selector"]).map(labels::format).filter(|text| text != "<none>");
+    let selector = at(object, &["spec", "selector"]).map(written).filter(|text| text != "<none>");
     if let Some(selector) = selector {
         crate::json::set(&mut status, "selector", json!(selector));
     }
@@ -35,6 +35,12 @@ pub(crate) fn of(object: &Members) -> Members {
     scale.insert("spec".to_owned(), Value::Object(spec));
     scale.insert("status".to_owned(), status);
     scale
+}
+
+/// A selector as text. Replication controllers have a plain map.
+fn written(selector: &Value) -> String {
+    let plain = selector.as_object().is_some_and(|map| map.values().all(Value::is_string));
+    if plain { labels::format(&json!({"matchLabels": selector})) } else { labels::format(selector) }
 }
 
 /// The object as the scale wants it.

@@ -64,7 +64,7 @@ impl Subresource {
 }
 
 /// Every subresource that is served; those of a resource stand in alphabetical order.
-pub(crate) static SUBRESOURCES: [Subresource; 23] = [
+pub(crate) static SUBRESOURCES: [Subresource; 25] = [
     Subresource {
         name: "finalize",
         verbs: &["update"],
@@ -89,6 +89,8 @@ pub(crate) static SUBRESOURCES: [Subresource; 23] = [
         ..status("", "pods", "PodPortForwardOptions")
     },
     status("", "pods", "Pod"),
+    Subresource { group: "", ..scale("replicationcontrollers") },
+    status("", "replicationcontrollers", "ReplicationController"),
     status("", "resourcequotas", "ResourceQuota"),
     Subresource {
         group: "",

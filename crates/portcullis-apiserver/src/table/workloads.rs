@@ -26,6 +26,12 @@ pub(super) const DEPLOYMENT: &[Column] = &[
     IMAGES,
     SELECTOR,
 ];
+pub(super) const POD_TEMPLATE: &[Column] = &[
+    NAME,
+    Column { priority: 0, ..CONTAINERS },
+    Column { priority: 0, ..IMAGES },
+    shown("Pod Labels", "The labels of its pods."),
+];
 pub(super) const REPLICA_SET: &[Column] = &[
     NAME,
     count("Desired", "Pods that are wanted."),
@@ -123,6 +129,24 @@ pub(super) fn deployment(tree: &Map<String, Value>, now: Timestamp) -> Vec<Value
         images,
         Value::from(selector),
     ]
+}
+
+pub(super) fn replication_controller(tree: &Map<String, Value>, now: Timestamp) -> Vec<Value> {
+    let mut cells = replica_set(tree, now);
+    cells.pop();
+    cells.push(written(tree, &["spec", "selector"]));
+    cells
+}
+
+pub(super) fn pod_template(tree: &Map<String, Value>, _: Timestamp) -> Vec<Value> {
+    let [names, images] = containers(tree, &["template", "spec"]);
+    vec![name(tree), names, images, written(tree, &["template", "metadata", "labels"])]
+}
+
+/// A map of labels.
+fn written(tree: &Map<String, Value>, path: &[&str]) -> Value {
+    let map = at(tree, path).cloned().unwrap_or_default();
+    Value::from(labels::format(&serde_json::json!({"matchLabels": map})))
 }
 
 pub(super) fn replica_set(tree: &Map<String, Value>, now: Timestamp) -> Vec<Value> {

@@ -10,6 +10,7 @@ pub(crate) mod daemon_sets;
 pub(crate) mod deployments;
 pub(crate) mod jobs;
 pub(crate) mod replica_sets;
+pub(crate) mod replication_controllers;
 pub(crate) mod stateful_sets;
 
 use portcullis_kube::field::FieldError;

@@ -34,6 +34,7 @@ const THEMES: &[(&str, &str, &[&str], &str)] = &[
     ("patches", "admin", &["system:masters"], include_str!("requests/patches.txt")),
     ("hostile", "admin", &["system:masters"], include_str!("requests/patches_hostile.txt")),
     ("lists", "admin", &["system:masters"], include_str!("requests/lists.txt")),
+    ("added", "admin", &["system:masters"], include_str!("requests/added.txt")),
     ("crds", "admin", &["system:masters"], include_str!("requests/crds.txt")),
     ("metadata", "admin", &["system:masters"], include_str!("requests/metadata.txt")),
     ("streams", "admin", &["system:masters"], include_str!("requests/streams.txt")),
