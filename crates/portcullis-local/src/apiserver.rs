@@ -73,6 +73,7 @@ pub async fn run(options: Options, steps: &Steps, shutdown: &Shutdown) -> Result
     let serving = authority.issue_server("portcullis apiserver", now)?;
     let admin = clients.issue_client("kubernetes-admin", "system:masters", now)?;
     let stop = shutdown.child();
+    let asked_at = audit.is_none().then_some(&serving);
     let setup = api_server::Setup {
         listener,
         serving: &serving,
@@ -86,7 +87,14 @@ pub async fn run(options: Options, steps: &Steps, shutdown: &Shutdown) -> Result
         rng: Rng::system(),
     };
     let (running, part) = api_server::start(setup, &stop).await?;
-    let kept = parts::keep_api_server(&running, part, &clock, &stop);
+    let kept = match parts::keep_api_server(&running, part, asked_at, &clock, &stop) {
+        Ok(kept) => kept,
+        Err(error) => {
+            stop.trigger();
+            running.stopped().await;
+            return Err(error);
+        }
+    };
     let server = format!("https://127.0.0.1:{port}");
     steps.done("api server", &server);
 

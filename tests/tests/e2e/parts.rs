@@ -1,11 +1,13 @@
 //! Parts that are killed: their pods turn NotReady, count a restart and are ready again, and their logs show it.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::clients::python;
 use crate::world::{Finished, Running, World, eventually, finish, peers};
 
 /// The provider's namespace and the API server's, under `--guide`.
@@ -126,5 +128,21 @@ fn a_killed_api_server_comes_back_with_what_it_held() {
     let last = &cluster.pod(SYSTEM)["status"]["containerStatuses"][0]["lastState"]["terminated"];
     assert_eq!((&last["exitCode"], &last["reason"]), (&0.into(), &"Completed".into()));
     assert_eq!(cluster.kubectl("get namespace kept -o name").ok().stdout, "namespace/kept\n");
+    cluster.end();
+}
+
+#[test]
+fn the_python_client_forwards_a_port_reads_the_log_and_kills_a_part() {
+    let cluster = Cluster::start();
+    let name = cluster.name(MURAL);
+    let mut command = cluster.world.command(python());
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("python/parts.py"));
+    command.arg(cluster.world.home().join("dev.kubeconfig")).args([MURAL, &name, "5554"]);
+    let seen: Value = serde_json::from_str(&finish(&mut command).ok().stdout).unwrap();
+    let text = |key: &str| seen[key].as_str().unwrap_or_default().to_owned();
+    assert!(text("answer").starts_with("HTTP/1.1 200 OK") && text("answer").ends_with("Health check passed"), "{seen}");
+    assert!(seen["error"].is_null() && text("refused").ends_with("connect: connection refused"), "{seen}");
+    assert!(text("log").contains("the provider has started") && text("exec").is_empty(), "{seen}");
+    eventually("one restart", || cluster.pod(MURAL)["status"]["containerStatuses"][0]["restartCount"] == 1);
     cluster.end();
 }

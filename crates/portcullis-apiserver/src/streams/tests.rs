@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use portcullis_runtime::Shutdown;
+use portcullis_spdy::frame::{Decoded, Decoder, Encoder, Frame, ResetStatus, StreamId};
 use portcullis_spdy::websocket::{CloseCode, Codec, Event, Kind, Limits as WebSocketLimits, MaskKeys};
-use portcullis_spdy::{Config, Connection, Headers, OpenError, Role, Stream, StreamOptions, connect};
+use portcullis_spdy::{Config, Connection, Headers, Limits, OpenError, Role, Stream, StreamOptions, connect};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -298,14 +300,14 @@ async fn hostile_frames_end_the_session_and_nothing_else() {
 struct WebSocket {
     transport: DuplexStream,
     codec: Codec,
-    input: bytes::BytesMut,
+    input: BytesMut,
 }
 
 impl WebSocket {
     fn new(transport: DuplexStream) -> Self {
         let codec =
             Codec::client(MaskKeys::new(|| [7, 1, 2, 3]), WebSocketLimits::default(), std::time::Instant::now());
-        Self { transport, codec, input: bytes::BytesMut::new() }
+        Self { transport, codec, input: BytesMut::new() }
     }
 
     async fn send(&mut self, kind: Kind, message: &[u8]) {
@@ -426,4 +428,111 @@ async fn too_many_ports_or_none_are_refused_with_channels() {
     assert_eq!(ask("").await, 400);
     let ports = |number: usize| format!("?ports={}", vec!["80"; number].join(","));
     assert_eq!((ask(&ports(127)).await, ask(&ports(128)).await), (101, 400));
+}
+
+/// A client like `spdystream`, which sends without looking at windows.
+fn flood(frames: &[Frame]) -> BytesMut {
+    let (mut encoder, mut out) = (Encoder::new(), BytesMut::new());
+    frames.iter().for_each(|frame| encoder.encode(frame, &mut out).unwrap());
+    out
+}
+
+fn opening(id: u32, kind: &str) -> Frame {
+    let headers = [("port", "80"), ("streamtype", kind), ("requestid", "0")];
+    let headers = headers.iter().fold(Headers::new(), |h, (name, value)| h.with(name, (*value).to_owned()).unwrap());
+    let id = StreamId::new(id).unwrap();
+    Frame::SynStream { id, associated: None, priority: 0, fin: false, unidirectional: false, headers }
+}
+
+#[tokio::test]
+async fn a_client_without_windows_is_read_no_further_than_the_buffers_and_a_stuck_stream_is_reset() {
+    let (socket, listener) = part().await;
+    let limits = StreamLimits { stall: Duration::from_millis(700), ..StreamLimits::default() };
+    let (bench, transport) = session(&limits, socket, None);
+    let (mut reader, mut writer) = tokio::io::split(transport);
+    writer.write_all(&flood(&[opening(1, "error"), opening(3, "data")])).await.unwrap();
+    let there = accepted(&listener).await;
+    let data = StreamId::new(3).unwrap();
+    let piece = flood(&[Frame::Data { id: data, fin: false, payload: vec![7; 16 * 1024].into() }]);
+    let mut sent = 0;
+    let stuck = Instant::now();
+    while timeout(Duration::from_millis(300), writer.write_all(&piece)).await.is_ok() {
+        sent += piece.len();
+        assert!(sent < 32 << 20, "a part that does not read holds its client up");
+        assert!(stuck.elapsed() < PATIENCE);
+    }
+    let (mut decoder, mut input) = (Decoder::new(&Limits::default()), BytesMut::new());
+    let reset = async {
+        loop {
+            while let Some(decoded) = decoder.decode(&mut input).unwrap() {
+                if let Decoded::Frame(Frame::RstStream { id, status }) = decoded
+                    && id == data
+                {
+                    return status;
+                }
+            }
+            assert!(reader.read_buf(&mut input).await.unwrap() > 0, "the session ended");
+        }
+    };
+    assert_eq!(timeout(PATIENCE, reset).await.expect("a reset"), ResetStatus::FLOW_CONTROL_ERROR);
+    drop(there);
+    bench.stop.trigger();
+    ended(bench).await;
+}
+
+#[tokio::test]
+async fn hostile_websockets_end_their_session() {
+    let (socket, _listener) = part().await;
+    let unmasked = vec![0x82, 3, 0, b'a', b'b'];
+    let reserved = vec![0xf2, 0x80, 0, 0, 0, 0];
+    let opcode = vec![0x83, 0x80, 0, 0, 0, 0];
+    let endless = [&[0x82, 0xff][..], &u64::MAX.to_be_bytes(), &[0; 4]].concat();
+    let orphan = vec![0x80, 0x81, 0, 0, 0, 0, 1];
+    let long_ping = [&[0x89, 0xfe, 0, 126, 0, 0, 0, 0][..], &[0; 126]].concat();
+    let pings = [0x89, 0x80, 0, 0, 0, 0].repeat(1_000);
+    for frames in [unmasked, reserved, opcode, endless, orphan, long_ping, pings] {
+        for tunnel in [true, false] {
+            let (client, server) = duplex(64 * 1024);
+            let (bench, old) = session(&StreamLimits::default(), socket, Some("v4.channel.k8s.io"));
+            let (mut transport, ended_by_tunnel) = if tunnel {
+                drop(old);
+                let sockets = Sockets {
+                    pod: "p".to_owned(),
+                    uid: "u".to_owned(),
+                    ports: [].into(),
+                    places: Arc::new(Semaphore::new(1)),
+                };
+                let serving = tokio::spawn(async move {
+                    let tunnel = portcullis_spdy::websocket::Tunnel::server(server, WebSocketLimits::default());
+                    let never = Shutdown::new();
+                    port_forward::serve(tunnel, sockets, &StreamLimits::default(), &never, &never).await;
+                });
+                (client, Some(serving))
+            } else {
+                (old, None)
+            };
+            let _cut_off = transport.write_all(&frames).await;
+            let mut answer = Vec::new();
+            let _cut_off = timeout(PATIENCE, transport.read_to_end(&mut answer)).await.expect("an end");
+            assert!(answer.len() < 64 * 1024);
+            if let Some(serving) = ended_by_tunnel {
+                timeout(PATIENCE, serving).await.expect("the session ends").unwrap();
+            }
+            bench.stop.trigger();
+            ended(bench).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_does_not_run_refuses_connections() {
+    let sockets = Sockets {
+        pod: "dex-0".to_owned(),
+        uid: "u".to_owned(),
+        ports: [PartPort::in_process("https", 5554, Arc::new(|| None))].into(),
+        places: Arc::new(Semaphore::new(1)),
+    };
+    let why = sockets.connect(5554).await.err().unwrap();
+    assert!(why.ends_with("dial tcp4 127.0.0.1:5554: connect: connection refused"), "{why}");
+    assert_eq!(sockets.places.available_permits(), 1);
 }

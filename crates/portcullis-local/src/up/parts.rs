@@ -1,16 +1,19 @@
 //! The parts of this process under their supervisors: what makes their pods tell the truth.
 
 use portcullis_apiserver::{PartControl, PartSignal, Running};
+use portcullis_runtime::http_client::{HttpClient, HttpClientConfig, HttpClientError, Roots};
 use portcullis_runtime::{Clock, Shutdown};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use url::Url;
 
+use crate::ca::Leaf;
 use crate::ports;
 use crate::supervisor::{BoxFuture, Pace, Probe, Program, Report, Run, Start, Started, Supervisor, probe};
 
-use super::api_server::Shown;
+use super::api_server::{Shown, failed};
+use super::error::UpError;
 use super::provider::RunningProvider;
 
 /// A part that has been started and is not kept running yet.
@@ -31,9 +34,23 @@ impl Part {
     }
 }
 
-/// Keeps the API server's listener running until `stop`. What it holds stays.
-pub(crate) fn keep_api_server(api: &Running, part: Part, clock: &Clock, stop: &Shutdown) -> JoinHandle<()> {
+/// Keeps the API server's listener running until `stop`. What it holds stays. `serving` is its certificate, where its
+/// health endpoint is asked; without one its port is, which leaves nothing in an audit log.
+pub(crate) fn keep_api_server(
+    api: &Running,
+    part: Part,
+    serving: Option<&Leaf>,
+    clock: &Clock,
+    stop: &Shutdown,
+) -> Result<JoinHandle<()>, UpError> {
     let (front, port) = (api.front(), api.addr().port());
+    let probe = match serving {
+        Some(leaf) => livez(leaf, port).map_err(failed)?,
+        None => Box::new(move || {
+            let asked = async move { probe::any_http(probe::connect(port).await?, port).await };
+            Box::pin(asked) as BoxFuture<_>
+        }),
+    };
     let start = move |stop: Shutdown| {
         let front = front.clone();
         let started = async move {
@@ -46,13 +63,27 @@ pub(crate) fn keep_api_server(api: &Running, part: Part, clock: &Clock, stop: &S
         };
         Box::pin(started) as BoxFuture<_>
     };
-    // Its answer to plain http takes no user, and leaves nothing in an audit log.
-    let probe = move || {
-        let asked = async move { probe::any_http(probe::connect(port).await?, port).await };
-        Box::pin(asked) as BoxFuture<_>
-    };
-    let program = program(&part.shown, Box::new(start), Box::new(probe));
-    keep(api, part, program, api.hand_over(), clock, stop)
+    let program = program(&part.shown, Box::new(start), probe);
+    Ok(keep(api, part, program, api.hand_over(), clock, stop))
+}
+
+/// Asks the health endpoint, which anybody may. One that somebody has closed to everybody answers all the same.
+fn livez(serving: &Leaf, port: u16) -> Result<Probe, HttpClientError> {
+    let roots = Roots::only_pem(serving.cert_pem.as_bytes())?;
+    let client = HttpClient::new(HttpClientConfig { roots, ..HttpClientConfig::default() })?;
+    Ok(Box::new(move || {
+        let client = client.clone();
+        Box::pin(async move {
+            let url = format!("https://127.0.0.1:{port}/livez");
+            // A connection of its own each time, so that a listener that is gone is seen.
+            let headers = [("connection", "close"), ("user-agent", "kube-probe/1.37")];
+            match client.get(&url, &headers).await {
+                Ok(answer) if answer.status < 500 => Ok(()),
+                Ok(answer) => Err(format!("HTTP probe failed with statuscode: {}", answer.status)),
+                Err(error) => Err(format!("Get \"{url}\": {error}")),
+            }
+        })
+    }))
 }
 
 /// Keeps the provider running until `stop`.

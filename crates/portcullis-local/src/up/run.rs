@@ -169,7 +169,7 @@ impl Run<'_> {
         let issuer_url = Url::parse(&issuer).map_err(|error| UpError::Provider(error.into()))?;
         servers.kept = vec![
             parts::keep_provider(api, provider, &issuer_url, provider_part, &clock, stop),
-            parts::keep_api_server(api, api_part, &clock, stop),
+            parts::keep_api_server(api, api_part, Some(&serving), &clock, stop)?,
         ];
         if options.guide {
             guide::ensure_service(api, &pod)?;

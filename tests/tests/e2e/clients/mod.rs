@@ -197,6 +197,7 @@ fn start(server: &Server) -> Vec<Client> {
     vec![go, python, kube_rs::start(proxy, &kubeconfig, NAMESPACE, KINDS)]
 }
 
-fn python() -> std::ffi::OsString {
+/// A Python that has the official client.
+pub(crate) fn python() -> std::ffi::OsString {
     std::env::var_os("PORTCULLIS_PYTHON").expect("PORTCULLIS_PYTHON names a Python that has the official client")
 }
