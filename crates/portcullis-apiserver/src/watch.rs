@@ -34,7 +34,7 @@ use crate::table::{self, RowObject};
 /// Changes taken from the log at once.
 const BATCH: usize = 256;
 /// Bytes of a piece that is sent at once, roughly.
-const PIECE: usize = 32 * 1024;
+const PIECE: usize = 16 * 1024;
 /// How often a quiet watch says where it stands.
 const BOOKMARKS: Duration = Duration::from_secs(60);
 
@@ -74,7 +74,7 @@ pub(crate) fn frames(request: WatchRequest, store: Arc<Store>, clock: Clock) -> 
     let now = clock.now();
     let watcher = Watcher {
         cursor: request.from,
-        initial: request.initial.iter().map(Arc::clone).collect(),
+        initial: request.initial.into(),
         end: now + request.timeout,
         next_bookmark: now + BOOKMARKS,
         columns_sent: false,
@@ -123,6 +123,10 @@ impl Watcher {
         while out.len() < PIECE {
             let Some(object) = self.initial.pop_front() else { break };
             self.write(out, "ADDED", &object);
+        }
+        if self.initial.is_empty() {
+            // A watch lives for an hour; its list of what it began with need not.
+            self.initial = VecDeque::new();
         }
         if self.initial.is_empty() && self.request.end_of_initial {
             self.request.end_of_initial = false;

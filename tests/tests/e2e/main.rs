@@ -14,6 +14,7 @@
 
 mod bad_input;
 mod browser;
+mod capacity;
 mod clients;
 mod distributed_claims;
 mod document;

@@ -102,7 +102,8 @@ impl Object {
             owners: list(metadata, "ownerReferences").iter().map(owner).collect(),
             labels: string_map(metadata.get("labels")),
             fields,
-            bytes: bytes.into(),
+            // Kept for long and many times: without the room that the vector grew into.
+            bytes: bytes.into_boxed_slice().into(),
             members_at,
             metadata: metadata_range,
         }

@@ -22,7 +22,7 @@ pub(crate) struct Server {
 }
 
 pub(crate) enum Kind {
-    Ours(#[expect(dead_code, reason = "held: it ends with the test")] ChildGuard),
+    Ours(ChildGuard),
     Real(Box<ControlPlane>),
 }
 
@@ -71,6 +71,14 @@ impl Server {
         let text = self.kubeconfig.replace(&format!("https://{}", self.addr), &format!("https://{addr}"));
         assert_ne!(text, self.kubeconfig);
         text
+    }
+
+    /// The id of the API server's process.
+    pub(crate) fn id(&self) -> u32 {
+        match &self.kind {
+            Kind::Ours(child) => child.id(),
+            Kind::Real(plane) => plane.ids().0,
+        }
     }
 }
 
