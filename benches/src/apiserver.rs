@@ -1,4 +1,4 @@
-//! The dev API server beside the real kube-apiserver with etcd: time to ready, memory, CPU of one GET.
+//! The dev API server beside the real kube-apiserver with etcd: time to ready, memory, CPU of calls and events.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use portcullis_runtime::http_client::{ClientIdentity, HttpClient, HttpClientConf
 use portcullis_testkit::ControlPlane;
 
 use crate::Options;
+use crate::load::{self, Cost, Target};
 use crate::process::{self, Memory, Server, median};
 use crate::report::{Peer, Report};
 
@@ -21,6 +22,8 @@ const STARTS: usize = 15;
 const GETS: u32 = 4_000;
 /// Requests under way at a time.
 const PARALLEL: u32 = 8;
+/// Of an answer: the documents of the API are large.
+const MAX_BODY: usize = 32 << 20;
 const PATH: &str = "/api/v1/namespaces?limit=1";
 
 pub(crate) fn measure(report: &mut Report, options: &Options) -> Result<()> {
@@ -35,6 +38,9 @@ pub(crate) fn measure(report: &mut Report, options: &Options) -> Result<()> {
     let client = site.client()?;
     let memory = Memory::of(site.server.0.id()).context("the dev API server has ended")?;
     let get = runtime.block_on(gets(&client, &site.url, &[site.server.0.id()]))?;
+    drop(site);
+    let (site, _) = runtime.block_on(Site::start(&program))?;
+    let cost = runtime.block_on(async { load::measure(&site.target()?).await })?;
     drop(site);
 
     let peer = if options.peers.join("kube-apiserver").is_file() { Some(runtime.block_on(real())?) } else { None };
@@ -63,7 +69,43 @@ pub(crate) fn measure(report: &mut Report, options: &Options) -> Result<()> {
         // Without the peer there is nothing to be a fifth of.
         None => report.told(what, format!("{get:.2} ms")),
     }
+    loads(report, &cost, peer.as_ref().map(|real| &real.cost));
     Ok(())
+}
+
+/// What calls, events and memory cost both; the peer's CPU is kube-apiserver's alone, its memory etcd's too.
+fn loads(report: &mut Report, cost: &Cost, peer: Option<&Cost>) {
+    let told = |text: &dyn Fn(&Cost) -> String| Peer::of(peer.map(text));
+    let megabytes = |of: fn(&Cost) -> f64| move |cost: &Cost| format!("{:.0} MB", of(cost));
+    let (guide, full) = (megabytes(|cost| cost.guide), megabytes(|cost| cost.full));
+    report.at_most(
+        "dev API server, memory with the guide's objects, after kubectl's documents",
+        "MB",
+        cost.guide,
+        40.0,
+        told(&guide),
+    );
+    report.at_most("dev API server, memory with 200 watches and 5,000 objects", "MB", cost.full, 40.0, told(&full));
+    let millis = |time: Duration| time.as_secs_f64() * 1e3;
+    let what = "dev API server, CPU of a GET of one object (a fifth of the peer's)";
+    match peer {
+        Some(real) => {
+            let theirs = millis(real.get);
+            report.at_most(what, "ms", millis(cost.get), theirs / 5.0, Peer::Figure(format!("{theirs:.3} ms")));
+        }
+        None => report.told(what, format!("{:.3} ms", millis(cost.get))),
+    }
+    for (what, of) in [
+        ("dev API server, CPU of a LIST of 50 objects", (|cost| cost.list) as fn(&Cost) -> Duration),
+        ("dev API server, CPU of a PATCH", |cost| cost.patch),
+    ] {
+        let text = |cost: &Cost| format!("{:.3} ms", millis(of(cost)));
+        report.beside(what, text(cost), told(&text));
+    }
+    let event = |cost: &Cost| format!("{:.2} µs", millis(cost.event) * 1e3);
+    report.beside("dev API server, CPU of an event for one of 100 watchers", event(cost), told(&event));
+    let lost = |cost: &Cost| cost.lost.to_string();
+    report.at_most("dev API server, events lost of 10,000 to 100 watchers", "", cost.lost as f64, 0.0, told(&lost));
 }
 
 /// A dev API server with a state folder of its own.
@@ -111,7 +153,8 @@ impl Site {
     }
 
     /// The administrator, as the server's own kubeconfig has them; it is written a moment after the server is ready.
-    fn client(&self) -> Result<HttpClient> {
+    /// Authority, certificate and key in PEM.
+    fn credentials(&self) -> Result<(Vec<u8>, Vec<u8>, String)> {
         let begin = Instant::now();
         while !self.kubeconfig.is_file() && begin.elapsed() < Duration::from_secs(5) {
             std::thread::park_timeout(Duration::from_millis(1));
@@ -120,11 +163,23 @@ impl Site {
         let config = Kubeconfig::parse(&text, "kubeconfig")?;
         let cluster = config.cluster("kind-dev")?.context("no cluster")?;
         let user = config.user("kind-dev")?.context("no user")?;
-        let roots = Roots::only_pem(&cluster.certificate_authority_pem().context("no authority")?)?;
-        let certificate_pem = STANDARD.decode(&user.client_certificate_data)?;
-        let key_pem = String::from_utf8(STANDARD.decode(user.client_key_data.expose())?)?;
+        let authority = cluster.certificate_authority_pem().context("no authority")?;
+        let key = String::from_utf8(STANDARD.decode(user.client_key_data.expose())?)?;
+        Ok((authority, STANDARD.decode(&user.client_certificate_data)?, key))
+    }
+
+    fn client(&self) -> Result<HttpClient> {
+        let (authority, certificate_pem, key_pem) = self.credentials()?;
         let identity = Some(ClientIdentity { certificate_pem, key_pem: Secret::new(key_pem) });
-        Ok(HttpClient::new(HttpClientConfig { roots, identity, ..HttpClientConfig::default() })?)
+        let roots = Roots::only_pem(&authority)?;
+        Ok(HttpClient::new(HttpClientConfig { roots, identity, max_body: MAX_BODY, ..HttpClientConfig::default() })?)
+    }
+
+    fn target(&self) -> Result<Target<'_>> {
+        let (authority_pem, mut identity_pem, key) = self.credentials()?;
+        identity_pem.extend_from_slice(key.as_bytes());
+        let id = self.server.0.id();
+        Ok(Target { url: &self.url, client: self.client()?, authority_pem, identity_pem, ids: vec![id], all: vec![id] })
     }
 }
 
@@ -155,6 +210,7 @@ struct Real {
     ready: Duration,
     resident: u64,
     get: Duration,
+    cost: Cost,
 }
 
 async fn real() -> Result<Real> {
@@ -164,5 +220,15 @@ async fn real() -> Result<Real> {
     let (apiserver, etcd) = plane.ids();
     let resident = [apiserver, etcd].into_iter().filter_map(Memory::of).map(|memory| memory.resident).sum();
     let get = gets(&plane.admin_client(), plane.url(), &[apiserver]).await?;
-    Ok(Real { ready, resident, get })
+    let admin = plane.ca().client("kubernetes-admin", &["system:masters"]);
+    let target = Target {
+        url: plane.url(),
+        client: plane.admin_client(),
+        authority_pem: plane.ca().pem().as_bytes().to_vec(),
+        identity_pem: [admin.certificate_pem, admin.key_pem].concat().into_bytes(),
+        ids: vec![apiserver],
+        all: vec![apiserver, etcd],
+    };
+    let cost = load::measure(&target).await?;
+    Ok(Real { ready, resident, get, cost })
 }

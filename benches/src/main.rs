@@ -7,6 +7,7 @@
 mod apiserver;
 mod authenticator;
 mod chain;
+mod load;
 mod plugin;
 mod process;
 mod provider;

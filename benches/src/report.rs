@@ -67,6 +67,17 @@ impl Report {
         });
     }
 
+    /// A figure beside the peer's, without a budget.
+    pub(crate) fn beside(&mut self, what: &str, ours: String, peer: Peer) {
+        self.push(Row {
+            what: what.to_owned(),
+            ours,
+            peer: peer.text(),
+            budget: "–".to_owned(),
+            verdict: String::new(),
+        });
+    }
+
     fn push(&mut self, row: Row) {
         crate::say(&format!("{:<58} {:>16}  budget {:<14} {}", row.what, row.ours, row.budget, row.verdict));
         self.0.push(row);
