@@ -1,5 +1,6 @@
 //! One file per kind of request.
 
+mod admission;
 pub(crate) mod connect;
 pub(crate) mod delete;
 pub(crate) mod exec;

@@ -15,7 +15,7 @@ use portcullis_kube::status::GroupResource;
 use serde_json::Value;
 
 use super::read::one;
-use super::{Asked, no_such_method, store_error};
+use super::{Asked, admission, no_such_method, store_error};
 use crate::deletion::registry;
 use crate::engine::Engine;
 use crate::http::Outcome;
@@ -51,7 +51,8 @@ fn create_object(engine: &Engine, asked: &Asked<'_>, mut decoded: Decoded, optio
     }
     let (policy, place) = (engine.policy.snapshot(), (asked.namespace, asked.name));
     check_escalation(&policy, asked.user, asked.resource, place, &decoded.members, None)?;
-    check_namespace_is_there(engine, asked, &text(&decoded.members, &["metadata", "name"]))?;
+    check_namespace_is_there(engine, asked, admission::told_name(&decoded.members))?;
+    admission::resolve_priority(engine, asked, &mut decoded.members)?;
     let now = engine.clock.now();
     let mut members = strategy::new_object(asked.resource, decoded.members, asked.namespace, &engine.rng, now);
     let of_services = std::ptr::eq(asked.resource, resources::services());
@@ -65,6 +66,7 @@ fn create_object(engine: &Engine, asked: &Asked<'_>, mut decoded: Decoded, optio
     if !wrong.is_empty() {
         return Err(Box::new(Status::invalid(asked.resource.group, asked.resource.kind, &name, &wrong)));
     }
+    admission::one_default_class(engine, asked, &members)?;
     if !asked.name.is_empty() {
         check_create_on_update(&policy, asked.user, asked.resource, place)?;
     }
@@ -255,6 +257,7 @@ fn replace(
     if !wrong.is_empty() {
         return Err(Box::new(Status::invalid(asked.resource.group, asked.resource.kind, asked.name, &wrong)));
     }
+    admission::one_default_class(engine, asked, &members)?;
     let mut warnings = decoded.warnings;
     if let Through::Object = through(asked) {
         note_pod_security(engine, asked);
