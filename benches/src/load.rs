@@ -17,7 +17,7 @@ const PARALLEL: usize = 8;
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 /// Calls of a kind that are counted.
 const GETS: u32 = 4_000;
-const LISTS: u32 = 400;
+const LISTS: u32 = 4_000;
 /// Changes, without watchers and then with [`WATCHERS`].
 const CHANGES: u32 = 10_000;
 const WATCHERS: u32 = 100;

@@ -35,6 +35,9 @@ struct Options {
     /// A kubelogin binary.
     #[arg(long)]
     kubelogin: Option<PathBuf>,
+    /// Only the dev API server beside kube-apiserver.
+    #[arg(long)]
+    apiserver_only: bool,
     /// A Dex binary.
     #[arg(long)]
     dex: Option<PathBuf>,
@@ -43,11 +46,15 @@ struct Options {
 fn main() -> Result<()> {
     let options = Options::parse();
     let mut report = Report::default();
-    plugin::measure(&mut report, &options)?;
-    authenticator::measure(&mut report, &options)?;
-    provider::measure(&mut report, &options)?;
+    if !options.apiserver_only {
+        plugin::measure(&mut report, &options)?;
+        authenticator::measure(&mut report, &options)?;
+        provider::measure(&mut report, &options)?;
+    }
     apiserver::measure(&mut report, &options)?;
-    chain::measure(&mut report, &options)?;
+    if !options.apiserver_only {
+        chain::measure(&mut report, &options)?;
+    }
     fs::write(&options.out, report.markdown(&machine()))
         .with_context(|| format!("cannot write {}", options.out.display()))?;
     say(&format!("written to {}", options.out.display()));
