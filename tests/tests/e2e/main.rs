@@ -19,6 +19,7 @@ mod clients;
 mod distributed_claims;
 mod document;
 mod guide;
+mod guided;
 mod killed;
 mod kubeconfig;
 mod parts;

@@ -211,23 +211,29 @@ fn what_takes_a_restart_is_said_each_time_until_there_was_one() {
     let path = values(&world, |values| values);
     let path = path.to_str().unwrap();
     let running = first(&world, path);
-    values(&world, |values| values.replace("0.0.0.0:5556", "0.0.0.0:0").replace("level: debug", "level: info"));
+    values(&world, |values| values.replace("type: kubernetes", "type: memory"));
     for _ in 0..2 {
         let changed = second(&world, &["--values", path, "--port", "1"]).ok();
-        let lines = said(&changed);
-        assert_eq!(
-            lines[..2],
-            ["  restart needed networking.apiServerPort: port 0 becomes port 1", "  restart needed logger changed",],
-            "{lines:?}"
+        let summary = format!(
+            "nothing was applied to \"dev\" (process {}): what needs a restart takes effect when it is stopped and started again",
+            running.id()
         );
         assert_eq!(
-            lines[2],
-            format!(
-                "nothing was applied to \"dev\" (process {}): what needs a restart takes effect when it is stopped and started again",
-                running.id()
-            )
+            said(&changed),
+            [
+                "  restart needed networking.apiServerPort: port 0 becomes port 1",
+                "  restart needed storage: \"sqlite3\" becomes \"memory\"",
+                &summary,
+            ]
         );
     }
+    values(&world, |values| values.replace("level: debug", "level: error"));
+    let quiet = second(&world, &["--values", path, "--port", "0"]).ok();
+    assert_eq!(said(&quiet), ["  logger         level: debug becomes error".to_owned(), applied(&running)]);
+    let log = || fs::read_to_string(world.dev("up.log")).unwrap();
+    let before = log();
+    world.kubectl(&["get", "pods", "--all-namespaces"]).ok();
+    assert!(before.contains("level=DEBUG") && log() == before, "nothing more is written");
     let flags = second(&world, &["--no-bind", "--trust"]).ok();
     for flag in ["--no-bind", "--trust"] {
         let note = format!("  note           {flag} has an effect at a start alone");
@@ -265,6 +271,31 @@ fn many_at_once_are_applied_one_after_the_other() {
     world.install_browser(JANE, JANES_PASSWORD);
     let whoami = signed_in_anew(&world, &["auth", "whoami", "--output", "jsonpath={.status.userInfo.username}"]).ok();
     assert_eq!(whoami.stdout, JANE);
+}
+
+#[test]
+fn of_many_that_start_at_once_one_runs_and_the_others_say_so() {
+    let world = World::new();
+    let arguments = ["up", "--unattended", "--keep", "--port", "0", "--issuer-port", "0"];
+    let all: Vec<Running> = (0..4).map(|_| Running::start(&mut world.portcullis(&arguments))).collect();
+    let (mut runs, mut ended) = (Vec::new(), 0);
+    for mut one in all {
+        // Either line comes sooner or later.
+        loop {
+            let line = one
+                .next_line(std::time::Duration::from_secs(60))
+                .unwrap_or_else(|| panic!("it runs, or says who does:\n{}", one.stderr()));
+            if line.ends_with("and nothing has changed") {
+                ended += 1;
+                break;
+            }
+            if line == "running until Ctrl-C" {
+                runs.push(one);
+                break;
+            }
+        }
+    }
+    assert_eq!((runs.len(), ended), (1, 3));
 }
 
 /// The first `up` may wait for a person as long as it likes.

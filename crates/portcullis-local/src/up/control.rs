@@ -214,12 +214,17 @@ async fn connect(state: &StateDir) -> Result<UnixStream, ControlError> {
         {
             return Ok(stream);
         }
+        let late = start.elapsed() > LISTENS;
         let file = state.read().unwrap_or_default();
-        let Some(process) = file.process().filter(|process| process.runs()) else {
-            return Err(ControlError::Ended(state.name().to_owned()));
-        };
-        if !file.takes_changes || start.elapsed() > LISTENS {
-            return Err(ControlError::Silent { name: state.name().to_owned(), pid: process.pid });
+        match file.process().filter(|process| process.runs()) {
+            Some(process) if late || !file.takes_changes => {
+                return Err(ControlError::Silent { name: state.name().to_owned(), pid: process.pid });
+            }
+            // Whoever holds the lock has not noted itself yet, or nobody does any more.
+            None if late || matches!(state.lock(), Ok(Some(_))) => {
+                return Err(ControlError::Ended(state.name().to_owned()));
+            }
+            Some(_) | None => {}
         }
         tokio::time::sleep(POLL).await;
     }
@@ -347,7 +352,7 @@ mod tests {
     #[tokio::test]
     async fn one_that_takes_no_changes_is_said_to_run_and_one_that_is_gone_to_have_ended() {
         let temp = tempfile::tempdir().unwrap();
-        let (state, _lock) = running(temp.path());
+        let (state, lock) = running(temp.path());
         let mut file = state.read().unwrap();
         file.takes_changes = false;
         state.write(&file).unwrap();
@@ -355,6 +360,7 @@ mod tests {
         assert!(matches!(&refused, ControlError::Silent { pid, .. } if *pid == std::process::id()), "{refused}");
         file.pid = None;
         state.write(&file).unwrap();
+        drop(lock);
         assert!(matches!(ask(&state, &request("x")).await, Err(ControlError::Ended(_))));
     }
 }

@@ -97,6 +97,9 @@ pub enum UpError {
         /// What the files ask for.
         wanted: String,
     },
+    /// The provider has ended, and has not been started again yet.
+    #[error("the provider does not run at this moment")]
+    ProviderDown,
     /// The API server does not find the issuer.
     #[error("the API server does not find {0} with the changed flags")]
     IssuerNotFound(String),
@@ -135,6 +138,7 @@ impl UpError {
             Self::OtherVersion { .. } | Self::OtherIssuer { .. } => Some(
                 "stop the one that runs, then start it again: Ctrl-C in its terminal, then this command".to_owned(),
             ),
+            Self::ProviderDown => Some("it comes back by itself: try again".to_owned()),
             Self::Flags(_)
             | Self::IssuerNotFound(_)
             | Self::Listen { .. }

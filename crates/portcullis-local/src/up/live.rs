@@ -5,7 +5,7 @@
 //!         -> kubeconfigs and binding written -> both take over at once
 //! ```
 //! Until the last step nothing of the old is touched, so that a bad file, a full disk or an issuer that cannot be found
-//! changes nothing. Listeners, storage and logs are made at a start; a change of theirs is said, and waits for one.
+//! changes nothing. Listeners and storage are made at a start; a change of theirs is said, and waits for one.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ use super::error::{UpError, chain};
 use super::inputs::{Asked, Demo, Environment, Inputs, Sources};
 use super::listeners::Ports;
 use super::provider::{Certificate, PodPorts, RunningProvider};
-use super::{BINDING, Options, guide, outside, plugin_arguments};
+use super::{BINDING, Options, PartLogs, guide, outside, plugin_arguments};
 
 /// How long the API server's new trust may take to find the issuer, which is this process.
 const FOUND: Duration = Duration::from_secs(15);
@@ -100,6 +100,7 @@ pub(super) struct Live<'a> {
     pub(super) state: &'a StateDir,
     pub(super) steps: &'a Steps,
     pub(super) stop: &'a Shutdown,
+    pub(super) logs: &'a PartLogs,
     pub(super) file: &'a Mutex<StateFile>,
     pub(super) api: &'a Running,
     pub(super) provider: &'a RunningProvider,
@@ -190,6 +191,10 @@ impl Live<'_> {
             answer.error = Some(chain(&error));
             answer.hint = error.hint();
         }
+        if answer.error.is_none() && answer.lines.len() == 1 {
+            // Nothing has changed: that is for whoever asked.
+            return answer;
+        }
         self.steps.line("");
         self.steps.line("another `up` of this name asked for a change:");
         for line in &answer.lines {
@@ -236,6 +241,9 @@ impl Live<'_> {
             let (tokens, stop) = found.keep();
             self.api.trust(tokens);
             std::mem::replace(&mut applied.tokens_stop, stop).trigger();
+        }
+        if let Some(logs) = self.logs.written.as_ref().filter(|_| changes.logs) {
+            logs.change(&wanted.inputs.logs());
         }
         let Wanted { sources, asked, inputs, config, flags, callback_ports, words, environment, .. } = wanted;
         let before = &mut *applied;

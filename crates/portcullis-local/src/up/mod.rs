@@ -28,7 +28,7 @@ mod way_on;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use portcullis_runtime::telemetry::{CrateLog, LogConfig, init_logs};
+use portcullis_runtime::telemetry::{CrateLog, LogConfig, Logs, init_logs};
 use portcullis_runtime::{LogRing, Secret, Shutdown};
 use url::Url;
 
@@ -47,6 +47,9 @@ use crate::steps::Steps;
 pub(crate) const DEMO_PASSWORD: &str = "ChangeMe!234";
 /// The binding that `up` makes.
 pub(crate) const BINDING: &str = "portcullis-up-demo";
+
+/// How often a running `up` that ends before it answers is looked for.
+const TRIES: u32 = 3;
 
 /// What the command line, the terminal and the environment say.
 pub struct Options {
@@ -122,11 +125,18 @@ pub async fn run(
         }
     };
     let state = StateDir::new(&options.root, inputs.name())?;
-    let (_lock, mut file) = match state.open() {
-        Err(StateError::Running { .. }) => {
-            return second::run(&options, &state, sources, seen.names(), steps).await;
+    let mut tries = 0;
+    let (_lock, mut file) = loop {
+        match state.open() {
+            Err(StateError::Running { .. }) => {}
+            opened => break opened?,
         }
-        opened => opened?,
+        tries += 1;
+        match second::run(&options, &state, &sources, seen.names(), steps).await {
+            // It ended meanwhile: then this one is the first.
+            Err(UpError::Control(ControlError::Ended(_))) if tries < TRIES => {}
+            answered => return answered,
+        }
     };
     say();
     outside::check(&options, &state, &file)?;
@@ -159,9 +169,9 @@ pub async fn run(
 /// What each part logs is kept beside it, for `kubectl logs`.
 pub(crate) fn log_to(state: &StateDir, config: LogConfig) -> Result<PartLogs, UpError> {
     let file = state.log_file()?;
-    let logs = PartLogs::default();
+    let mut logs = PartLogs::default();
     // A process that has logs already, as a test may, keeps them.
-    let _set_already = init_logs(LogConfig { rings: logs.by_crate(), ..config }, file);
+    logs.written = init_logs(LogConfig { rings: logs.by_crate(), ..config }, file).ok();
     Ok(logs)
 }
 
@@ -170,6 +180,8 @@ pub(crate) fn log_to(state: &StateDir, config: LogConfig) -> Result<PartLogs, Up
 pub(crate) struct PartLogs {
     pub(crate) provider: LogRing,
     pub(crate) api_server: LogRing,
+    /// The log file's.
+    written: Option<Logs>,
 }
 
 impl PartLogs {

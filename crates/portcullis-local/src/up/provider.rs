@@ -189,7 +189,7 @@ impl RunningProvider {
     /// Makes what the provider would be with another configuration; nothing changes yet.
     pub(crate) async fn prepare(&self, config: Config) -> Result<Changed, UpError> {
         let now = self.shared.lock_current().as_ref().map(|current| current.provider.clone());
-        let Some(now) = now else { return Err(UpError::Interrupted) };
+        let Some(now) = now else { return Err(UpError::ProviderDown) };
         Ok(Changed(now.reconfigured(config.clone()).await.map_err(failed)?, config))
     }
 

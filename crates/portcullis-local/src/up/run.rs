@@ -208,6 +208,7 @@ impl Run<'_> {
             state,
             steps,
             stop,
+            logs,
             file,
             api,
             provider,

@@ -36,13 +36,13 @@ pub(super) fn record_environment(options: &mut Options) -> Seen {
 pub(super) async fn run(
     options: &Options,
     state: &StateDir,
-    sources: Sources,
+    sources: &Sources,
     environment: BTreeMap<String, Option<String>>,
     steps: &Steps,
 ) -> Result<(), UpError> {
     let request = Request {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        sources,
+        sources: sources.clone(),
         environment,
         port: options.port,
         issuer_port: options.issuer_port,

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record as SpanRecord};
@@ -100,19 +100,64 @@ impl Default for LogConfig {
 ///
 /// # Errors
 /// When it was called before.
-pub fn init_logs(config: LogConfig, writer: impl Write + Send + 'static) -> Result<(), LogsError> {
-    tracing::dispatcher::set_global_default(log_dispatch(config, writer)).map_err(|_| LogsError::AlreadySet)
+pub fn init_logs(config: LogConfig, writer: impl Write + Send + 'static) -> Result<Logs, LogsError> {
+    let (dispatch, logs) = dispatch(config, writer);
+    tracing::dispatcher::set_global_default(dispatch).map_err(|_| LogsError::AlreadySet)?;
+    Ok(logs)
 }
 
 /// The same for a part of the process or a test: use it with `tracing::dispatcher::with_default`.
 pub fn log_dispatch(config: LogConfig, writer: impl Write + Send + 'static) -> Dispatch {
-    let layer = SlogLayer { level: config.level.filter(), config, writer: Mutex::new(Box::new(writer)) };
-    Dispatch::new(tracing_subscriber::registry().with(layer))
+    dispatch(config, writer).0
+}
+
+fn dispatch(config: LogConfig, writer: impl Write + Send + 'static) -> (Dispatch, Logs) {
+    let logs = Logs(Arc::new(RwLock::new(Shown::of(&config))));
+    let LogConfig { clock, rings, .. } = config;
+    let layer = SlogLayer { shown: logs.clone(), clock, rings, writer: Mutex::new(Box::new(writer)) };
+    (Dispatch::new(tracing_subscriber::registry().with(layer)), logs)
+}
+
+/// The logs that were set up: what is written can be changed, where it goes cannot. Cheap to clone.
+#[derive(Clone)]
+pub struct Logs(Arc<RwLock<Shown>>);
+
+impl Logs {
+    /// Uses the level, the shape and the left-out keys of `config` from the next event on.
+    pub fn change(&self, config: &LogConfig) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Shown::of(config);
+        // Each place that logs remembers whether it is heard.
+        tracing::callsite::rebuild_interest_cache();
+    }
+
+    fn shown(&self) -> RwLockReadGuard<'_, Shown> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Logs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Logs").field("level", &self.shown().level).finish_non_exhaustive()
+    }
+}
+
+/// What is written.
+struct Shown {
+    level: Option<tracing::Level>,
+    format: LogFormat,
+    exclude_fields: Vec<String>,
+}
+
+impl Shown {
+    fn of(config: &LogConfig) -> Self {
+        Self { level: config.level.filter(), format: config.format, exclude_fields: config.exclude_fields.clone() }
+    }
 }
 
 struct SlogLayer {
-    config: LogConfig,
-    level: Option<tracing::Level>,
+    shown: Logs,
+    clock: Clock,
+    rings: Vec<CrateLog>,
     writer: Mutex<Box<dyn Write + Send>>,
 }
 
@@ -121,7 +166,8 @@ impl SlogLayer {
         let own = metadata.target().starts_with(OWN) || metadata.target().starts_with(OWN_PLUGIN);
         let floor = if own { tracing::Level::TRACE } else { tracing::Level::WARN };
         // More severe levels are smaller in tracing's order. Spans of ours always count: they only carry fields.
-        (metadata.is_span() && own) || self.level.is_some_and(|level| *metadata.level() <= level.min(floor))
+        (metadata.is_span() && own)
+            || self.shown.shown().level.is_some_and(|level| *metadata.level() <= level.min(floor))
     }
 
     fn write(&self, line: &str) -> io::Result<()> {
@@ -164,26 +210,27 @@ where
                 around.extend(fields.list.iter().cloned());
             }
         }
+        let shown = self.shown.shown();
         let fields: Vec<(&str, &Value)> = own
             .list
             .iter()
             .chain(&around)
             .map(|(key, value)| (*key, value))
-            .filter(|(key, _)| !self.config.exclude_fields.iter().any(|excluded| excluded == key))
+            .filter(|(key, _)| !shown.exclude_fields.iter().any(|excluded| excluded == key))
             .take(FIELDS)
             .collect();
         let record = Record {
-            time: self.config.clock.now(),
+            time: self.clock.now(),
             level: Level::of(*event.metadata().level()),
             message: &own.message,
             fields: &fields,
         };
-        let line = match self.config.format {
+        let line = match shown.format {
             LogFormat::Text => text_line(&record),
             LogFormat::Json => json_line(&record),
         };
         let target = event.metadata().target();
-        for log in &self.config.rings {
+        for log in &self.rings {
             if log.targets.iter().any(|prefix| target.starts_with(prefix)) {
                 log.ring.push(&line);
             }
@@ -249,8 +296,6 @@ impl Visit for Fields {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     #[derive(Clone, Default)]
@@ -317,6 +362,29 @@ mod tests {
         {
             assert_eq!(logged(level, LogFormat::Text, &[], all).lines().count(), lines, "{level}");
         }
+    }
+
+    #[test]
+    fn level_shape_and_keys_change_while_it_runs() {
+        let sink = Sink::default();
+        let clock = Clock::mock(1_785_576_600).0;
+        let (dispatch, logs) = dispatch(LogConfig { clock, ..LogConfig::default() }, sink.clone());
+        let both = || {
+            tracing::debug!(n = 1, secret = "s", "quiet");
+            tracing::info!(n = 2, "loud");
+        };
+        tracing::dispatcher::with_default(&dispatch, || {
+            both();
+            let (level, exclude_fields) = ("debug".parse().unwrap(), vec!["secret".to_owned()]);
+            logs.change(&LogConfig { level, format: LogFormat::Json, exclude_fields, ..LogConfig::default() });
+            both();
+            logs.change(&LogConfig { level: "error".parse().unwrap(), ..LogConfig::default() });
+            both();
+        });
+        let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        let heads: Vec<&str> = text.lines().map(|line| line.split_at(line.len().min(5)).0).collect();
+        assert_eq!(heads, ["time=", "{\"tim", "{\"tim"], "{text}");
+        assert!(text.contains("\"msg\":\"quiet\",\"n\":1}") && !text.contains("secret"), "{text}");
     }
 
     #[test]

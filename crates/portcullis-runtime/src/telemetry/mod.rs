@@ -14,7 +14,7 @@ mod slog;
 
 pub use health::{CheckResult, Health};
 pub use level::{Level, LevelError};
-pub use logs::{CrateLog, LogConfig, LogFormat, LogsError, init_logs, log_dispatch};
+pub use logs::{CrateLog, LogConfig, LogFormat, Logs, LogsError, init_logs, log_dispatch};
 pub use metrics::{Counter, Gauge, Histogram, HttpMetrics, Metrics};
 #[cfg(feature = "server")]
 pub use serve::{MatchedRoute, TelemetryHandler, instrument};
