@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::rules::{Collected, Rules};
+use super::rules::Rules;
 use super::tree::{Members, at, text};
 use super::{Resource, Review, SelectableFields};
 use super::{disruption_budgets, ingresses, leases, network_policies, quotas, rbac, secrets, storage, workloads};
@@ -109,7 +109,7 @@ const LISTED: [Resource; 35] = [
         ..namespaced("", "endpoints", "endpoints", "Endpoints", &["ep"], "core.Endpoints")
     },
     Resource {
-        rules: Rules { collected: Collected::Never, create_on_update: true, ..Rules::NAMESPACED },
+        rules: super::events::RULES,
         selectable: event_fields,
         selectable_names: &[
             "involvedObject.kind",

@@ -10,6 +10,7 @@ pub(crate) mod defaults;
 mod disruption_budgets;
 mod endpoint_slices;
 mod endpoints;
+mod events;
 mod ingresses;
 mod leases;
 pub(crate) mod namespaces;

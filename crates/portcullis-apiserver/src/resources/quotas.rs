@@ -159,7 +159,7 @@ fn quota_spec(new: &Members, wrong: &mut Wrong) {
     let path = Path::new("spec.hard");
     for (name, amount) in members_at(new, &["spec", "hard"]) {
         let at = path.key(name);
-        if !resource_name(name, &at, wrong) && !name.contains('/') && names::label_key(name).is_empty() {
+        if !resource_name(name, &at, wrong) && !name.contains('/') {
             wrong.invalid(&at, name, "must be a standard resource for quota");
         }
         not_negative_amount(amount, &at, wrong);

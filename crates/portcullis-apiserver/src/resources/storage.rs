@@ -89,8 +89,9 @@ pub(super) fn fill_volume(members: &mut Members) {
 }
 
 pub(super) fn fill_class(members: &mut Members) {
-    default(members, "reclaimPolicy", "Delete");
-    default(members, "volumeBindingMode", "Immediate");
+    // Compat: both are pointers, so an empty text is no missing one.
+    members.entry("reclaimPolicy").or_insert_with(|| Value::from("Delete"));
+    members.entry("volumeBindingMode").or_insert_with(|| Value::from("Immediate"));
 }
 
 /// The most that is allowed is what a container gets, and what it gets is what it asks for.
@@ -292,7 +293,10 @@ fn class(new: &Members, wrong: &mut Wrong) {
     }
     wrong.one_of(&Path::new("reclaimPolicy"), string_at(new, &["reclaimPolicy"]), &["Delete", "Retain"]);
     let mode = string_at(new, &["volumeBindingMode"]);
-    wrong.one_of(&Path::new("volumeBindingMode"), mode, &["Immediate", "WaitForFirstConsumer"]);
+    let modes = ["Immediate", "WaitForFirstConsumer"];
+    if new.contains_key("volumeBindingMode") && !modes.contains(&mode) {
+        wrong.not_supported(&Path::new("volumeBindingMode"), mode, &modes);
+    }
     for (index, term) in list_at(new, &["allowedTopologies"]).iter().enumerate() {
         topology(term, &Path::new("allowedTopologies").index(index), wrong);
     }

@@ -300,9 +300,10 @@ pub(crate) fn percent_of(text: &str) -> Option<i64> {
     text.strip_suffix('%')?.parse().ok()
 }
 
-/// The number, or that of the percentage.
+/// The number, or that of the percentage. Compat: as `intstr` has it, also one that is written as a text.
 pub(crate) fn int_or_percent_value(value: &Value) -> i64 {
-    value.as_i64().or_else(|| value.as_str().and_then(percent_of)).unwrap_or(0)
+    let text = |text: &str| percent_of(text).or_else(|| text.parse().ok());
+    value.as_i64().or_else(|| value.as_str().and_then(text)).unwrap_or(0)
 }
 
 /// A port's number or name.
