@@ -108,6 +108,10 @@ fn shape(parsed: Parsed, expected: Expected, validation: FieldValidation) -> Out
     let (kind, api_version) = (type_meta("kind"), type_meta("apiVersion"));
     check_kind(&kind, &api_version, expected)?;
     let shaped = normalise(expected.schema, value).map_err(|why| unusable(expected, &why))?;
+    let duplicates: Vec<String> = duplicates
+        .into_iter()
+        .filter(|path| !shaped.raw.iter().any(|raw| path != raw && lies_in(path, std::slice::from_ref(raw))))
+        .collect();
     let warnings = match validation {
         FieldValidation::Ignore => Vec::new(),
         FieldValidation::Warn | FieldValidation::Strict => findings(&duplicates, &shaped.unknown),
@@ -120,10 +124,15 @@ fn shape(parsed: Parsed, expected: Expected, validation: FieldValidation) -> Out
 
 /// What a strict reader says. Compat: what stands in an unknown field is not looked at.
 pub(super) fn findings(duplicates: &[String], unknown: &[String]) -> Vec<String> {
-    let inside_unknown = |path: &str| unknown.iter().any(|unknown| path.starts_with(unknown.as_str()));
-    let known = duplicates.iter().filter(|path| !inside_unknown(path));
+    let known = duplicates.iter().filter(|path| !lies_in(path, unknown));
     let duplicates = known.map(|path| format!("duplicate field {}", quote(path)));
     duplicates.chain(unknown.iter().map(|path| format!("unknown field {}", quote(path)))).collect()
+}
+
+/// Whether a path is one of those, or leads into one.
+fn lies_in(path: &str, places: &[String]) -> bool {
+    let rest = |place: &String| path.strip_prefix(place.as_str());
+    places.iter().filter_map(rest).any(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// The message that names all of it.
@@ -148,6 +157,15 @@ fn parse_json(body: &[u8], expected: Expected) -> Outcome<Parsed> {
         }
     })?;
     if matches!(parsed.value, Value::Object(_) | Value::Null) {
+        check_type_meta(&parsed.value).map_err(|why| unrecognized(expected, &why, body))?;
+        let text = |name: &str| parsed.value.get(name).and_then(Value::as_str).unwrap_or_default();
+        let group = text("apiVersion").strip_suffix('/').unwrap_or_default();
+        if !group.is_empty() && group != expected.group {
+            let kind = Some(text("kind")).filter(|kind| !kind.is_empty()).unwrap_or(expected.kind);
+            let why = format!("Object 'apiVersion' is missing in '{}'", String::from_utf8_lossy(body));
+            let message = format!("{kind} in version \"\" cannot be handled as a {}: {why}", expected.kind);
+            return Err(Box::new(Status::bad_request(message)));
+        }
         return Ok(parsed);
     }
     let found = json_kind(&parsed.value);
@@ -155,6 +173,20 @@ fn parse_json(body: &[u8], expected: Expected) -> Outcome<Parsed> {
         "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go value of type {TYPE_META}"
     );
     Err(unrecognized(expected, &why, body))
+}
+
+/// Compat: `runtime/serializer/json/meta.go` reads kind and version first.
+fn check_type_meta(value: &Value) -> Result<(), String> {
+    for (name, member) in value.as_object().into_iter().flatten() {
+        if matches!(name.as_str(), "kind" | "apiVersion") && !matches!(member, Value::String(_) | Value::Null) {
+            let found = json_kind(member);
+            return Err(format!(
+                "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go struct field .{name} of type string"
+            ));
+        }
+    }
+    let version = value.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+    if version.matches('/').count() > 1 { Err(format!("unexpected GroupVersion string: {version}")) } else { Ok(()) }
 }
 
 fn parse_yaml(body: &[u8], expected: Expected) -> Outcome<Parsed> {
@@ -201,6 +233,10 @@ pub(super) enum KindProblem {
 /// What is wrong with a document's kind and version; empty ones are those of the path.
 pub(super) fn kind_problem(kind: &str, api_version: &str, expected: Expected) -> Option<KindProblem> {
     let right_version = resources::api_version(expected.group, expected.version);
+    // Compat: `schema.ParseGroupVersion`: a slash alone says nothing, and a group without a version is that of the path.
+    let api_version = api_version.strip_prefix('/').unwrap_or(api_version);
+    let own_group = api_version.strip_suffix('/').is_some_and(|group| group == expected.group);
+    let api_version = if own_group { "" } else { api_version };
     if (kind.is_empty() || kind == expected.kind) && (api_version.is_empty() || api_version == right_version) {
         return None;
     }
@@ -212,7 +248,14 @@ pub(super) fn kind_problem(kind: &str, api_version: &str, expected: Expected) ->
             "the API version in the data ({api_version}) does not match the expected API version ({right_version})"
         )));
     }
-    let registered = resources::ALL.iter().any(|r| r.group == group && r.version == version && r.kind == kind)
+    let everywhere =
+        ["Status", "ListOptions", "CreateOptions", "UpdateOptions", "PatchOptions", "DeleteOptions", "WatchEvent"];
+    let registered = (resources::serves(group, version) && everywhere.contains(&kind))
+        || (group, version, kind) == ("", "v1", "List")
+        || resources::ALL
+            .iter()
+            .any(|r| r.group == group && r.version == version && kind.strip_suffix("List") == Some(r.kind))
+        || resources::ALL.iter().any(|r| r.group == group && r.version == version && r.kind == kind)
         || resources::REVIEWS.iter().any(|r| r.group == group && r.version == version && r.kind == kind)
         || (group, version, kind) == resources::SCALE_KIND;
     Some(KindProblem::Other(if registered {

@@ -25,6 +25,8 @@ pub(crate) struct Normalised {
     pub(crate) value: Map<String, Value>,
     /// Paths of unknown fields in the order met.
     pub(crate) unknown: Vec<String>,
+    /// Paths of what is kept as it came, into which a strict reader does not look.
+    pub(crate) raw: Vec<String>,
 }
 
 /// Brings `input` into the shape of `root`. `kind` and `apiVersion` of the root are accepted and left out.
@@ -54,7 +56,7 @@ pub(crate) fn normalise(root: TypeId, input: Value) -> Result<Normalised, String
         }
     }
     let value = walk.message(root, members)?;
-    walk.saved.map_or(Ok(Normalised { value, unknown: walk.unknown }), Err)
+    walk.saved.map_or(Ok(Normalised { value, unknown: walk.unknown, raw: walk.raw }), Err)
 }
 
 #[derive(Default)]
@@ -64,6 +66,7 @@ struct Walk {
     /// And as a mismatch names it: `spec.volumes.VolumeSource.emptyDir`.
     place: String,
     unknown: Vec<String>,
+    raw: Vec<String>,
     /// Compat: the first mismatch. Go's decoder goes on after one, but not after what a type's own decoder refuses (times,
     /// quantities).
     saved: Option<String>,
@@ -152,8 +155,11 @@ impl Walk {
 
     fn value(&mut self, kind: &Kind, value: Value, owner: TypeId) -> Result<Value, String> {
         match (kind, value) {
-            (Kind::Raw, value)
-            | (Kind::Fields, value @ Value::Object(_))
+            (Kind::Raw, value) => {
+                self.raw.push(self.path.clone());
+                Ok(value)
+            }
+            (Kind::Fields, value @ Value::Object(_))
             | (Kind::String | Kind::Named(_) | Kind::IntOrString, value @ Value::String(_))
             | (Kind::Bool, value @ Value::Bool(_)) => Ok(value),
             (Kind::Int32 | Kind::IntOrString, Value::Number(number)) => {
@@ -219,15 +225,14 @@ impl Walk {
 
     /// Compat: Go writes maps in the order of their keys.
     fn map(&mut self, inner: &Kind, members: Map<String, Value>, owner: TypeId) -> Result<Value, String> {
-        let mut entries: Vec<(String, Value)> = members.into_iter().collect();
-        entries.sort_by(|left, right| left.0.cmp(&right.0));
         let mut out = Map::new();
-        for (name, value) in entries {
+        for (name, value) in members {
             let before = self.path.len();
             let value = self.element(inner, value, owner)?;
             self.path.truncate(before);
             out.insert(name, value);
         }
+        out.sort_keys();
         Ok(Value::Object(out))
     }
 

@@ -25,11 +25,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Dice(Rng);
 
 impl Dice {
+    pub(crate) fn roll() -> Self {
+        Self::roll_unless_given(u64::from_le_bytes(Rng::system().bytes()))
+    }
+
+    /// The choices of a seed, unless another one is given.
     #[expect(clippy::disallowed_methods, reason = "a failed run is repeated by its seed")]
     #[expect(clippy::print_stdout, reason = "the seed has to be known")]
-    pub(crate) fn roll() -> Self {
+    pub(crate) fn roll_unless_given(seed: u64) -> Self {
         let given = std::env::var("PORTCULLIS_SEED").ok().map(|seed| seed.parse().unwrap());
-        let seed = given.unwrap_or_else(|| u64::from_le_bytes(Rng::system().bytes()));
+        let seed = given.unwrap_or(seed);
         println!("PORTCULLIS_SEED={seed}");
         Self(Rng::seeded(seed))
     }

@@ -4,7 +4,9 @@
 //! of values, so that a body of a few megabytes cannot become a tree of hundreds. Writing escapes `<`, `>` and `&` as
 //! Go's encoder does, because clients compare bytes.
 //!
-//! Compat: error texts follow Go's `encoding/json` for the common mistakes.
+//! Compat: error texts are those of Go's `encoding/json`.
+
+mod scan;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -31,7 +33,7 @@ pub(crate) struct Parsed {
 /// Why a text is not JSON that this server reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum JsonError {
-    /// Not JSON; the text is Go's for the common cases.
+    /// Not JSON; the text is Go's.
     Syntax(String),
     /// More values than [`MAX_VALUES`].
     TooManyValues,
@@ -49,27 +51,19 @@ impl fmt::Display for JsonError {
 /// Reads one JSON text; nothing but white space may follow it.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, JsonError> {
     let tracker = RefCell::new(Tracker { path: Vec::new(), duplicates: Vec::new(), left: MAX_VALUES });
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = Seed(&tracker).deserialize(&mut reader).map_err(|error| describe(&error, bytes, false))?;
-    reader.end().map_err(|error| describe(&error, bytes, true))?;
+    let text = scan::mended(bytes);
+    let mut reader = serde_json::Deserializer::from_slice(&text);
+    let value = Seed(&tracker).deserialize(&mut reader).map_err(|error| describe(&error, bytes))?;
+    reader.end().map_err(|error| describe(&error, bytes))?;
     Ok(Parsed { value, duplicates: tracker.into_inner().duplicates })
 }
 
-fn describe(error: &serde_json::Error, bytes: &[u8], trailing: bool) -> JsonError {
+fn describe(error: &serde_json::Error, bytes: &[u8]) -> JsonError {
     if error.is_data() && error.to_string().starts_with(TOO_MANY) {
         return JsonError::TooManyValues;
     }
-    if error.is_eof() {
-        return JsonError::Syntax("unexpected end of JSON input".to_owned());
-    }
-    let line = bytes.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
-    let at = line.get(error.column().saturating_sub(1)..).unwrap_or_default();
-    let found = String::from_utf8_lossy(at.get(..at.len().min(4)).unwrap_or_default()).chars().next();
-    let place = if trailing { "after top-level value" } else { "looking for beginning of value" };
-    JsonError::Syntax(match found {
-        Some(found) => format!("invalid character '{found}' {place}"),
-        None => error.to_string(),
-    })
+    // What Go would read and this server does not: too deep, or a number beyond all types.
+    JsonError::Syntax(scan::problem(bytes).unwrap_or_else(|| error.to_string()))
 }
 
 enum Segment {

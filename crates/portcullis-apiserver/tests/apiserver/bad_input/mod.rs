@@ -1,0 +1,204 @@
+//! Bad input of every sort, to a real kube-apiserver and to ours: both must say the same and treat the connection alike.
+//!
+//! A family is a place for mistakes (bodies, queries, paths …); its strata are the mistakes, each with random choices,
+//! which are the same in every run unless `PORTCULLIS_SEED` says otherwise; `PORTCULLIS_FAMILY` runs one family alone.
+//! What is known to differ stands in `known`, and in `docs/compat/kube-apiserver.md` for users.
+
+mod bodies;
+mod known;
+mod mutate;
+mod seeds;
+mod wire;
+
+use std::collections::BTreeMap;
+
+use portcullis_testkit::{ControlPlane, HttpClient};
+use serde_json::{Value, json};
+
+use self::known::KNOWN;
+use self::wire::{Case, Raw, Wire};
+use crate::bench::Bench;
+use crate::differential::scrub;
+use crate::rbac::Dice;
+
+/// A family: its name, its cases, and how many of a hundred the real server must accept at least.
+type Family = (&'static str, fn(&Dice) -> Vec<Case>, usize);
+
+const FAMILIES: &[Family] = &[("bodies", bodies::cases, 20)];
+/// Whose choices are made in every run: rarer mistakes, which other seeds find, are not all mended yet.
+const SEED: u64 = 7;
+/// Headers that clients act on.
+const HEADERS: [&str; 8] = [
+    "content-type",
+    "warning",
+    "retry-after",
+    "allow",
+    "location",
+    "cache-control",
+    "x-content-type-options",
+    "www-authenticate",
+];
+/// Differences that a failed run shows.
+const SHOWN: usize = 40;
+
+/// What is compared of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Answer {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: String,
+    closed: bool,
+}
+
+impl Answer {
+    fn of(raw: &Raw, base: &str) -> Self {
+        let headers = raw.headers.iter().filter(|(name, _)| HEADERS.contains(&name.as_str())).cloned();
+        let mut headers: Vec<_> = headers.collect();
+        headers.sort_by(|left, right| left.0.cmp(&right.0));
+        let body = scrub::body(&String::from_utf8_lossy(&raw.body), base);
+        Self { status: raw.status, headers, body, closed: raw.closed }
+    }
+
+    /// A member of the body.
+    fn text(&self, name: &str) -> String {
+        let body: Value = serde_json::from_str(&self.body).unwrap_or_default();
+        body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+}
+
+struct Side {
+    base: String,
+    wire: Wire,
+    admin: HttpClient,
+}
+
+impl Side {
+    async fn ask(&mut self, case: &Case) -> Answer {
+        let watch = case.method == "GET" && case.target.contains("watch");
+        let raw = if watch { self.wire.glance(case).await } else { self.wire.ask(case).await };
+        if raw.status == 201 && case.method == "POST" {
+            self.forget(case, &raw).await;
+        }
+        Answer::of(&raw, &self.base)
+    }
+
+    /// Removes what a request made, so that the next one finds what it found. Namespaces stay: only a controller empties them.
+    async fn forget(&self, case: &Case, raw: &Raw) {
+        let body: Value = serde_json::from_slice(&raw.body).unwrap_or_default();
+        let path = case.target.split('?').next().unwrap_or_default();
+        let Some(name) = body.pointer("/metadata/name").and_then(Value::as_str) else { return };
+        if name.is_empty() || path.ends_with("/namespaces") || path.ends_with("reviews") {
+            return;
+        }
+        let url = format!("{}{}/{name}?gracePeriodSeconds=0", self.base, path.trim_end_matches('/'));
+        let _ = self.admin.request(http::Method::DELETE, &url, &[], None).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_is_answered_as_a_real_kube_apiserver_answers_it() {
+    let dice = Dice::roll_unless_given(SEED);
+    let only = only();
+    let plane =
+        ControlPlane::start(&["--disable-admission-plugins=ServiceAccount,StorageObjectInUseProtection".to_owned()])
+            .await;
+    let bench = Bench::start().await;
+    let masters: &[&str] = &["system:masters"];
+    let leaf = plane.ca().client("admin", masters);
+    let mut real = Side {
+        base: plane.url().to_owned(),
+        wire: Wire::new(plane.port(), plane.ca(), Some(&leaf)),
+        admin: plane.admin_client(),
+    };
+    let leaf = bench.ca.client("admin", masters);
+    let port = bench.running.addr().port();
+    let mut ours = Side {
+        base: bench.url(""),
+        wire: Wire::new(port, &bench.ca, Some(&leaf)),
+        admin: bench.client(Some(("admin", masters))),
+    };
+    for side in [&real, &ours] {
+        let body = json!({"metadata": {"name": "bad"}}).to_string().into();
+        let url = format!("{}/api/v1/namespaces", side.base);
+        let made = side.admin.request(http::Method::POST, &url, &[("content-type", "application/json")], Some(body));
+        assert_eq!(made.await.unwrap().status, 201);
+    }
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for (family, cases, accepted_least) in FAMILIES {
+        if only.as_ref().is_some_and(|only| only != family) {
+            continue;
+        }
+        let start = std::time::Instant::now();
+        let (mut strata, mut accepted, mut differing) = (BTreeMap::<&str, usize>::new(), 0, 0);
+        let cases = cases(&dice);
+        for case in &cases {
+            *strata.entry(case.stratum).or_default() += 1;
+            let (want, got) = (real.ask(case).await, ours.ask(case).await);
+            accepted += usize::from((200..300).contains(&want.status));
+            if want == got {
+                continue;
+            }
+            match KNOWN.iter().find(|known| (known.applies)(case, &want, &got)) {
+                Some(known) => *seen.entry(known.what).or_default() += 1,
+                None => {
+                    differing += 1;
+                    wrong.push(difference(family, case, &want, &got));
+                }
+            }
+        }
+        println!(
+            "{family}: {} cases, {accepted} accepted, {differing} differ, {:?}; {strata:?}",
+            cases.len(),
+            start.elapsed()
+        );
+        assert!(
+            cases.len() >= 100 && accepted * 100 >= cases.len() * accepted_least,
+            "{family}: too few cases, or too few that are accepted"
+        );
+    }
+    println!("known differences: {seen:?}");
+    let show = wrong.len().min(SHOWN);
+    assert!(wrong.is_empty(), "{} answers differ:\n{}", wrong.len(), wrong[..show].join("\n"));
+    if only.is_none() {
+        for known in KNOWN {
+            assert!(seen.contains_key(known.what), "{} no longer differs: take it off the list", known.what);
+        }
+    }
+    bench.stop().await;
+}
+
+#[expect(clippy::disallowed_methods, reason = "one family alone is what one mends")]
+fn only() -> Option<String> {
+    std::env::var("PORTCULLIS_FAMILY").ok()
+}
+
+/// Where two answers part.
+fn difference(family: &str, case: &Case, want: &Answer, got: &Answer) -> String {
+    let cut = |text: &str| text.chars().take(700).collect::<String>();
+    let headers: Vec<String> =
+        case.headers.iter().map(|(name, value)| format!("{name}: {}", cut(&String::from_utf8_lossy(value)))).collect();
+    let body = match &case.payload {
+        wire::Payload::None => String::new(),
+        wire::Payload::Sized(body) => cut(&String::from_utf8_lossy(body)),
+    };
+    let mut out = format!("== {family}/{}: {} {} {headers:?} {body}", case.stratum, case.method, cut(&case.target));
+    for (name, left, right) in [
+        ("status", want.status.to_string(), got.status.to_string()),
+        ("headers", format!("{:?}", want.headers), format!("{:?}", got.headers)),
+        ("closed", want.closed.to_string(), got.closed.to_string()),
+    ] {
+        if left != right {
+            out.push_str(&format!("\n  {name}\n    real {}\n    ours {}", cut(&left), cut(&right)));
+        }
+    }
+    if want.body != got.body {
+        let (left, right): (Vec<&str>, Vec<&str>) = (want.body.lines().collect(), got.body.lines().collect());
+        let start = left.iter().zip(&right).take_while(|(left, right)| left == right).count();
+        for (side, lines) in [("real", left), ("ours", right)] {
+            let text: Vec<&str> = lines.into_iter().skip(start.saturating_sub(1)).take(5).collect();
+            out.push_str(&format!("\n    {side} {}", cut(&text.join("\n         "))));
+        }
+    }
+    out
+}
