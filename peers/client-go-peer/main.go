@@ -7,10 +7,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -47,6 +49,26 @@ func fail(what string, err error) {
 	os.Exit(1)
 }
 
+// resumptions is how often the beginning of a watch is tried again, over two seconds.
+const resumptions = 40
+
+// steady asks for a watch again when the connection ends before the answer begins. A reflector would list anew then, and
+// pass over what happened meanwhile: rightly, but here every change is counted.
+type steady struct{ next http.RoundTripper }
+
+func (s steady) RoundTrip(request *http.Request) (*http.Response, error) {
+	answer, err := s.next.RoundTrip(request)
+	resumes := request.URL.Query().Get("watch") == "true" && request.URL.Query().Get("resourceVersion") != ""
+	for range resumptions {
+		if err == nil || !resumes || request.Context().Err() != nil {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+		answer, err = s.next.RoundTrip(request)
+	}
+	return answer, err
+}
+
 type clients struct {
 	namespace string
 	typed     kubernetes.Interface
@@ -60,6 +82,7 @@ func connect(kubeconfig, namespace string) clients {
 		fail("kubeconfig", err)
 	}
 	config.QPS, config.Burst = -1, -1
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return steady{next} })
 	// As kubectl and the controllers ask: protobuf first, JSON where there is none.
 	protobuf := rest.CopyConfig(config)
 	protobuf.ContentType = "application/vnd.kubernetes.protobuf"

@@ -151,6 +151,11 @@ async fn change(api: &Api<ConfigMap>, kind: &str, name: &str, value: usize) -> k
     match kind {
         "merge" => api.patch(name, &params, &Patch::Merge(body)).await,
         "strategic" => api.patch(name, &params, &Patch::Strategic(body)).await,
+        "json" => {
+            let operations = serde_json::json!([{"op": "replace", "path": "/data/n", "value": value.to_string()}]);
+            let operations = serde_json::from_value(operations).map_err(kube::Error::SerdeError)?;
+            api.patch(name, &params, &Patch::Json::<()>(operations)).await
+        }
         "update" => {
             let mut object = api.get(name).await?;
             object.data.get_or_insert_default().insert("n".to_owned(), value.to_string());

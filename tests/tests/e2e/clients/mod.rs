@@ -33,7 +33,7 @@ const BIG: usize = 100_000;
 /// How often it changes: more than the 8 MiB that the dev API server remembers of a resource.
 const BIG_CHANGES: usize = 100;
 /// What the clients change objects with.
-const KINDS: &[&str] = &["merge", "update"];
+const KINDS: &[&str] = &["merge", "strategic", "json", "update"];
 
 const GO: &[Stream] = &[
     Stream { name: "informer", in_order: false, tells_gone: false },

@@ -126,7 +126,15 @@ impl Truth {
         let all = self.written.values().chain(self.deleted.values()).filter(|made| !made.unwatched);
         let missed: Vec<&Made> = all.filter(missed).collect();
         if let Some(first) = missed.first() {
-            wrong.insert(0, format!("{} changes were never seen, such as {first:?}", missed.len()));
+            let told: Vec<&str> = mine
+                .iter()
+                .filter(|line| line.what == "gone" || line.what == "broken")
+                .map(|line| line.text.as_str())
+                .collect();
+            wrong.insert(
+                0,
+                format!("{} changes were never seen, such as {first:?}; it was told {told:?}", missed.len()),
+            );
         }
         wrong
     }
