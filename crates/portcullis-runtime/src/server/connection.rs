@@ -6,6 +6,8 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
+#[cfg(feature = "server")]
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use http::{StatusCode, Version};
@@ -22,9 +24,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::guard::{Activity, GuardedBody, GuardedIo};
+use super::guard::{Activity, GuardedIo};
 use super::handler::{Handler, Request, respond};
 use super::limits::ServerLimits;
+use super::response::GuardedBody;
+#[cfg(feature = "server")]
+use super::response::unless_stalled;
 use crate::tls::ServerTls;
 use crate::tls::client_auth::verdict;
 use crate::{Shutdown, net};
@@ -33,6 +38,14 @@ use crate::{Shutdown, net};
 const TLS_HANDSHAKE: u8 = 0x16;
 /// What Go's servers answer to plain http on a TLS port, which kubectl's users know.
 const HTTP_ON_TLS: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+
+/// Bytes that a TLS connection keeps encrypted for a peer that does not take them; at least one full record (RFC 8446
+/// section 5.1).
+const TLS_BUFFER: usize = 16 * 1024;
+
+/// Bytes of a response that an HTTP/2 stream keeps for a peer that does not take them.
+#[cfg(feature = "server")]
+const STREAM_BUFFER: usize = 16 * 1024;
 
 /// What a listener speaks.
 #[derive(Debug, Clone)]
@@ -84,8 +97,8 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// Serves one connection to its end.
-    pub(super) async fn run(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+    /// Serves one connection to its end; `_held` is let go of then.
+    pub(super) async fn run<T>(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, _held: T) {
         let Ok(local) = stream.local_addr() else { return };
         let first = async |stream: TcpStream| {
             let mut first = [0];
@@ -118,10 +131,11 @@ impl Context {
     ) where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let opening = async {
+        // On the heap until the handshake is over: a future keeps room for everything that has ever passed through it.
+        let opening = Box::pin(async {
             let (first, stream) = look(stream).await?;
             self.open(stream, first, peer).await
-        };
+        });
         let opened = tokio::select! {
             () = self.shutdown.triggered() => return,
             () = self.kill.cancelled() => return,
@@ -159,7 +173,8 @@ impl Context {
         if first != TLS_HANDSHAKE {
             return if plain_allowed { Ok(Opened::Plain(stream)) } else { refuse(stream).await };
         }
-        let stream = TlsAcceptor::from(tls.config.clone()).accept(stream).await?;
+        let mut stream = TlsAcceptor::from(tls.config.clone()).accept(stream).await?;
+        stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let client = match &tls.deferred {
             Some(verifier) => verdict(verifier.as_ref(), chain),
@@ -169,34 +184,38 @@ impl Context {
         Ok(Opened::Tls(Box::new(stream), client))
     }
 
-    pub(super) async fn serve<S>(&self, stream: S, info: ConnInfo, http: Http)
+    /// Serves requests to the connection's end.
+    pub(super) fn serve<S>(&self, stream: S, info: ConnInfo, http: Http) -> impl Future<Output = ()> + Send + use<'_, S>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let peer = info.peer;
         let activity = Activity::new();
         let io = TokioIo::new(GuardedIo::new(stream, activity.clone(), self.limits.clone()));
-        let service = service_fn(|request| answer(self.handler.clone(), request, &info, &activity));
+        let handler = self.handler.clone();
+        let service = service_fn(move |request| answer(handler.clone(), request, &info, &activity));
         let builder = self.builder(http);
+        // Put together here, where what is moved takes room on the stack alone.
         #[cfg(feature = "server")]
-        let connection = builder.serve_connection_with_upgrades(io, service);
+        let mut connection = Box::pin(builder.serve_connection_with_upgrades(io, service).into_owned());
         #[cfg(not(feature = "server"))]
-        let connection = builder.serve_connection(io, service).with_upgrades();
-        let mut connection = std::pin::pin!(connection);
-        let mut stopping = false;
-        let result = loop {
-            tokio::select! {
-                biased;
-                () = self.kill.cancelled() => break Ok(()),
-                result = connection.as_mut() => break result,
-                () = self.shutdown.triggered(), if !stopping => {
-                    stopping = true;
-                    connection.as_mut().graceful_shutdown();
+        let mut connection = Box::pin(builder.serve_connection(io, service).with_upgrades());
+        async move {
+            let mut stopping = false;
+            let result = loop {
+                tokio::select! {
+                    biased;
+                    () = self.kill.cancelled() => break Ok(()),
+                    result = connection.as_mut() => break result,
+                    () = self.shutdown.triggered(), if !stopping => {
+                        stopping = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
                 }
+            };
+            if let Err(error) = result {
+                tracing::debug!(%peer, %error, "connection ended");
             }
-        };
-        if let Err(error) = result {
-            tracing::debug!(%peer, %error, "connection ended");
         }
     }
 
@@ -215,7 +234,11 @@ impl Context {
     #[cfg(feature = "server")]
     fn builder(&self, http: Http) -> auto::Builder<Tracked> {
         let limits = &self.limits;
-        let mut builder = auto::Builder::new(Tracked { tasks: self.tasks.clone(), kill: self.kill.clone() });
+        let mut builder = auto::Builder::new(Tracked {
+            tasks: self.tasks.clone(),
+            kill: self.kill.clone(),
+            write_timeout: limits.write_timeout,
+        });
         {
             let mut http1 = builder.http1();
             // The guard limits the time for a head; hyper's own timer would also run between requests.
@@ -231,7 +254,7 @@ impl Context {
             .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
             .max_pending_accept_reset_streams(20)
             .max_local_error_reset_streams(64)
-            .max_send_buf_size(64 * 1024)
+            .max_send_buf_size(STREAM_BUFFER)
             .keep_alive_interval(limits.http2_keep_alive)
             .keep_alive_timeout(limits.http2_keep_alive);
         match http {
@@ -322,12 +345,13 @@ fn answer(
     }
 }
 
-/// Runs hyper's HTTP/2 tasks where the drain sees them.
+/// Runs hyper's HTTP/2 streams where the drain sees them.
 #[cfg(feature = "server")]
 #[derive(Clone)]
 struct Tracked {
     tasks: TaskTracker,
     kill: CancellationToken,
+    write_timeout: Duration,
 }
 
 #[cfg(feature = "server")]
@@ -338,7 +362,8 @@ where
 {
     fn execute(&self, future: F) {
         let kill = self.kill.clone();
-        self.tasks.spawn(async move { kill.run_until_cancelled(future).await.map(drop) });
+        let stream = unless_stalled(future, self.write_timeout);
+        self.tasks.spawn(async move { kill.run_until_cancelled(stream).await });
     }
 }
 
@@ -367,7 +392,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
-        let served = tokio::spawn(context.run(accepted, peer.parse().unwrap()));
+        let served = tokio::spawn(context.run(accepted, peer.parse().unwrap(), ()));
         let mut answer = Vec::new();
         let _ = client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
         // A reset after the answer is as good as an end.

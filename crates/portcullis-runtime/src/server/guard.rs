@@ -5,8 +5,8 @@
 //! no request yet or a head under way → header timeout; between requests → idle timeout; responses that the peer does
 //! not take → write timeout; a handler or a stream of ours at work → none.
 //!
-//! This stops slow heads (slowloris), silent connections and slow readers. A peer with one live watch may leave other
-//! streams of the same connection stalled; the streams of a connection and their buffers are limited.
+//! This stops slow heads (slowloris), silent connections and slow readers. A peer with one live watch keeps its connection;
+//! the streams that it leaves stalled beside it are ended one by one ([`super::response`]).
 
 use std::io;
 use std::pin::Pin;
@@ -15,12 +15,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use super::body::Body;
 use super::limits::ServerLimits;
 
 /// What a connection is doing. All times are milliseconds since its start.
@@ -39,6 +37,10 @@ pub(super) struct Activity {
     ours: AtomicUsize,
     /// When hyper last took something from a response.
     progress: AtomicU64,
+    /// Something of an HTTP/1.1 response is on its way to the kernel.
+    unsent: AtomicBool,
+    /// Who waits until it is there.
+    sent: AtomicWaker,
 }
 
 impl Activity {
@@ -52,6 +54,8 @@ impl Activity {
             in_flight: AtomicUsize::new(0),
             ours: AtomicUsize::new(0),
             progress: AtomicU64::new(0),
+            unsent: AtomicBool::new(false),
+            sent: AtomicWaker::new(),
         })
     }
 
@@ -68,6 +72,26 @@ impl Activity {
     /// The connection belongs to another protocol from now on, which sets its own limits.
     pub(super) fn upgrade(&self) {
         self.upgraded.store(true, Ordering::Release);
+    }
+
+    /// hyper takes a piece of a response. HTTP/2 limits what is under way itself.
+    pub(super) fn takes_piece(&self) {
+        self.unsent.store(!self.http2.load(Ordering::Relaxed), Ordering::Release);
+    }
+
+    /// Ready when the kernel has what hyper took last, so that a peer that does not read costs one piece.
+    pub(super) fn poll_sent(&self, cx: &Context<'_>) -> Poll<()> {
+        if !self.unsent.load(Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        self.sent.register(cx.waker());
+        if self.unsent.load(Ordering::Acquire) { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    fn flushed(&self) {
+        if self.unsent.swap(false, Ordering::AcqRel) {
+            self.sent.wake();
+        }
     }
 
     fn now(&self) -> u64 {
@@ -108,7 +132,12 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    fn set_ours(&mut self, ours: bool) {
+    pub(super) fn activity(&self) -> &Activity {
+        &self.activity
+    }
+
+    /// Whether it waits for us now; if not, the peer has taken something.
+    pub(super) fn set_ours(&mut self, ours: bool) {
         if ours != self.ours {
             self.ours = ours;
             if ours {
@@ -132,38 +161,6 @@ impl Drop for InFlight {
         activity.since.store(activity.now(), Ordering::Release);
         activity.head.store(false, Ordering::Release);
         activity.in_flight.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// A response body that reports whether it waits for us or for the peer.
-pub(super) struct GuardedBody {
-    inner: Body,
-    in_flight: InFlight,
-}
-
-impl GuardedBody {
-    pub(super) fn new(inner: Body, mut in_flight: InFlight) -> Self {
-        in_flight.set_ours(false);
-        Self { inner, in_flight }
-    }
-}
-
-impl http_body::Body for GuardedBody {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
-        self.in_flight.set_ours(polled.is_pending());
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }
 
@@ -241,6 +238,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedIo<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.inner).poll_flush(cx);
+        if polled.is_ready() {
+            self.activity.flushed();
+        }
         self.or_deadline(cx, polled)
     }
 

@@ -130,11 +130,7 @@ async fn accept_all(listener: &TcpListener, context: &Arc<Context>) {
             continue;
         };
         prepare(&stream);
-        let connection = context.clone().run(stream, peer);
-        context.tasks.spawn(async move {
-            connection.await;
-            drop((slot, seat));
-        });
+        context.tasks.spawn(context.clone().run(stream, peer, (slot, seat)));
     }
 }
 

@@ -13,6 +13,7 @@ mod guard;
 mod handler;
 mod limits;
 mod listen;
+mod response;
 mod upgrade;
 
 pub use body::{Body, BodyError, empty, full, read_body, stream, until};

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use http_body_util::BodyExt;
 use portcullis_runtime::server::{ServerLimits, Transport, handler_fn, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -321,6 +322,105 @@ async fn an_http2_peer_that_does_not_take_its_response_is_closed_and_one_that_wa
     tokio::time::sleep(SHORT * 5).await;
     assert!(!driver.is_finished(), "a quiet watch stays open");
     drop((response, sender));
+}
+
+#[tokio::test]
+async fn an_http2_stream_that_is_left_stalled_is_reset_while_a_live_one_beside_it_goes_on() {
+    const TIMEOUT: Duration = Duration::from_millis(300);
+    let (ended, mut end) = tokio::sync::mpsc::unbounded_channel::<&str>();
+    let handler = handler_fn(move |request: portcullis_runtime::server::Request| {
+        let ended = ended.clone();
+        async move {
+            if request.uri().path() == "/large" {
+                // What goes out at once is as bad as what comes piece by piece.
+                return http::Response::new(portcullis_runtime::server::full(vec![b'x'; 4 << 20]));
+            }
+            let live = request.uri().path() == "/live";
+            let pieces = futures_util::stream::unfold(ended, move |ended| async move {
+                if live {
+                    tokio::time::sleep(TIMEOUT / 30).await;
+                }
+                Some((Ok(bytes::Bytes::from(vec![b'x'; if live { 10 } else { 20_000 }])), ended))
+            });
+            http::Response::new(stream(pieces))
+        }
+    });
+    let limits = ServerLimits { write_timeout: TIMEOUT, ..ServerLimits::default() };
+    let server = Server::start(Transport::Plain, limits, handler).await;
+    let (mut sender, driver) = http2(&server).await;
+    let mut get = async |path: &str| {
+        let mut request = http2_get();
+        *request.uri_mut() = format!("http://h{path}").parse().unwrap();
+        sender.send_request(request).await.unwrap().into_body()
+    };
+    // The first stream's window is not opened again: nobody reads it.
+    let (mut live, mut endless, mut large) = (get("/live").await, get("/endless").await, get("/large").await);
+    let start = Instant::now();
+    let mut pieces = 0;
+    // The handler's own sender, the live stream's, and until it is reset the endless one's.
+    while end.sender_strong_count() > 2 {
+        live.frame().await.expect("the live stream goes on").unwrap();
+        pieces += 1;
+        assert!(start.elapsed() < PATIENCE, "the stalled stream is never ended");
+    }
+    assert!(start.elapsed() >= TIMEOUT / 2 && pieces > 5, "{:?}, {pieces}", start.elapsed());
+    let until = Instant::now() + TIMEOUT * 3;
+    while Instant::now() < until {
+        live.frame().await.expect("the live stream goes on").unwrap();
+    }
+    for (name, stalled) in [("endless", &mut endless), ("large", &mut large)] {
+        let mut taken = 0;
+        let reset = loop {
+            match stalled.frame().await {
+                Some(Ok(frame)) => taken += frame.into_data().map_or(0, |data| data.len()),
+                ended => break ended.is_some(),
+            }
+        };
+        assert!(reset && taken < 4 << 20, "{name} ended after {taken} bytes");
+    }
+    assert!(!driver.is_finished(), "the connection stays");
+    end.close();
+}
+
+#[tokio::test]
+async fn what_a_peer_does_not_take_costs_one_piece_and_the_sockets_buffers() {
+    let (produced, mut produce) = tokio::sync::mpsc::unbounded_channel::<()>();
+    let handler = handler_fn(move |_| {
+        let produced = produced.clone();
+        async move {
+            let pieces = futures_util::stream::unfold(produced, |produced| async move {
+                let _ = produced.send(());
+                Some((Ok(bytes::Bytes::from(vec![0; 1024])), produced))
+            });
+            http::Response::new(stream(pieces))
+        }
+    });
+    // A stream in memory that holds 4 KiB: what else is taken from the body stays with the server.
+    let (mut near, far) = tokio::io::duplex(4 * 1024);
+    let address = "127.0.0.1:1".parse().unwrap();
+    let info = portcullis_runtime::server::ConnInfo {
+        peer: address,
+        local: address,
+        tls: false,
+        client_cert: None,
+        client_cert_error: None,
+    };
+    let stop = portcullis_runtime::Shutdown::new();
+    let serving = portcullis_runtime::server::serve_stream(far, info, handler, ServerLimits::default(), stop.clone());
+    let served = tokio::spawn(serving);
+    near.write_all(GET).await.unwrap();
+    tokio::time::sleep(SHORT * 2).await;
+    let taken = std::iter::from_fn(|| produce.try_recv().ok()).count();
+    assert!((1..=6).contains(&taken), "{taken} KiB were taken for a peer that reads nothing");
+    // Whoever reads gets on.
+    let mut read = 0;
+    let mut buffer = [0; 8 * 1024];
+    while read < 1 << 20 {
+        read += tokio::time::timeout(PATIENCE, near.read(&mut buffer)).await.unwrap().unwrap();
+    }
+    drop(near);
+    stop.trigger();
+    served.await.unwrap();
 }
 
 #[tokio::test]
