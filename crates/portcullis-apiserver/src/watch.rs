@@ -9,7 +9,6 @@
 //!
 //! Compat: event frames and texts as `watch-cache` of kube-apiserver gives them.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +26,7 @@ use crate::json;
 use crate::resources::Resource;
 use crate::selector::Selection;
 use crate::store::Store;
+use crate::store::beginning::Everything;
 use crate::store::log::{Change, Event};
 use crate::store::object::Object;
 use crate::table::{self, RowObject};
@@ -34,7 +34,7 @@ use crate::table::{self, RowObject};
 /// Changes taken from the log at once.
 const BATCH: usize = 256;
 /// Bytes of a piece that is sent at once, roughly.
-const PIECE: usize = 16 * 1024;
+const PIECE: usize = 8 * 1024;
 /// How often a quiet watch says where it stands.
 const BOOKMARKS: Duration = Duration::from_secs(60);
 
@@ -47,8 +47,8 @@ pub(crate) struct WatchRequest {
     pub(crate) rows: RowObject,
     /// Changes after this version; with `initial`, after the initial objects.
     pub(crate) from: u64,
-    /// Objects to begin with.
-    pub(crate) initial: Vec<Arc<Object>>,
+    /// Objects to begin with; those that it does not show are left out.
+    pub(crate) initial: Everything,
     /// Send the bookmark that ends the initial objects.
     pub(crate) end_of_initial: bool,
     pub(crate) bookmarks: bool,
@@ -61,7 +61,8 @@ struct Watcher {
     clock: Clock,
     changed: watch::Receiver<u64>,
     cursor: u64,
-    initial: VecDeque<Arc<Object>>,
+    /// How many of the initial objects have been written.
+    begun: usize,
     end: Timestamp,
     next_bookmark: Timestamp,
     columns_sent: bool,
@@ -74,7 +75,7 @@ pub(crate) fn frames(request: WatchRequest, store: Arc<Store>, clock: Clock) -> 
     let now = clock.now();
     let watcher = Watcher {
         cursor: request.from,
-        initial: request.initial.into(),
+        begun: 0,
         end: now + request.timeout,
         next_bookmark: now + BOOKMARKS,
         columns_sent: false,
@@ -82,7 +83,7 @@ pub(crate) fn frames(request: WatchRequest, store: Arc<Store>, clock: Clock) -> 
         changed,
         store,
         clock,
-        request: WatchRequest { initial: Vec::new(), ..request },
+        request,
     };
     Some(Box::pin(stream::unfold(watcher, |mut watcher| async move {
         let piece = watcher.next().await?;
@@ -120,15 +121,19 @@ impl Watcher {
     }
 
     fn fill_initial(&mut self, out: &mut Vec<u8>) {
-        while out.len() < PIECE {
-            let Some(object) = self.initial.pop_front() else { break };
-            self.write(out, "ADDED", &object);
+        let initial = Arc::clone(&self.request.initial);
+        for object in initial.get(self.begun..).unwrap_or_default() {
+            if out.len() >= PIECE {
+                return;
+            }
+            self.begun += 1;
+            if self.shows(object) {
+                self.write(out, "ADDED", object);
+            }
         }
-        if self.initial.is_empty() {
-            // A watch lives for an hour; its list of what it began with need not.
-            self.initial = VecDeque::new();
-        }
-        if self.initial.is_empty() && self.request.end_of_initial {
+        // A watch lives for an hour; its list of what it began with need not.
+        self.request.initial = Everything::default();
+        if self.request.end_of_initial {
             self.request.end_of_initial = false;
             self.write_bookmark(out, self.cursor, true);
         }
@@ -183,12 +188,13 @@ impl Watcher {
         }
     }
 
+    fn shows(&self, object: &Object) -> bool {
+        (self.request.namespace.is_empty() || *object.namespace == *self.request.namespace)
+            && self.request.selection.matches(object)
+    }
+
     fn write_event(&mut self, out: &mut Vec<u8>, event: &Event) {
-        let in_scope = |object: &Object| {
-            (self.request.namespace.is_empty() || *object.namespace == *self.request.namespace)
-                && self.request.selection.matches(object)
-        };
-        let (is, was) = (in_scope(&event.object), event.before.as_deref().is_some_and(in_scope));
+        let (is, was) = (self.shows(&event.object), event.before.as_deref().is_some_and(|before| self.shows(before)));
         match (event.change, was, is) {
             (Change::Added, _, true) | (Change::Modified, false, true) => self.write(out, "ADDED", &event.object),
             (Change::Modified, true, true) => self.write(out, "MODIFIED", &event.object),
@@ -206,6 +212,10 @@ impl Watcher {
     }
 
     fn write(&mut self, out: &mut Vec<u8>, kind: &str, object: &Object) {
+        if out.is_empty() {
+            // A vector that grows step by step ends up with room for twice as much.
+            out.reserve_exact(object.bytes.len() + 64);
+        }
         begin(out, kind);
         match self.request.form {
             Form::Object => out.extend_from_slice(&object.bytes),
@@ -296,7 +306,7 @@ mod tests {
                 form: Form::Object,
                 rows: RowObject::Metadata,
                 from,
-                initial: Vec::new(),
+                initial: Everything::default(),
                 end_of_initial: false,
                 bookmarks: false,
                 timeout: Duration::from_secs(300),
@@ -348,7 +358,7 @@ mod tests {
         let initial = bench.store.all(resources::namespaces(), "");
         let from = bench.store.version();
         let pieces = bench.watch(from, "", |request| {
-            request.initial = initial;
+            request.initial = Arc::new(initial);
             request.end_of_initial = true;
         });
         bench.store.create(resources::namespaces(), namespace("b", "")).unwrap();

@@ -55,7 +55,7 @@ pub(crate) fn one(engine: &Engine, asked: &Asked<'_>, code: u16, object: &Object
     let object = part.as_deref().unwrap_or(object);
     let encoding = asked.accepted.encoding;
     let bytes = match asked.accepted.form {
-        Form::Object => return Ok(Reply::json_bytes(code, object.bytes.clone(), encoding)),
+        Form::Object => return Ok(Reply::json_bytes(code, object.answer(), encoding)),
         Form::Metadata => {
             let mut out = Vec::new();
             table::write_partial(&mut out, object.metadata());

@@ -13,6 +13,7 @@ use crate::http::Outcome;
 use crate::http::negotiate::Encoding;
 use crate::http::params::{Params, invalid};
 use crate::http::reply::Reply;
+use crate::store::beginning::Everything;
 use crate::store::list::ListQuery;
 use crate::store::object::Object;
 use crate::watch::{WatchRequest, frames, refused};
@@ -42,16 +43,18 @@ pub(crate) fn watch(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
     if let Some(wanted) = wanted.filter(|wanted| send_initial && *wanted > current) {
         return Ok(Reply::pieces(refused(&too_large_version(wanted, current))));
     }
-    let (from, initial) = if send_initial {
+    let (from, initial) = if !send_initial {
+        (wanted.filter(|wanted| *wanted > 0).unwrap_or_else(|| engine.store.version()), Everything::default())
+    } else if selection.everything() {
+        engine.store.everything(asked.resource)
+    } else {
         let filter = |object: &Object| selection.matches(object);
         let query = ListQuery { namespace: asked.namespace, at: None, from: None, limit: 0, filter: Some(&filter) };
         let page = engine
             .store
             .list(asked.resource, &query)
             .map_err(|gone| Box::new(Status::expired(format!("too old resource version: 0 ({})", gone.oldest))))?;
-        (page.version, page.objects)
-    } else {
-        (wanted.filter(|wanted| *wanted > 0).unwrap_or_else(|| engine.store.version()), Vec::new())
+        (page.version, Everything::new(page.objects))
     };
     let timeout = match seconds {
         Some(seconds) if seconds > 0 => u64::try_from(seconds.min(MAX_SECONDS)).unwrap_or(1),

@@ -24,10 +24,15 @@ pub(crate) struct Event {
     pub(crate) before: Option<Arc<Object>>,
 }
 
+/// An event and its place in the log.
+const EVENT: usize = size_of::<Event>() + 3 * size_of::<usize>();
+
 impl Event {
-    /// What remembering it costs at most: the object before is often also that of an earlier event.
+    /// Bytes of memory that remembering it takes: the state before it, which is no more, and the last one of what was deleted.
+    /// Other objects are still there, or are the state before a later event, which counts them.
     fn bytes(&self) -> usize {
-        self.object.bytes.len() + self.before.as_ref().map_or(0, |before| before.bytes.len())
+        let last = if self.change == Change::Deleted { self.object.cost() } else { 0 };
+        EVENT + last + self.before.as_ref().map_or(0, |before| before.cost())
     }
 }
 
@@ -145,17 +150,27 @@ mod tests {
     }
 
     #[test]
-    fn the_log_is_bounded_in_bytes() {
-        let store = Store::new(StoreLimits { log_bytes: 1_000, ..StoreLimits::default() });
-        let end = churn(&store, 100);
-        let kept = store.changes(
-            resources::namespaces(),
-            store.read().tables[resources::namespaces().id()].log.forgotten(),
-            1_000,
-        );
-        let bytes: usize = kept.unwrap().events.iter().map(|event| event.object.bytes.len()).sum();
-        assert!(bytes <= 1_000 && bytes > 0);
-        assert!(store.changes(resources::namespaces(), end - 90, 1_000).is_err());
+    fn the_log_is_bounded_in_bytes_of_what_is_no_more() {
+        const LIMIT: usize = 10_000;
+        let store = Store::new(StoreLimits { log_bytes: LIMIT, ..StoreLimits::default() });
+        let namespaces = resources::namespaces();
+        let members = || json!({"metadata": {"name": "a", "labels": {"x": "y"}}}).as_object().unwrap().clone();
+        let mut object = store.create(namespaces, members()).unwrap();
+        for _ in 0..100 {
+            object = store.replace(namespaces, &object, members()).unwrap();
+        }
+        let forgotten = store.read().tables[namespaces.id()].log.forgotten();
+        let kept = store.changes(namespaces, forgotten, 1_000).unwrap().events;
+        let states = |of: fn(&Event) -> Option<&Arc<Object>>| -> usize {
+            kept.iter().filter_map(|event| of(event)).map(|object| object.cost()).sum()
+        };
+        let bytes = states(|event| event.before.as_ref());
+        assert!(bytes <= LIMIT && bytes > LIMIT / 2, "{bytes} in {} events", kept.len());
+        assert_eq!(store.read().tables[namespaces.id()].log.bytes, bytes + kept.len() * EVENT);
+        assert!(store.changes(namespaces, forgotten - 1, 1_000).is_err());
+        store.remove(namespaces, &object, None).unwrap();
+        let last = store.changes(namespaces, store.version() - 1, 1).unwrap().events;
+        assert!(last[0].bytes() > object.cost() * 2 - 20, "a deleted object's last state counts too");
     }
 
     #[test]

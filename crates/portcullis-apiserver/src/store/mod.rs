@@ -6,6 +6,7 @@
 //!
 //! Nothing here waits: the lock is held for map operations and for writing one object, never across an await.
 
+pub(crate) mod beginning;
 pub(crate) mod graph;
 pub(crate) mod list;
 pub(crate) mod log;
@@ -13,11 +14,12 @@ pub(crate) mod object;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, watch};
 
+use self::beginning::Beginning;
 use self::graph::{Found, Graph, Place, Task};
 use self::log::{Change, Event, Log, LogLimits};
 use self::object::Object;
@@ -29,6 +31,8 @@ pub(crate) struct Store {
     state: RwLock<State>,
     /// One per resource: the version of its last change.
     changed: Vec<watch::Sender<u64>>,
+    /// One per resource: what watches began with last.
+    beginnings: Vec<Mutex<Beginning>>,
     /// Rings when there is something for the background to do.
     bell: Notify,
     limits: StoreLimits,
@@ -43,13 +47,13 @@ pub struct StoreLimits {
     pub bytes: usize,
     /// Changes that each resource remembers for watches. Default 16,384.
     pub log_events: usize,
-    /// Bytes of the objects in each resource's log. Default 8 MiB.
+    /// Bytes of memory that each resource's log takes for states that are no more. Default 4 MiB.
     pub log_bytes: usize,
 }
 
 impl Default for StoreLimits {
     fn default() -> Self {
-        Self { objects: 50_000, bytes: 256 << 20, log_events: 16_384, log_bytes: 8 << 20 }
+        Self { objects: 50_000, bytes: 256 << 20, log_events: 16_384, log_bytes: 4 << 20 }
     }
 }
 
@@ -98,6 +102,7 @@ impl Store {
         Self {
             state: RwLock::new(State { version: 1, objects: 0, bytes: 0, tables, graph: Graph::default() }),
             changed: resources::ALL.iter().map(|_| watch::Sender::new(1)).collect(),
+            beginnings: resources::ALL.iter().map(|_| Mutex::default()).collect(),
             bell: Notify::new(),
             limits,
         }

@@ -36,15 +36,43 @@ pub(crate) struct Object {
     pub(crate) orphaning: bool,
     /// Owner references.
     pub(crate) owners: Box<[Owner]>,
-    pub(crate) labels: Vec<(Box<str>, Box<str>)>,
+    pub(crate) labels: Labels,
     /// Field selector values of its kind, without `metadata.name` and `metadata.namespace`.
-    pub(crate) fields: Vec<(&'static str, Box<str>)>,
+    pub(crate) fields: Box<[(&'static str, Box<str>)]>,
     /// The whole object, as JSON without a final newline.
-    pub(crate) bytes: Bytes,
+    pub(crate) bytes: Arc<[u8]>,
     /// Where the members after `apiVersion` begin.
-    members_at: usize,
+    members_at: u32,
     /// The value of `metadata`.
-    metadata: Range<usize>,
+    metadata: Range<u32>,
+}
+
+/// Labels in one piece of memory: each key and each value with an end mark, which no valid label has in it.
+#[derive(Debug)]
+pub(crate) struct Labels(Box<str>);
+
+/// What the allocations of an object take beside their contents.
+const ALLOCATIONS: usize = 96;
+const END: char = '\0';
+
+impl Labels {
+    fn of(value: Option<&Value>) -> Self {
+        let Some(Value::Object(members)) = value else { return Self(Box::default()) };
+        let mut text = String::new();
+        for (key, value) in members {
+            let Some(value) = value.as_str() else { continue };
+            if !key.contains(END) && !value.contains(END) {
+                text.extend([key, value].into_iter().flat_map(|part| part.chars().chain([END])));
+            }
+        }
+        Self(text.into())
+    }
+
+    /// Keys and values.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut parts = self.0.split_terminator(END);
+        std::iter::from_fn(move || Some((parts.next()?, parts.next()?)))
+    }
 }
 
 impl Object {
@@ -74,13 +102,13 @@ impl Object {
             set_version(metadata, version);
         }
         let mut bytes = format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\"").into_bytes();
-        let members_at = bytes.len() + 1;
+        let members_at = offset(bytes.len() + 1);
         let empty = Value::Object(Map::new());
         let metadata = members.get("metadata").unwrap_or(&empty);
         bytes.extend_from_slice(b",\"metadata\":");
         let start = bytes.len();
         bytes.extend(json::to_vec(metadata));
-        let metadata_range = start..bytes.len();
+        let metadata_range = offset(start)..offset(bytes.len());
         for (name, value) in members.iter().filter(|(name, _)| *name != "metadata") {
             bytes.push(b',');
             bytes.extend(json::to_vec(name));
@@ -100,13 +128,26 @@ impl Object {
             collecting: held_by(FOREGROUND),
             orphaning: held_by(ORPHAN),
             owners: list(metadata, "ownerReferences").iter().map(owner).collect(),
-            labels: string_map(metadata.get("labels")),
-            fields,
-            // Kept for long and many times: without the room that the vector grew into.
-            bytes: bytes.into_boxed_slice().into(),
+            labels: Labels::of(metadata.get("labels")),
+            fields: fields.into(),
+            bytes: bytes.into(),
             members_at,
             metadata: metadata_range,
         }
+    }
+
+    /// Bytes of memory that it takes, in full.
+    pub(super) fn cost(&self) -> usize {
+        let owners: usize = self.owners.iter().map(|owner| size_of::<Owner>() + owner.uid.len()).sum();
+        let fields: usize = self.fields.iter().map(|field| size_of_val(field) + field.1.len()).sum();
+        let texts = [&self.name, &self.namespace, &self.uid, &self.labels.0].map(|text| text.len());
+        // Each allocation is rounded up, and has a head.
+        size_of::<Self>() + self.bytes.len() + owners + fields + texts.iter().sum::<usize>() + ALLOCATIONS
+    }
+
+    /// The whole object, for an answer.
+    pub(crate) fn answer(&self) -> Bytes {
+        Bytes::from_owner(Arc::clone(&self.bytes))
     }
 
     /// The key in the store: what etcd's key ends with, so that lists come in the same order.
@@ -117,12 +158,15 @@ impl Object {
     /// The object as a member of a list: without `kind` and `apiVersion`.
     pub(crate) fn write_item(&self, out: &mut Vec<u8>) {
         out.push(b'{');
-        out.extend_from_slice(self.bytes.get(self.members_at..).unwrap_or(b"}"));
+        out.extend_from_slice(
+            usize::try_from(self.members_at).ok().and_then(|at| self.bytes.get(at..)).unwrap_or(b"}"),
+        );
     }
 
     /// Its metadata, as JSON.
     pub(crate) fn metadata(&self) -> &[u8] {
-        self.bytes.get(self.metadata.clone()).unwrap_or(b"{}")
+        let (start, end) = (usize::try_from(self.metadata.start), usize::try_from(self.metadata.end));
+        start.ok().zip(end.ok()).and_then(|(start, end)| self.bytes.get(start..end)).unwrap_or(b"{}")
     }
 
     /// The whole tree, with `kind` and `apiVersion`.
@@ -144,7 +188,7 @@ impl Object {
 
     /// The value of a label.
     pub(crate) fn label(&self, key: &str) -> Option<&str> {
-        self.labels.iter().find(|(name, _)| **name == *key).map(|(_, value)| &**value)
+        self.labels.iter().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
     /// The value of a selectable field; empty when the kind has it but the object does not.
@@ -189,9 +233,9 @@ fn owner(reference: &Value) -> Owner {
     }
 }
 
-fn string_map(value: Option<&Value>) -> Vec<(Box<str>, Box<str>)> {
-    let Some(Value::Object(members)) = value else { return Vec::new() };
-    members.iter().filter_map(|(key, value)| Some((key.as_str().into(), value.as_str()?.into()))).collect()
+/// A place in an object's bytes, of which there are far less than 4 GiB: the largest body has 3 MiB.
+fn offset(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
