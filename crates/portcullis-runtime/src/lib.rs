@@ -10,6 +10,7 @@
 //! This crate never knows OIDC or Kubernetes, never reads the environment, and never holds a lock across an await.
 
 mod clock;
+mod error;
 #[cfg(feature = "client")]
 pub mod http_client;
 mod log_ring;
@@ -28,6 +29,7 @@ mod timestamp;
 pub mod tls;
 
 pub use clock::{Clock, MockClock};
+pub use error::chain;
 pub use log_ring::{LogLine, LogRing, LogRingLimits};
 pub use rng::Rng;
 pub use secret::Secret;

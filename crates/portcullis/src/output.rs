@@ -1,7 +1,6 @@
 //! The only place that prints: data to stdout, everything else to stderr, errors with their causes and a `hint:` line.
 #![expect(clippy::print_stderr, clippy::print_stdout, reason = "this is the output module")]
 
-use std::error::Error;
 use std::process::ExitCode;
 
 /// Prints data.
@@ -20,21 +19,6 @@ pub(crate) fn error(text: &str, hint: Option<&str>) {
 /// Prints a warning.
 pub(crate) fn warning(text: &str) {
     eprintln!("warning: {text}");
-}
-
-/// An error with its causes in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.ends_with(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// Prints what the command line parser has to say: help and version to stdout with 0, mistakes to stderr with 2.

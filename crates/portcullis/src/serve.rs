@@ -98,7 +98,7 @@ fn run(arguments: &cli::Serve, failed: ExitCode) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            output::error(&output::chain(&error), error.hint());
+            output::error(&portcullis_runtime::chain(&error), error.hint());
             failed
         }
     }

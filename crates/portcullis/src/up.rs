@@ -108,7 +108,7 @@ pub(crate) fn down(arguments: &cli::Down) -> ExitCode {
 /// Hints name this program as `portcullis`, which need not be on the PATH: they are printed with what was typed.
 fn failed(error: &dyn std::error::Error, hint: Option<String>) -> ExitCode {
     let hint = hint.map(|hint| hint.replace("`portcullis ", &format!("`{} ", called())));
-    output::error(&output::chain(error), hint.as_deref());
+    output::error(&portcullis_runtime::chain(error), hint.as_deref());
     ExitCode::FAILURE
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use portcullis_apiserver::PartControl;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -27,7 +28,7 @@ struct Part {
 
 struct Bench {
     part: Part,
-    reports: Arc<Mutex<Vec<Report>>>,
+    reports: watch::Receiver<Vec<Report>>,
     logs: LogRing,
     control: PartControl,
     stop: Shutdown,
@@ -96,10 +97,9 @@ impl Bench {
             starts: Arc::default(),
         };
         let (control, signals) = PartControl::new();
-        let reports: Arc<Mutex<Vec<Report>>> = Arc::default();
-        let told = Arc::clone(&reports);
+        let (told, reports) = watch::channel(Vec::new());
         let (logs, clock) = (LogRing::default(), Clock::system());
-        let tell = Box::new(move |report| told.lock().unwrap().push(report));
+        let tell = Box::new(move |report| told.send_modify(|reports| reports.push(report)));
         let supervisor = Supervisor::new(part.program(), pace, clock.clone(), logs.clone(), signals, tell);
         let (run_stop, stop) = (Shutdown::new(), Shutdown::new());
         let tasks = part.start(run_stop.clone()).await.unwrap();
@@ -113,20 +113,29 @@ impl Bench {
             Report::Status(status) => Some(status.clone()),
             Report::Event(_) => None,
         };
-        self.reports.lock().unwrap().iter().filter_map(status).collect()
+        self.reports.borrow().iter().filter_map(status).collect()
     }
 
     fn has(&self, event: &PartEvent) -> bool {
-        self.reports.lock().unwrap().iter().any(|report| *report == Report::Event(event.clone()))
+        self.reports.borrow().iter().any(|report| *report == Report::Event(event.clone()))
     }
 
     /// Waits for a status, and says how long it took.
     async fn until(&self, what: &str, is: impl Fn(&PartStatus) -> bool) -> Duration {
+        self.told(what, |statuses| statuses.iter().any(&is)).await
+    }
+
+    /// Waits for what all statuses so far say, and says how long it took.
+    async fn told(&self, what: &str, say: impl Fn(&[PartStatus]) -> bool) -> Duration {
         let start = Instant::now();
-        while !self.statuses().iter().any(&is) {
-            assert!(start.elapsed() < PATIENCE, "{what}: {:#?}", self.statuses());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let mut reports = self.reports.clone();
+        let heard = async {
+            while !say(&self.statuses()) {
+                reports.changed().await.expect("the supervisor goes on");
+            }
+        };
+        let in_time = tokio::time::timeout(PATIENCE, heard).await.is_ok();
+        assert!(in_time, "{what}: {:#?}", self.statuses());
         start.elapsed()
     }
 
@@ -211,11 +220,7 @@ async fn a_moment_of_silence_costs_readiness_alone() {
     bench.part.silent.store(true, Ordering::SeqCst);
     bench.until("it is not ready", |s| !s.ready).await;
     bench.part.silent.store(false, Ordering::SeqCst);
-    let start = Instant::now();
-    while !bench.statuses().last().unwrap().ready {
-        assert!(start.elapsed() < PATIENCE);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    bench.told("it is ready again", |statuses| statuses.last().unwrap().ready).await;
     assert_eq!(bench.part.starts.load(Ordering::SeqCst), 1);
     bench.end().await;
 }

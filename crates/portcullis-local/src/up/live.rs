@@ -15,7 +15,7 @@ use std::time::Duration;
 use portcullis_apiserver::{Running, TokenAuthenticator};
 use portcullis_authn::{Authenticator, Network, OidcFlags};
 use portcullis_provider::config::Config;
-use portcullis_runtime::{Clock, Shutdown};
+use portcullis_runtime::{Clock, Shutdown, chain};
 
 use crate::kubeconfig::{Entries, PluginEntry};
 use crate::state::{StateDir, StateFile};
@@ -24,7 +24,7 @@ use crate::steps::Steps;
 use super::api_server::{self, Shown};
 use super::changes::{Changes, Line, Settings, Start};
 use super::control::{Answer, Request};
-use super::error::{UpError, chain};
+use super::error::UpError;
 use super::inputs::{Asked, Demo, Environment, Inputs, Sources};
 use super::listeners::Ports;
 use super::provider::{Certificate, PodPorts, RunningProvider};

@@ -97,6 +97,16 @@ pub(super) struct Context {
 }
 
 impl Context {
+    pub(super) fn new(
+        transport: Transport,
+        handler: Arc<dyn Handler>,
+        limits: ServerLimits,
+        shutdown: Shutdown,
+    ) -> Self {
+        let (kill, tasks) = (CancellationToken::new(), TaskTracker::new());
+        Self { transport, handler, limits: Arc::new(limits), shutdown, kill, tasks }
+    }
+
     /// Serves one connection to its end; `_held` is let go of then.
     pub(super) async fn run<T>(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, _held: T) {
         let Ok(local) = stream.local_addr() else { return };

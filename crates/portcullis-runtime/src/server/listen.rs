@@ -9,8 +9,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::connection::{ConnInfo, Context, Http, Transport};
 use super::handler::Handler;
@@ -46,14 +44,7 @@ pub async fn serve(
     limits: ServerLimits,
     shutdown: Shutdown,
 ) {
-    let context = Arc::new(Context {
-        transport,
-        handler,
-        limits: Arc::new(limits),
-        shutdown,
-        kill: CancellationToken::new(),
-        tasks: TaskTracker::new(),
-    });
+    let context = Arc::new(Context::new(transport, handler, limits, shutdown));
     let _when_dropped = context.kill.clone().drop_guard();
     context.shutdown.unless(accept_all(&listener, &context)).await;
     drop(listener);
@@ -75,14 +66,7 @@ pub async fn serve_stream<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let context = Context {
-        transport: Transport::Plain,
-        handler,
-        limits: Arc::new(limits),
-        shutdown,
-        kill: CancellationToken::new(),
-        tasks: TaskTracker::new(),
-    };
+    let context = Context::new(Transport::Plain, handler, limits, shutdown);
     context.serve(stream, info, Http::Either).await;
 }
 
@@ -98,14 +82,7 @@ pub async fn serve_stream_as<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let context = Context {
-        transport,
-        handler,
-        limits: Arc::new(limits),
-        shutdown,
-        kill: CancellationToken::new(),
-        tasks: TaskTracker::new(),
-    };
+    let context = Context::new(transport, handler, limits, shutdown);
     Arc::new(context).run_stream(stream, (peer, local)).await;
 }
 
