@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use http::{StatusCode, Version};
-#[cfg(not(feature = "server"))]
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -195,7 +194,7 @@ impl Context {
     }
 
     /// Serves requests to the connection's end.
-    pub(super) fn serve<S>(&self, stream: S, info: ConnInfo, http: Http) -> impl Future<Output = ()> + Send + use<'_, S>
+    pub(super) fn serve<'c, S>(&'c self, stream: S, info: ConnInfo, http: Http) -> Serving<'c>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -204,36 +203,44 @@ impl Context {
         let io = TokioIo::new(GuardedIo::new(stream, activity.clone(), self.limits.clone()));
         let handler = self.handler.clone();
         let service = service_fn(move |request| answer(handler.clone(), request, &info, &activity));
-        let builder = self.builder(http);
         // Put together here, where what is moved takes room on the stack alone.
         #[cfg(feature = "server")]
-        let mut connection = Box::pin(builder.serve_connection_with_upgrades(io, service).into_owned());
-        #[cfg(not(feature = "server"))]
-        let mut connection = Box::pin(builder.serve_connection(io, service).with_upgrades());
-        async move {
-            let mut stopping = false;
-            let result = loop {
-                tokio::select! {
-                    biased;
-                    () = self.kill.cancelled() => break Ok(()),
-                    result = connection.as_mut() => break result,
-                    () = self.shutdown.triggered(), if !stopping => {
-                        stopping = true;
-                        connection.as_mut().graceful_shutdown();
-                    }
+        if !matches!(http, Http::One) {
+            let connection = Box::pin(self.builder(&http).serve_connection_with_upgrades(io, service).into_owned());
+            return Box::pin(self.drive(peer, connection, |connection| connection.graceful_shutdown()));
+        }
+        // Known, it is not looked for: hyper's buffer for reading would be twice as large for the part that was looked at.
+        let _known = http;
+        let connection = Box::pin(self.http1().serve_connection(io, service).with_upgrades());
+        Box::pin(self.drive(peer, connection, |connection| connection.graceful_shutdown()))
+    }
+
+    async fn drive<C, E>(&self, peer: SocketAddr, mut connection: Pin<Box<C>>, stop: fn(Pin<&mut C>))
+    where
+        C: Future<Output = Result<(), E>> + Send,
+        E: std::fmt::Display,
+    {
+        let mut stopping = false;
+        let result = loop {
+            tokio::select! {
+                biased;
+                () = self.kill.cancelled() => break Ok(()),
+                result = connection.as_mut() => break result,
+                () = self.shutdown.triggered(), if !stopping => {
+                    stopping = true;
+                    stop(connection.as_mut());
                 }
-            };
-            if let Err(error) = result {
-                tracing::debug!(%peer, %error, "connection ended");
             }
+        };
+        if let Err(error) = result {
+            tracing::debug!(%peer, %error, "connection ended");
         }
     }
 
-    /// HTTP/1.1 alone, for programs that leave HTTP/2 out.
-    #[cfg(not(feature = "server"))]
-    fn builder(&self, _http: Http) -> http1::Builder {
+    fn http1(&self) -> http1::Builder {
         let limits = &self.limits;
         let mut http1 = http1::Builder::new();
+        // The guard limits the time for a head; hyper's own timer would also run between requests.
         http1.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(limits.header_bytes.max(8 * 1024));
         if limits.header_count != 100 {
             http1.max_headers(limits.header_count);
@@ -241,8 +248,9 @@ impl Context {
         http1
     }
 
+    /// HTTP/2, or whichever version the peer begins to speak.
     #[cfg(feature = "server")]
-    fn builder(&self, http: Http) -> auto::Builder<Tracked> {
+    fn builder(&self, http: &Http) -> auto::Builder<Tracked> {
         let limits = &self.limits;
         let mut builder = auto::Builder::new(Tracked {
             tasks: self.tasks.clone(),
@@ -251,7 +259,6 @@ impl Context {
         });
         {
             let mut http1 = builder.http1();
-            // The guard limits the time for a head; hyper's own timer would also run between requests.
             http1.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(limits.header_bytes.max(8 * 1024));
             if limits.header_count != 100 {
                 http1.max_headers(limits.header_count);
@@ -267,13 +274,12 @@ impl Context {
             .max_send_buf_size(STREAM_BUFFER)
             .keep_alive_interval(limits.http2_keep_alive)
             .keep_alive_timeout(limits.http2_keep_alive);
-        match http {
-            Http::Either => builder,
-            Http::One => builder.http1_only(),
-            Http::Two => builder.http2_only(),
-        }
+        if matches!(http, Http::Two) { builder.http2_only() } else { builder }
     }
 }
+
+/// A connection that is served.
+type Serving<'c> = Pin<Box<dyn Future<Output = ()> + Send + 'c>>;
 
 enum Opened<S> {
     Plain(S),
