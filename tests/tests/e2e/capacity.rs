@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use crate::clients::Server;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
-/// Bytes of RSS that it may come to. The budget is 40 MB and is missed: `cargo xtask bench` says by how much. This holds what
-/// was reached.
-const CEILING: u64 = 56_000_000;
+/// Bytes of RSS that it may come to. The budget is 40 MB and is missed by 3 to 4, of which 18 are pages of the program
+/// (docs/decisions/0026). This holds what was reached.
+const CEILING: u64 = 46_000_000;
 /// Requests at a time.
 const AT_ONCE: usize = 16;
 /// The longest that a watcher waits for its next line.
@@ -131,13 +131,13 @@ fn watchers_that_do_not_read_cost_little_and_learn_what_they_missed() {
         }
         let before = site.resident();
         let (mut written, mut most) = (Vec::new(), 0);
-        // 120 MB, of which the log keeps 4 MiB and each connection some pieces.
+        // 120 MB, of which the log keeps 3 MiB and each connection some pieces.
         for turn in 0..1_200 {
             let patch = json!({"data": {"text": format!("{turn}{}", "x".repeat(100_000))}});
             written.push(version(&site.send(Method::PATCH, &format!("{MAPS}/big"), patch).await));
             most = most.max(site.resident());
         }
-        assert!(most - before <= 32_000_000, "{before} before, {most} at most");
+        assert!(most - before <= 20_000_000, "{before} before, {most} at most");
         for mut lines in watchers {
             let mut got = 0;
             loop {

@@ -47,13 +47,13 @@ pub struct StoreLimits {
     pub bytes: usize,
     /// Changes that each resource remembers for watches. Default 16,384.
     pub log_events: usize,
-    /// Bytes of memory that each resource's log takes for states that are no more. Default 4 MiB.
+    /// Bytes of memory that each resource's log takes for states that are no more. Default 3 MiB.
     pub log_bytes: usize,
 }
 
 impl Default for StoreLimits {
     fn default() -> Self {
-        Self { objects: 50_000, bytes: 256 << 20, log_events: 16_384, log_bytes: 4 << 20 }
+        Self { objects: 50_000, bytes: 256 << 20, log_events: 16_384, log_bytes: 3 << 20 }
     }
 }
 

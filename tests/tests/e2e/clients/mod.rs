@@ -30,7 +30,7 @@ use crate::world::peers;
 const PATCHES: usize = 60;
 /// Bytes of an object that fills the server's memory of what happened.
 const BIG: usize = 100_000;
-/// How often it changes: more than the 4 MiB that the dev API server remembers of a resource.
+/// How often it changes: more than the 3 MiB that the dev API server remembers of a resource.
 const BIG_CHANGES: usize = 100;
 /// What the clients change objects with.
 const KINDS: &[&str] = &["merge", "strategic", "json", "update"];
