@@ -42,4 +42,5 @@ pub use parts::{
 pub use seed::{Seed, SeedError};
 pub use server::{ApiServer, ApiServerConfig, Front, GIT_VERSION, Running, StartError};
 pub use store::StoreLimits;
+pub use store::kept::KeptError;
 pub use streams::StreamLimits;

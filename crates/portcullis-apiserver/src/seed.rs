@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::engine::Engine;
-use crate::parts::{Part, PartEvent, PartStatus};
+use crate::parts::{MIRROR_ANNOTATION, PART_ANNOTATION, Part, PartEvent, PartStatus};
 use crate::resources::services::allocate::{self, Taken};
 use crate::resources::{self, Resource, priority_classes, rbac, strategy};
 use crate::store::StoreError;
@@ -129,6 +129,19 @@ impl Seed {
         Ok(())
     }
 
+    /// Takes pods off the list that stood for parts of an earlier process and stand for none of this one.
+    pub fn remove_lost_parts(&self) {
+        for pod in self.engine.store.all(resources::pods(), "") {
+            let members = pod.members();
+            let annotation = |name: &str| resources::text(&members, &["metadata", "annotations", name]);
+            let is_part = !annotation(PART_ANNOTATION).is_empty() && annotation(MIRROR_ANNOTATION) == pod.name;
+            if is_part && self.engine.parts.find(&pod.namespace, &pod.name).is_none() {
+                // One that changes at this moment is not lost.
+                let _ = self.engine.store.remove(resources::pods(), &pod, None);
+            }
+        }
+    }
+
     /// Shows how a part is; whether it is shown at all.
     pub fn part_status(&self, namespace: &str, name: &str, status: &PartStatus) -> bool {
         let known = self.engine.parts.note_status(namespace, name, status);
@@ -167,6 +180,10 @@ impl Engine {
             self.seed(priority_classes(), priority_classes::of_the_system(class), "")?;
         }
         self.ensure_service();
+        // What an earlier process kept may lack what follows from it, or show another authority.
+        for namespace in self.store.all(resources::namespaces(), "") {
+            self.keep_up(resources::namespaces(), "", &namespace.name);
+        }
         if let Value::Object(members) = node_members(node, version, &self.clock.now().rfc3339()) {
             *self.controllers.node.lock().unwrap_or_else(PoisonError::into_inner) = Some(members);
         }

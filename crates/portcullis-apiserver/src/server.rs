@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use portcullis_authn::{Authenticator, ConfigError, Network, OidcFlags, Options};
-use portcullis_jose::SigningKey;
+use portcullis_jose::{KeyKind, SigningKey};
 use portcullis_kube::Status;
 use portcullis_runtime::server::{
     BodyError, ConnInfo, Handler, Request, Response, ResponseFuture, ServerLimits, Transport, Upgrade, full, read_body,
@@ -43,6 +44,7 @@ use crate::parts::Parts;
 use crate::policy::LivePolicy;
 use crate::seed::{Seed, SeedError, go_arch};
 use crate::service_account::ServiceAccounts;
+use crate::store::kept::KeptError;
 use crate::store::{Store, StoreLimits};
 use crate::streams::{Session, StreamLimits, Streams};
 
@@ -74,6 +76,9 @@ pub struct ApiServerConfig {
     pub client_ca_pem: Vec<u8>,
     /// What knows bearer tokens.
     pub tokens: TokenAuthenticator,
+    /// The file that keeps its objects and its key. Without one they end with the process. With one, the runtime has to have
+    /// several threads.
+    pub keep_state: Option<PathBuf>,
     /// Where requests are written down.
     pub audit: Option<AuditLog>,
     /// The RSA key that signs service account tokens. Without one the server makes its own, whose tokens end with it.
@@ -104,6 +109,7 @@ impl ApiServerConfig {
             root_ca_pem: String::from_utf8_lossy(&client_ca_pem).into_owned(),
             client_ca_pem,
             tokens: TokenAuthenticator::Nobody,
+            keep_state: None,
             audit: None,
             service_account_key: None,
             node_name: "portcullis-control-plane".to_owned(),
@@ -131,6 +137,9 @@ pub enum StartError {
     /// The listener has no address.
     #[error("the listener has no address: {0}")]
     Listener(#[source] std::io::Error),
+    /// The file that keeps the objects cannot be used.
+    #[error(transparent)]
+    Kept(#[from] KeptError),
     /// The initial objects could not be made.
     #[error("cannot make the initial objects: {0}")]
     Seed(#[from] SeedError),
@@ -173,17 +182,17 @@ impl ApiServer {
     ///
     /// # Errors
     /// [`StartError`]. It does not fail once it serves.
-    #[expect(clippy::unused_async, reason = "it needs a running tokio runtime, and says so")]
     pub async fn start(config: ApiServerConfig, shutdown: Shutdown) -> Result<Running, StartError> {
         let addr = config.listener.local_addr().map_err(StartError::Listener)?;
         let client_auth = ClientAuth::Optional { roots_pem: config.client_ca_pem };
         let tls = server_config(config.identity, TlsVersions::default(), client_auth)?;
+        let (store, kept_key) = open_store(config.store_limits, config.keep_state).await?;
         let engine = Arc::new(Engine {
-            store: Arc::new(Store::new(config.store_limits)),
+            store: Arc::new(store),
             policy: LivePolicy::default(),
             last_modes: Default::default(),
             tokens: RwLock::new(Arc::new(config.tokens)),
-            service_accounts: ServiceAccounts::new(&addr.to_string(), config.service_account_key),
+            service_accounts: ServiceAccounts::new(&addr.to_string(), config.service_account_key.or(kept_key)),
             discovery: Discovery::new(&addr.to_string()),
             openapi: Arc::new(OpenApi::new(config.clock.now())),
             version: version_info(GIT_VERSION, go_arch()),
@@ -195,6 +204,7 @@ impl ApiServer {
             streams: Streams::new(config.stream_limits),
         });
         engine.bootstrap(&config.node_name, GIT_VERSION)?;
+        engine.store.settle().map_err(|error| SeedError::Store(error.to_string()))?;
         let accounts = engine.service_accounts.clone();
         tokio::spawn(async move { accounts.prepare().await });
         tokio::spawn(deletion::run(Arc::clone(&engine), shutdown.clone()));
@@ -399,6 +409,19 @@ async fn run(session: Session, upgrade: Upgrade, stop: Shutdown) {
         Ok(Err(error)) => tracing::debug!(%error, "a connection did not leave HTTP"),
         Err(_) => tracing::debug!("a connection did not leave HTTP in time"),
     }
+}
+
+/// The store, and the key that is kept with it. Reading it and making a key take a while, which nobody else waits for.
+async fn open_store(limits: StoreLimits, keep: Option<PathBuf>) -> Result<(Store, Option<SigningKey>), StartError> {
+    let Some(path) = keep else { return Ok((Store::new(limits), None)) };
+    let place = path.clone();
+    let make_key = || SigningKey::generate(KeyKind::Rsa2048, String::new());
+    let opened = tokio::task::spawn_blocking(move || Store::kept(limits, &path, make_key)).await;
+    let broken = |error: tokio::task::JoinError| {
+        StartError::Kept(KeptError::Unusable { action: "read", path: place, reason: error.to_string() })
+    };
+    let (store, key) = opened.map_err(broken)??;
+    Ok((store, Some(key)))
 }
 
 fn call_of(method: &Method, uri: &http::Uri, headers: HeaderMap, connection: Option<&ConnInfo>) -> Call {

@@ -30,6 +30,8 @@ pub struct Options {
     pub port: u16,
     /// `--oidc-*` flags, as kube-apiserver takes them.
     pub oidc: Vec<String>,
+    /// Keep the objects for the next start.
+    pub keep_state: bool,
     /// The `--audit-*` flags.
     pub audit: AuditOptions,
     /// How this program was called, for a shell.
@@ -81,6 +83,7 @@ pub async fn run(options: Options, steps: &Steps, shutdown: &Shutdown) -> Result
         tokens: api_server::tokens(api_server::trust(&flags, None, &clock, &Network::default(), &stop)?),
         node: format!("{}-control-plane", options.name),
         provider: None,
+        keep_state: api_server::kept(&state, options.keep_state, steps),
         audit,
         logs: &logs.api_server,
         clock: clock.clone(),
@@ -122,7 +125,8 @@ pub async fn run(options: Options, steps: &Steps, shutdown: &Shutdown) -> Result
     steps.line(&format!("  export KUBECONFIG={}", shell_word(&own.display().to_string())));
     steps.line("  kubectl get namespaces");
     steps.line("");
-    steps.line("running until Ctrl-C; its objects are in memory");
+    let where_kept = if options.keep_state { "kept in the state folder" } else { "in memory" };
+    steps.line(&format!("running until Ctrl-C; its objects are {where_kept}"));
     let _ended = kept.await;
     running.stopped().await;
     file.release();

@@ -25,7 +25,7 @@ pub(crate) enum Command {
     /// The kubectl sign-in plugin: get-token, setup, clean, version
     #[command(disable_help_flag = true)]
     Login(PassedOn),
-    /// Run the dev API server alone, on loopback, with its objects in memory
+    /// Run the dev API server alone, on loopback
     Apiserver(Box<Apiserver>),
     /// Not built yet; says what to use instead
     #[command(hide = true, disable_help_flag = true)]
@@ -124,6 +124,9 @@ pub(crate) struct Up {
     /// Keep running after an unattended sign-in
     #[arg(long)]
     pub(crate) keep: bool,
+    /// Keep the API server's objects in the state folder, for the next start
+    #[arg(long)]
+    pub(crate) keep_state: bool,
 }
 
 #[derive(Debug, Args)]
@@ -140,6 +143,9 @@ pub(crate) struct Apiserver {
     /// Port on loopback; 0 takes a free one
     #[arg(long, visible_alias = "port", default_value_t = 6443, value_name = "PORT")]
     pub(crate) secure_port: u16,
+    /// Keep the objects in the state folder, for the next start
+    #[arg(long)]
+    pub(crate) keep_state: bool,
     #[command(flatten)]
     pub(crate) oidc: Oidc,
     #[command(flatten)]

@@ -51,6 +51,7 @@ pub(crate) fn up(arguments: cli::Up) -> ExitCode {
         no_bind: arguments.no_bind,
         unattended: arguments.unattended || !terminal,
         keep: arguments.keep,
+        keep_state: arguments.keep_state,
         desktop: cfg!(any(target_os = "macos", windows)) || is_set("DISPLAY") || is_set("WAYLAND_DISPLAY"),
         demo_password: env("PORTCULLIS_DEMO_PASSWORD").filter(|password| !password.is_empty()).map(Secret::new),
         program,
@@ -71,6 +72,7 @@ pub(crate) fn apiserver(arguments: cli::Apiserver) -> ExitCode {
         name,
         port: arguments.secure_port,
         oidc: arguments.oidc.into_arguments(),
+        keep_state: arguments.keep_state,
         audit: arguments.audit.into_options(),
         called: called(),
     };

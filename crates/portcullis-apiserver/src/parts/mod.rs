@@ -138,6 +138,9 @@ impl Known {
     }
 }
 
+/// Names a part's pod on it, as on the pods that a kubelet mirrors.
+pub(crate) const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+
 /// All parts, by namespace and name of the pod.
 #[derive(Debug, Default)]
 pub(crate) struct Parts(Mutex<BTreeMap<(String, String), Known>>);

@@ -3,7 +3,7 @@
 use portcullis_runtime::Timestamp;
 use serde_json::{Value, json};
 
-use super::{PART_ANNOTATION, Part, PartPort, PartStatus};
+use super::{MIRROR_ANNOTATION, PART_ANNOTATION, Part, PartPort, PartStatus};
 use crate::resources::tree::Members;
 
 /// The pod of a part, without identity.
@@ -12,7 +12,7 @@ pub(super) fn pod_of(part: &Part, status: &PartStatus, node: &str) -> Members {
     let host_network = part.ports.iter().all(PartPort::is_open);
     let ports: Vec<Value> = part.ports.iter().map(|port| port_of(port, host_network)).collect();
     let annotations = json!({PART_ANNOTATION: "in-process", "kubernetes.io/config.source": "portcullis",
-        "kubernetes.io/config.mirror": part.name});
+        MIRROR_ANNOTATION: part.name});
     let started = part.started.rfc3339();
     let mut pod = json!({
         "metadata": {"name": part.name, "namespace": part.namespace, "labels": part.labels, "annotations": annotations, "generation": 1},

@@ -25,7 +25,9 @@ impl Store {
         let state = self.read();
         let collect =
             || Arc::new(state.table(resource).into_iter().flat_map(|table| table.live.values()).cloned().collect());
-        let (Some(last), Some(changed)) = (self.beginnings.get(resource.id()), self.changed.get(resource.id())) else {
+        let (Some(last), Some(changed)) =
+            (self.shared.beginnings.get(resource.id()), self.shared.changed.get(resource.id()))
+        else {
             return (state.version, collect());
         };
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);

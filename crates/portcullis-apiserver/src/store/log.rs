@@ -52,8 +52,9 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    pub(crate) fn new(limits: LogLimits) -> Self {
-        Self { events: VecDeque::new(), bytes: 0, forgotten: 0, limits }
+    /// An empty log that begins after the version `forgotten`.
+    pub(crate) fn after(forgotten: u64, limits: LogLimits) -> Self {
+        Self { events: VecDeque::new(), bytes: 0, forgotten, limits }
     }
 
     pub(crate) fn push(&mut self, event: Arc<Event>) {

@@ -4,23 +4,32 @@
 //! cursor, so a slow watcher costs nothing and is told 410 when the log has moved past it. A list at an older version
 //! is the current state with the log undone.
 //!
-//! Nothing here waits: the lock is held for map operations and for writing one object, never across an await.
+//! In memory nothing waits: the lock is held for map operations and for writing one object, never across an await. With a
+//! file (`kept`) whoever makes a change waits until it is written (`committer`); readers still wait for nothing.
 
 pub(crate) mod beginning;
+mod committer;
 pub(crate) mod graph;
+pub(crate) mod kept;
 pub(crate) mod list;
 pub(crate) mod log;
 pub(crate) mod object;
+#[cfg(test)]
+mod tests_kept;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use portcullis_jose::{JoseError, SigningKey};
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, watch};
 
 use self::beginning::Beginning;
+use self::committer::{Ahead, Committer};
 use self::graph::{Found, Graph, Place, Task};
+use self::kept::KeptError;
 use self::log::{Change, Event, Log, LogLimits};
 use self::object::Object;
 use crate::resources::{self, Resource};
@@ -28,6 +37,15 @@ use crate::resources::{self, Resource};
 /// All objects. Shared; cheap to use from many tasks.
 #[derive(Debug)]
 pub(crate) struct Store {
+    shared: Arc<Shared>,
+    limits: StoreLimits,
+    /// Of a store whose objects are kept.
+    committer: Option<Committer>,
+}
+
+/// What readers, writers and the committer have in common.
+#[derive(Debug)]
+struct Shared {
     state: RwLock<State>,
     /// One per resource: the version of its last change.
     changed: Vec<watch::Sender<u64>>,
@@ -35,7 +53,6 @@ pub(crate) struct Store {
     beginnings: Vec<Mutex<Beginning>>,
     /// Rings when there is something for the background to do.
     bell: Notify,
-    limits: StoreLimits,
 }
 
 /// What the store may hold.
@@ -93,19 +110,124 @@ pub(crate) enum StoreError {
     /// A limit of [`StoreLimits`].
     #[error("the store is full")]
     Full,
+    /// The file of the objects could not be written.
+    #[error("{}", if *.full { "the disk that keeps the objects is full" } else { "the file that keeps the objects could not be written" })]
+    NotKept {
+        /// The disk was full.
+        full: bool,
+    },
+}
+
+/// What is seen of the objects when a change is planned.
+trait View {
+    fn version(&self) -> u64;
+    /// Objects and their bytes.
+    fn counts(&self) -> (usize, usize);
+    fn get(&self, resource: &Resource, key: &str) -> Option<Arc<Object>>;
+
+    fn current(&self, resource: &Resource, key: &str, expected: &Object) -> Result<Arc<Object>, StoreError> {
+        let current = self.get(resource, key).ok_or(StoreError::NotFound)?;
+        if current.version == expected.version { Ok(current) } else { Err(StoreError::Conflict) }
+    }
+
+    fn namespace_takes_objects(&self, namespace: &str) -> Result<(), StoreError> {
+        match self.get(resources::namespaces(), namespace) {
+            None => Err(StoreError::NoNamespace),
+            Some(object) if object.terminating => Err(StoreError::NamespaceTerminating),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+/// A change that may be made.
+#[derive(Debug)]
+struct Planned {
+    change: Change,
+    key: String,
+    object: Arc<Object>,
+    before: Option<Arc<Object>>,
+}
+
+impl Planned {
+    /// What stands in the object's place afterwards.
+    fn after(&self) -> Option<Arc<Object>> {
+        (self.change != Change::Deleted).then(|| Arc::clone(&self.object))
+    }
+
+    /// Objects and their bytes afterwards.
+    fn counts(&self, objects: usize, bytes: usize) -> (usize, usize) {
+        let size = |object: &Arc<Object>| object.bytes.len();
+        let (goes, comes) = (self.before.as_ref(), self.after());
+        (
+            objects.saturating_sub(usize::from(goes.is_some())) + usize::from(comes.is_some()),
+            bytes.saturating_sub(goes.map_or(0, size)) + comes.as_ref().map_or(0, size),
+        )
+    }
 }
 
 impl Store {
+    /// A store in memory.
     pub(crate) fn new(limits: StoreLimits) -> Self {
+        Self::of(limits, 1)
+    }
+
+    fn of(limits: StoreLimits, version: u64) -> Self {
         let log = LogLimits { events: limits.log_events, bytes: limits.log_bytes };
-        let tables = resources::ALL.iter().map(|_| Table { live: BTreeMap::new(), log: Log::new(log) }).collect();
-        Self {
-            state: RwLock::new(State { version: 1, objects: 0, bytes: 0, tables, graph: Graph::default() }),
-            changed: resources::ALL.iter().map(|_| watch::Sender::new(1)).collect(),
+        // A watch from before the first change of this process would miss what was between.
+        let forgotten = if version > 1 { version } else { 0 };
+        let table = || Table { live: BTreeMap::new(), log: Log::after(forgotten, log) };
+        let tables = resources::ALL.iter().map(|_| table()).collect();
+        let shared = Shared {
+            state: RwLock::new(State { version, objects: 0, bytes: 0, tables, graph: Graph::default() }),
+            changed: resources::ALL.iter().map(|_| watch::Sender::new(version)).collect(),
             beginnings: resources::ALL.iter().map(|_| Mutex::default()).collect(),
             bell: Notify::new(),
-            limits,
+        };
+        Self { shared: Arc::new(shared), limits, committer: None }
+    }
+
+    /// A store whose objects are kept in a file, and the key that was kept with them. Until [`Store::settle`] changes are
+    /// taken in without being written.
+    pub(crate) fn kept(
+        limits: StoreLimits,
+        path: &Path,
+        make_key: impl FnOnce() -> Result<SigningKey, JoseError>,
+    ) -> Result<(Self, SigningKey), KeptError> {
+        let (kept, loaded) = committer::load(path, limits.bytes)?;
+        let key = match loaded.key {
+            Some(key) => key,
+            None => {
+                let made = make_key().and_then(|key| Ok((key.to_pkcs8_der()?, key)));
+                let (der, key) = made.map_err(|error| KeptError::Unusable {
+                    action: "make the key of service account tokens for",
+                    path: path.to_owned(),
+                    reason: error.to_string(),
+                })?;
+                kept.keep_key(&der)?;
+                key
+            }
+        };
+        let mut store = Self::of(limits, loaded.version);
+        {
+            let mut state = store.shared.write();
+            for (resource, object) in loaded.objects {
+                state.objects += 1;
+                state.bytes += object.bytes.len();
+                // What follows from it is done again, in case it was not done to its end.
+                state.graph.follow(resource, Change::Added, &object, None);
+                if let Some(table) = state.tables.get_mut(resource.id()) {
+                    table.live.insert(object.key(), object);
+                }
+            }
+            store.shared.bell.notify_one();
         }
+        store.committer = Some(Committer::gathering(kept, &store.shared));
+        Ok((store, key))
+    }
+
+    /// Writes what was taken in so far; from now on a change counts when it is in the file.
+    pub(crate) fn settle(&self) -> Result<(), StoreError> {
+        self.committer.as_ref().map_or(Ok(()), |committer| committer.open(&self.shared))
     }
 
     /// The version of the last change to anything.
@@ -114,7 +236,7 @@ impl Store {
     }
 
     pub(crate) fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Option<Arc<Object>> {
-        self.read().table(resource)?.live.get(&object::key(namespace, name)).map(Arc::clone)
+        self.read().get(resource, &object::key(namespace, name))
     }
 
     /// All objects of a resource, of one namespace when `namespace` is not empty.
@@ -133,24 +255,22 @@ impl Store {
         resource: &'static Resource,
         members: Map<String, Value>,
     ) -> Result<Arc<Object>, StoreError> {
-        let mut state = self.write();
-        // Sealed under the lock because the version is part of the bytes; it takes microseconds.
-        let object = Object::seal(resource, members, state.version + 1);
-        if resource.namespaced {
-            state.namespace_takes_objects(&object.namespace)?;
-        }
-        let key = object.key();
-        if state.table(resource).is_some_and(|table| table.live.contains_key(&key)) {
-            return Err(StoreError::Exists);
-        }
-        if state.objects >= self.limits.objects || state.bytes + object.bytes.len() > self.limits.bytes {
-            return Err(StoreError::Full);
-        }
-        state.objects += 1;
-        state.bytes += object.bytes.len();
-        state.put(resource, key, &object, Change::Added, None);
-        self.announce(resource, &state);
-        Ok(object)
+        self.change(resource, |view| {
+            // Sealed here because the version is part of the bytes; it takes microseconds.
+            let object = Object::seal(resource, members, view.version() + 1);
+            if resource.namespaced {
+                view.namespace_takes_objects(&object.namespace)?;
+            }
+            let key = object.key();
+            if view.get(resource, &key).is_some() {
+                return Err(StoreError::Exists);
+            }
+            let (objects, bytes) = view.counts();
+            if objects >= self.limits.objects || bytes + object.bytes.len() > self.limits.bytes {
+                return Err(StoreError::Full);
+            }
+            Ok(Planned { change: Change::Added, key, object, before: None })
+        })
     }
 
     /// Replaces an object that is still at `expected`.
@@ -160,18 +280,17 @@ impl Store {
         expected: &Object,
         members: Map<String, Value>,
     ) -> Result<Arc<Object>, StoreError> {
-        let mut state = self.write();
-        let key = expected.key();
-        let current = state.current(resource, &key, expected)?;
-        let object = Object::seal(resource, members, state.version + 1);
-        let bytes = state.bytes.saturating_sub(current.bytes.len()) + object.bytes.len();
-        if bytes > self.limits.bytes {
-            return Err(StoreError::Full);
-        }
-        state.bytes = bytes;
-        state.put(resource, key, &object, Change::Modified, Some(current));
-        self.announce(resource, &state);
-        Ok(object)
+        self.change(resource, |view| {
+            let key = expected.key();
+            let current = view.current(resource, &key, expected)?;
+            let object = Object::seal(resource, members, view.version() + 1);
+            let planned = Planned { change: Change::Modified, key, object, before: Some(current) };
+            let (objects, bytes) = view.counts();
+            if planned.counts(objects, bytes).1 > self.limits.bytes {
+                return Err(StoreError::Full);
+            }
+            Ok(planned)
+        })
     }
 
     /// Removes an object that is still at `expected`; what it answers is the object at the version of its end.
@@ -181,20 +300,41 @@ impl Store {
         expected: &Object,
         last: Option<Map<String, Value>>,
     ) -> Result<Arc<Object>, StoreError> {
-        let mut state = self.write();
-        let key = expected.key();
-        let current = state.current(resource, &key, expected)?;
-        let object = Object::seal(resource, last.unwrap_or_else(|| current.members()), state.version + 1);
-        state.objects = state.objects.saturating_sub(1);
-        state.bytes = state.bytes.saturating_sub(current.bytes.len());
-        state.put(resource, key, &object, Change::Deleted, Some(current));
-        self.announce(resource, &state);
+        self.change(resource, |view| {
+            let key = expected.key();
+            let current = view.current(resource, &key, expected)?;
+            let object = Object::seal(resource, last.unwrap_or_else(|| current.members()), view.version() + 1);
+            Ok(Planned { change: Change::Deleted, key, object, before: Some(current) })
+        })
+    }
+
+    /// Makes a change that `plan` allows. When it returns, the change is kept and everybody sees it.
+    fn change(
+        &self,
+        resource: &'static Resource,
+        plan: impl FnOnce(&dyn View) -> Result<Planned, StoreError>,
+    ) -> Result<Arc<Object>, StoreError> {
+        let Some(committer) = &self.committer else {
+            let mut state = self.shared.write();
+            let planned = plan(&*state)?;
+            let object = Arc::clone(&planned.object);
+            state.apply(resource, planned);
+            self.shared.announce(resource, &state);
+            return Ok(object);
+        };
+        let (object, ticket) = {
+            let mut head = committer.head();
+            let planned = plan(&Ahead { head: &head, state: &self.read() })?;
+            let object = Arc::clone(&planned.object);
+            (object, head.take(resource, planned, &self.shared)?)
+        };
+        ticket.wait()?;
         Ok(object)
     }
 
     /// Becomes ready whenever a change of the resource is announced.
     pub(crate) fn subscribe(&self, resource: &Resource) -> Option<watch::Receiver<u64>> {
-        self.changed.get(resource.id()).map(watch::Sender::subscribe)
+        self.shared.changed.get(resource.id()).map(watch::Sender::subscribe)
     }
 
     /// The object with that uid. Events have no place here.
@@ -211,19 +351,40 @@ impl Store {
 
     /// Gives the background something to do.
     pub(crate) fn ask(&self, tasks: impl IntoIterator<Item = Task>) {
-        let mut state = self.write();
+        let mut state = self.shared.write();
         tasks.into_iter().for_each(|task| state.graph.add(task));
-        self.bell.notify_one();
+        self.shared.bell.notify_one();
     }
 
     /// What is to be done next.
     pub(crate) fn next_task(&self) -> Option<Task> {
-        self.write().graph.next()
+        self.shared.write().graph.next()
     }
 
     /// Waits until there may be something to do.
     pub(crate) async fn work(&self) {
-        self.bell.notified().await;
+        self.shared.bell.notified().await;
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.shared.read()
+    }
+}
+
+impl Shared {
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Shows a change to readers and watches.
+    fn apply(&self, resource: &'static Resource, planned: Planned) {
+        let mut state = self.write();
+        state.apply(resource, planned);
+        self.announce(resource, &state);
     }
 
     fn announce(&self, resource: &Resource, state: &State) {
@@ -234,13 +395,19 @@ impl Store {
             self.bell.notify_one();
         }
     }
+}
 
-    fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+impl View for State {
+    fn version(&self) -> u64 {
+        self.version
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn counts(&self) -> (usize, usize) {
+        (self.objects, self.bytes)
+    }
+
+    fn get(&self, resource: &Resource, key: &str) -> Option<Arc<Object>> {
+        self.table(resource)?.live.get(key).map(Arc::clone)
     }
 }
 
@@ -254,37 +421,18 @@ impl State {
         Some(Found { resource: place.resource, object: Arc::clone(object) })
     }
 
-    fn current(&self, resource: &Resource, key: &str, expected: &Object) -> Result<Arc<Object>, StoreError> {
-        let current = self.table(resource).and_then(|table| table.live.get(key)).ok_or(StoreError::NotFound)?;
-        if current.version == expected.version { Ok(Arc::clone(current)) } else { Err(StoreError::Conflict) }
-    }
-
-    fn namespace_takes_objects(&self, namespace: &str) -> Result<(), StoreError> {
-        let namespaces = resources::namespaces();
-        match self.table(namespaces).and_then(|table| table.live.get(namespace)) {
-            None => Err(StoreError::NoNamespace),
-            Some(object) if object.terminating => Err(StoreError::NamespaceTerminating),
-            Some(_) => Ok(()),
-        }
-    }
-
-    fn put(
-        &mut self,
-        resource: &'static Resource,
-        key: String,
-        object: &Arc<Object>,
-        change: Change,
-        before: Option<Arc<Object>>,
-    ) {
+    fn apply(&mut self, resource: &'static Resource, planned: Planned) {
+        (self.objects, self.bytes) = planned.counts(self.objects, self.bytes);
+        let Planned { change, key, object, before } = planned;
         self.version = object.version;
         let Some(table) = self.tables.get_mut(resource.id()) else { return };
         if change == Change::Deleted {
             table.live.remove(&key);
         } else {
-            table.live.insert(key, Arc::clone(object));
+            table.live.insert(key, Arc::clone(&object));
         }
-        self.graph.follow(resource, change, object, before.as_deref());
-        table.log.push(Arc::new(Event { change, object: Arc::clone(object), before }));
+        self.graph.follow(resource, change, &object, before.as_deref());
+        table.log.push(Arc::new(Event { change, object, before }));
     }
 }
 

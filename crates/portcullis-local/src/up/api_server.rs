@@ -1,6 +1,7 @@
 //! The dev API server of `up` and `apiserver`: it trusts an issuer through the `oidc-*` flags, our own like any other.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use portcullis_apiserver::{ApiServer, ApiServerConfig, AuditLog, PartControl, PartPort, Running, TokenAuthenticator};
 use portcullis_authn::{Authenticator, JwtConfig, Network, OidcFlags};
@@ -10,6 +11,8 @@ use portcullis_runtime::{Clock, LogRing, Rng, Shutdown, Timestamp};
 use tokio::net::TcpListener;
 
 use crate::ca::Leaf;
+use crate::state::StateDir;
+use crate::steps::Steps;
 
 use super::error::UpError;
 use super::parts::Part;
@@ -30,11 +33,22 @@ pub(crate) struct Setup<'a> {
     pub(crate) node: String,
     /// The provider's pod, when it runs in this process.
     pub(crate) provider: Option<Shown>,
+    /// The file that keeps its objects.
+    pub(crate) keep_state: Option<PathBuf>,
     pub(crate) audit: Option<AuditLog>,
     /// What the server logs.
     pub(crate) logs: &'a LogRing,
     pub(crate) clock: Clock,
     pub(crate) rng: Rng,
+}
+
+/// The file that keeps the objects, if they are to be kept. One that is there and not asked for gets a word.
+pub(crate) fn kept(state: &StateDir, keep: bool, steps: &Steps) -> Option<PathBuf> {
+    let file = state.path("apiserver/objects.db");
+    if !keep && file.exists() {
+        steps.word(&format!("{}: objects of an earlier --keep-state are there, and stay there", file.display()));
+    }
+    keep.then_some(file)
 }
 
 /// A part of this process, as a pod shows it.
@@ -115,6 +129,7 @@ pub(crate) async fn start(setup: Setup<'_>, stop: &Shutdown) -> Result<(Running,
     );
     let config = ApiServerConfig {
         tokens: setup.tokens,
+        keep_state: setup.keep_state,
         audit: setup.audit,
         node_name: setup.node,
         clock: setup.clock,
@@ -130,6 +145,7 @@ pub(crate) async fn start(setup: Setup<'_>, stop: &Shutdown) -> Result<(Running,
             return Err(error);
         }
     }
+    running.seed().remove_lost_parts();
     Ok((running, own))
 }
 

@@ -63,6 +63,8 @@ pub(super) struct AtStart {
     pub(super) no_bind: bool,
     pub(super) trust: bool,
     pub(super) use_context: bool,
+    #[serde(default)]
+    pub(super) keep_state: bool,
     pub(super) kubeconfig: Option<PathBuf>,
 }
 

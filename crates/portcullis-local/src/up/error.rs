@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use portcullis_apiserver::StartError;
 use portcullis_provider::ServeError;
 
 use crate::ca::CaError;
@@ -144,8 +145,11 @@ impl UpError {
             | Self::Listen { .. }
             | Self::Interrupted
             | Self::Broken(_)
-            | Self::Tls(_)
-            | Self::ApiServer(_) => None,
+            | Self::Tls(_) => None,
+            Self::ApiServer(error) => match error.downcast_ref::<StartError>() {
+                Some(StartError::Kept(error)) => error.hint(),
+                _ => None,
+            },
         }
     }
 }

@@ -262,6 +262,7 @@ impl Live<'_> {
             (given.no_bind && !options.no_bind, "--no-bind"),
             (given.trust && !options.trust, "--trust"),
             (given.use_context && !options.use_context, "--use"),
+            (given.keep_state && !options.keep_state, "--keep-state"),
             (!same_kubeconfig, "--kubeconfig"),
         ]
         .into_iter()

@@ -4,8 +4,8 @@
 //! state -> inputs -> ports -> authority -> provider -> api server -> kubeconfig -> binding -> sign-in -> table
 //! ```
 //! Everything that can be wrong with what the user gave is found before anything is started. Every listener is on
-//! loopback. What is kept (authority, provider's store, kubeconfig) survives any end of the process; leaves, ports and the
-//! dev API server's objects are made anew.
+//! loopback. What is kept (authority, provider's store, kubeconfig) survives any end of the process; leaves and ports are
+//! made anew, and so are the dev API server's objects without `--keep-state`.
 
 pub(crate) mod api_server;
 mod changes;
@@ -87,6 +87,8 @@ pub struct Options {
     pub unattended: bool,
     /// Keep running after an unattended sign-in.
     pub keep: bool,
+    /// Keep the API server's objects for the next start.
+    pub keep_state: bool,
     /// Whether there is a desktop to open a browser on.
     pub desktop: bool,
     /// The demo user's password where it is not the guide's.

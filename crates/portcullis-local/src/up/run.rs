@@ -159,6 +159,7 @@ impl Run<'_> {
             tokens,
             node,
             provider: Some(pod.clone()),
+            keep_state: api_server::kept(state, options.keep_state, steps),
             audit: None,
             logs: &logs.api_server,
             clock: clock.clone(),

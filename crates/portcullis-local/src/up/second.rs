@@ -53,6 +53,7 @@ pub(super) async fn run(
             no_bind: options.no_bind,
             trust: options.trust,
             use_context: options.use_context,
+            keep_state: options.keep_state,
             kubeconfig: options.kubeconfig.clone(),
         },
     };

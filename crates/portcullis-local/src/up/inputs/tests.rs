@@ -77,6 +77,7 @@ fn options() -> Options {
         home: None,
         unattended: false,
         keep: false,
+        keep_state: false,
         desktop: false,
         demo_password: None,
         program: PathBuf::from("/bin/portcullis"),
