@@ -48,6 +48,7 @@ const RULES: &[(&str, Fill)] = &[
     ("core.ISCSIVolumeSource", pods::iscsi),
     ("core.LimitRangeItem", storage::fill_limit_range_item),
     ("core.Namespace", super::namespaces::fill),
+    ("core.NodeSpec", nodes::fill_spec),
     ("core.NodeStatus", nodes::fill_status),
     ("core.ObjectFieldSelector", pods::field_ref),
     ("core.PersistentVolume", storage::fill_volume),

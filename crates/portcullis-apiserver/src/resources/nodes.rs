@@ -31,6 +31,18 @@ pub(super) fn selectable(members: &Members) -> SelectableFields {
     vec![("spec.unschedulable", if unschedulable { "true" } else { "false" }.into())]
 }
 
+/// Compat: the older `podCIDR` is the first of `podCIDRs`, and wins where both are said and differ.
+pub(super) fn fill_spec(spec: &mut Members) {
+    let one = string_at(spec, &["podCIDR"]).to_owned();
+    let first = list_at(spec, &["podCIDRs"]).first().cloned();
+    match first {
+        Some(first) if one.is_empty() => drop(spec.insert("podCIDR".to_owned(), first)),
+        Some(first) if first == one.as_str() => {}
+        None if one.is_empty() => {}
+        _ => drop(spec.insert("podCIDRs".to_owned(), json!([one]))),
+    }
+}
+
 /// Allocatable is what there is, unless it is said.
 pub(super) fn fill_status(status: &mut Members) {
     if let Some(capacity) = status.get("capacity").filter(|capacity| capacity.is_object()).cloned() {
