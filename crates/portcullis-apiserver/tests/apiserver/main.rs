@@ -10,6 +10,7 @@
 mod audit;
 mod bad_input;
 mod bench;
+mod commands;
 mod differential;
 mod discovery;
 mod hostile;

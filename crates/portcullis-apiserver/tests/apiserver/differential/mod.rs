@@ -158,8 +158,16 @@ async fn complete(real: &ControlPlane, namespace: &str) {
     }
 }
 
-/// Waits until the real server's own controllers have made what they make at start.
+/// Waits until the real server's own controllers have made what they make at start, and adds what others make in a cluster.
 pub(crate) async fn settled(real: &ControlPlane) {
+    started(real).await;
+    for namespace in ["default", "kube-system", "kube-public", "kube-node-lease"] {
+        complete(real, namespace).await;
+    }
+}
+
+/// Waits until the real server's own controllers have made what they make at start.
+pub(crate) async fn started(real: &ControlPlane) {
     let client = real.admin_client();
     for path in [
         "/api/v1/namespaces/kube-node-lease",
@@ -174,9 +182,6 @@ pub(crate) async fn settled(real: &ControlPlane) {
             assert!(attempt < 200, "{path} does not appear");
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
-    }
-    for namespace in ["default", "kube-system", "kube-public", "kube-node-lease"] {
-        complete(real, namespace).await;
     }
 }
 
