@@ -85,7 +85,11 @@ impl Engine {
         })?;
         call.audit.admitted(&info, &user).await.map_err(|NotStored| not_stored(call))?;
         let policy = self.policy.snapshot();
-        let user = effective_user(user, &info, call, &policy, &self.last_modes).map_err(|status| refuse(&status))?;
+        let user = effective_user(user, &info, call, &policy, &self.last_modes).map_err(|status| {
+            let mut reply = refuse(&status);
+            reply.headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, http::HeaderValue::from_static("nosniff"));
+            reply
+        })?;
         let attributes = info.attributes(&user);
         let decision = authorize(&*policy, &attributes);
         call.audit.annotate("authorization.k8s.io/decision", if decision.allowed { "allow" } else { "forbid" });
@@ -135,6 +139,9 @@ impl Engine {
         let accept = call.header(http::header::ACCEPT);
         let accepted = negotiate(accept, pretty(call), true);
         if let Some(review) = resources::find_review(&info.api_group, &info.api_version, &info.resource) {
+            if info.parts.len() > 1 {
+                return Err(no_such_resource());
+            }
             let accepted = accepted.ok_or_else(|| not_acceptable(accept, false))?;
             return reviews::review(self, call, info, user, review, accepted).await;
         }
@@ -204,10 +211,10 @@ impl Engine {
             },
         };
         match reply {
-            Some(_) if call.method != Method::GET && call.method != Method::HEAD => Err(no_such_method()),
+            Some(_) if call.method != Method::GET && !takes_any_method(path) => Err(no_such_method()),
             Some(reply) => Ok(reply),
-            // Compat: below `/api` only versions can be missing; elsewhere nothing is registered at all.
-            None if path.starts_with("/api/") => Err(no_such_resource()),
+            // Compat: below `/api` and known groups only versions can be missing; elsewhere nothing is registered at all.
+            None if path.starts_with("/api/") || below_group(path) => Err(no_such_resource()),
             None => Ok(Reply::page_not_found()),
         }
     }
@@ -271,6 +278,21 @@ impl Engine {
             let _ = self.store.remove(events, old, None);
         }
     }
+}
+
+/// Compat: what upstream's router does not know by method: the list of paths and of groups, groups, and OpenAPI.
+fn takes_any_method(path: &str) -> bool {
+    let group = path.strip_prefix("/apis").filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    path.is_empty()
+        || path == "/"
+        || path.starts_with("/openapi/")
+        || group.is_some_and(|rest| !rest.trim_matches('/').contains('/'))
+}
+
+/// Whether a path leads below a group that is served.
+fn below_group(path: &str) -> bool {
+    let rest = path.strip_prefix("/apis/").and_then(|rest| rest.split_once('/'));
+    rest.is_some_and(|(group, _)| resources::GROUPS.contains(&group))
 }
 
 /// Compat: `responsewriters.InternalError`.

@@ -114,13 +114,18 @@ fn alone(sent: &Sent, wrong: &mut Vec<FieldError>) {
 fn of_query(asked: &Asked<'_>) -> Outcome<Sent> {
     let params = &asked.call.params;
     let flag = |name: &str| params.has(name).then(|| params.flag(name));
+    // Compat: `Convert_url_Values_To_v1_DeleteOptions`.
+    let precondition = |name: &str| Some(params.get(name)).filter(|text| !text.is_empty()).map(str::to_owned);
+    let (uid, version) = (precondition("uid"), precondition("resourceVersion"));
     Ok(Sent {
         grace: params.number("gracePeriodSeconds")?,
         orphan: flag("orphanDependents"),
         policy: params.has("propagationPolicy").then(|| params.get("propagationPolicy").to_owned()),
         dry_run: params.all("dryRun").map(str::to_owned).collect(),
         unreadable: params.flag(UNREADABLE),
-        ..Sent::default()
+        preconditions: uid.is_some() || version.is_some(),
+        uid,
+        version,
     })
 }
 

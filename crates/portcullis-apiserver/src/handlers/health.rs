@@ -22,12 +22,16 @@ pub(crate) fn health(call: &Call) -> Option<Reply> {
     let (endpoint, check) = path.split_once('/').unwrap_or((path, ""));
     let endpoint = ENDPOINTS.into_iter().find(|known| *known == endpoint)?;
     if !check.is_empty() {
-        return Some(if CHECKS.contains(&check) { Reply::text(200, "ok") } else { Reply::page_not_found() });
-    }
-    if !call.params.has("verbose") {
+        if !CHECKS.contains(&check) {
+            return Some(Reply::page_not_found());
+        }
+        // Compat: a single check says nothing about sniffing.
         let mut reply = Reply::text(200, "ok");
         reply.headers.remove(http::header::X_CONTENT_TYPE_OPTIONS);
         return Some(reply);
+    }
+    if !call.params.has("verbose") {
+        return Some(Reply::text(200, "ok"));
     }
     let excluded: Vec<&str> = call.params.all("exclude").collect();
     let mut text = String::new();

@@ -135,7 +135,9 @@ pub(crate) fn too_large_version(wanted: u64, current: u64) -> Box<Status> {
 pub(crate) fn place<'a>(resource: &Resource, info: &'a RequestInfo) -> Option<(&'a str, &'a str)> {
     let name = info.parts.get(1).map_or("", String::as_str);
     if std::ptr::eq(resource, resources::namespaces()) {
-        return Some(("", name));
+        // Compat: `/namespaces/a/namespaces` is no path.
+        let below = info.path.split('/').nth(5) == Some("namespaces");
+        return (!below).then_some(("", name));
     }
     match (resource.namespaced, info.namespace.is_empty()) {
         (true, true) if !name.is_empty() => None,

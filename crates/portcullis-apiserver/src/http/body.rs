@@ -74,7 +74,7 @@ pub(crate) fn decode_options(call: &Call, kind: &'static str, schema: &str) -> O
         }
         _ => status,
     };
-    let value = if call.media_type() == "application/vnd.kubernetes.protobuf" {
+    let value = if call.media_type().as_deref() == Some("application/vnd.kubernetes.protobuf") {
         let envelope = protobuf::envelope(&call.body).map_err(|why| Box::new(Status::bad_request(why.to_string())))?;
         check_options_kind(&envelope.kind, &envelope.api_version, kind)?;
         let members = protobuf::message(schema, envelope.raw);
@@ -141,10 +141,10 @@ pub(super) fn strict(found: &[String]) -> String {
 }
 
 fn tree(call: &Call, expected: Expected) -> Outcome<Parsed> {
-    match call.media_type() {
-        "" | "application/json" => parse_json(&call.body, expected),
-        "application/yaml" => parse_yaml(&call.body, expected),
-        "application/vnd.kubernetes.protobuf" => parse_protobuf(&call.body, expected),
+    match call.media_type().as_deref() {
+        Some("" | "application/json") => parse_json(&call.body, expected),
+        Some("application/yaml") => parse_yaml(&call.body, expected),
+        Some("application/vnd.kubernetes.protobuf") => parse_protobuf(&call.body, expected),
         _ => Err(Box::new(Status::unsupported_media_type(&MEDIA_TYPES))),
     }
 }

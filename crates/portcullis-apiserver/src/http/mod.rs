@@ -5,6 +5,7 @@
 pub(crate) mod body;
 pub(crate) mod go_time;
 pub(crate) mod gzip;
+pub(crate) mod media_type;
 pub(crate) mod negotiate;
 pub(crate) mod params;
 pub(crate) mod patched;
@@ -59,9 +60,9 @@ impl Call {
         std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The media type of the body, without parameters; empty when the client did not say.
-    pub(crate) fn media_type(&self) -> &str {
-        self.header(http::header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim()
+    /// The media type of the body, without parameters; empty when the client did not say, `None` when it cannot be read.
+    pub(crate) fn media_type(&self) -> Option<String> {
+        media_type::of(&self.headers)
     }
 
     /// A header as text; empty when absent or not text.

@@ -154,7 +154,7 @@ fn is_print(c: char) -> bool {
 
 /// `dryRun`: only `All` is known.
 pub(crate) fn dry_run(params: &Params, wrong: &mut Vec<FieldError>) -> bool {
-    let values: Vec<&str> = params.all("dryRun").filter(|value| !value.is_empty()).collect();
+    let values: Vec<&str> = params.all("dryRun").collect();
     check_dry_run(&values, wrong)
 }
 

@@ -26,6 +26,10 @@ pub(crate) struct Envelope<'b> {
 pub(crate) enum ProtobufError {
     #[error("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")]
     Magic,
+    #[error("empty data")]
+    NoData,
+    #[error("empty body")]
+    NoBody,
     #[error("unexpected EOF")]
     Truncated,
     #[error("proto: integer overflow")]
@@ -42,7 +46,14 @@ pub(crate) enum ProtobufError {
 
 /// Opens the envelope of a body.
 pub(crate) fn envelope(body: &[u8]) -> Result<Envelope<'_>, ProtobufError> {
-    let mut reader = Reader(body.strip_prefix(MAGIC).ok_or(ProtobufError::Magic)?);
+    if body.is_empty() {
+        return Err(ProtobufError::NoData);
+    }
+    let rest = body.strip_prefix(MAGIC).ok_or(ProtobufError::Magic)?;
+    if rest.is_empty() {
+        return Err(ProtobufError::NoBody);
+    }
+    let mut reader = Reader(rest);
     let mut out = Envelope { api_version: String::new(), kind: String::new(), raw: &[] };
     while let Some((number, value)) = reader.field()? {
         match (number, value) {

@@ -5,9 +5,12 @@
 //! What is known to differ stands in `known`, and in `docs/compat/kube-apiserver.md` for users.
 
 mod bodies;
+mod headers;
 mod known;
+mod methods;
 mod mutate;
 mod seeds;
+mod types;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -18,13 +21,20 @@ use serde_json::{Value, json};
 use self::known::KNOWN;
 use self::wire::{Case, Raw, Wire};
 use crate::bench::Bench;
-use crate::differential::scrub;
+use crate::differential::{self, scrub};
 use crate::rbac::Dice;
 
 /// A family: its name, its cases, and how many of a hundred the real server must accept at least.
 type Family = (&'static str, fn(&Dice) -> Vec<Case>, usize);
 
-const FAMILIES: &[Family] = &[("bodies", bodies::cases, 20)];
+const FAMILIES: &[Family] = &[
+    ("bodies", bodies::cases, 20),
+    ("methods", methods::cases, 10),
+    ("types", types::cases, 10),
+    ("headers", headers::cases, 20),
+];
+/// The config map that is there when a request comes.
+const KEPT: &str = "/configmaps/kept";
 /// Whose choices are made in every run: rarer mistakes, which other seeds find, are not all mended yet.
 const SEED: u64 = 7;
 /// Headers that clients act on.
@@ -69,17 +79,40 @@ impl Answer {
 struct Side {
     base: String,
     wire: Wire,
+    nobody: Wire,
     admin: HttpClient,
+    /// Whether someone may have changed the config map.
+    changed: bool,
 }
 
 impl Side {
     async fn ask(&mut self, case: &Case) -> Answer {
+        // Another one's change must not be seen by the next.
+        if case.target.contains(KEPT) && (self.changed || case.method != "GET") {
+            self.keep().await;
+            self.changed = case.method != "GET";
+        }
         let watch = case.method == "GET" && case.target.contains("watch");
-        let raw = if watch { self.wire.glance(case).await } else { self.wire.ask(case).await };
+        let wire = if case.anonymous { &mut self.nobody } else { &mut self.wire };
+        let raw = if watch { wire.glance(case).await } else { wire.ask(case).await };
         if raw.status == 201 && case.method == "POST" {
             self.forget(case, &raw).await;
         }
         Answer::of(&raw, &self.base)
+    }
+
+    /// The config map as it was at first.
+    async fn keep(&self) {
+        let maps = format!("{}/api/v1/namespaces/bad/configmaps", self.base);
+        let json = [("content-type", "application/json")];
+        let free = r#"{"metadata":{"finalizers":null}}"#;
+        let kept = format!("{maps}/kept");
+        let patch = [("content-type", "application/merge-patch+json")];
+        let _ = self.admin.request(http::Method::PATCH, &kept, &patch, Some(free.into())).await;
+        let _ = self.admin.request(http::Method::DELETE, &kept, &[], None).await;
+        let body = r#"{"metadata":{"name":"kept"},"data":{"a":"b"}}"#;
+        let made = self.admin.request(http::Method::POST, &maps, &json, Some(body.into())).await.unwrap();
+        assert_eq!(made.status, 201);
     }
 
     /// Removes what a request made, so that the next one finds what it found. Namespaces stay: only a controller empties them.
@@ -108,21 +141,28 @@ async fn bad_input_is_answered_as_a_real_kube_apiserver_answers_it() {
     let mut real = Side {
         base: plane.url().to_owned(),
         wire: Wire::new(plane.port(), plane.ca(), Some(&leaf)),
+        nobody: Wire::new(plane.port(), plane.ca(), None),
         admin: plane.admin_client(),
+        changed: false,
     };
     let leaf = bench.ca.client("admin", masters);
     let port = bench.running.addr().port();
     let mut ours = Side {
         base: bench.url(""),
         wire: Wire::new(port, &bench.ca, Some(&leaf)),
+        nobody: Wire::new(port, &bench.ca, None),
         admin: bench.client(Some(("admin", masters))),
+        changed: false,
     };
     for side in [&real, &ours] {
         let body = json!({"metadata": {"name": "bad"}}).to_string().into();
         let url = format!("{}/api/v1/namespaces", side.base);
         let made = side.admin.request(http::Method::POST, &url, &[("content-type", "application/json")], Some(body));
         assert_eq!(made.await.unwrap().status, 201);
+        side.keep().await;
     }
+    differential::settled(&plane).await;
+    differential::complete(&plane, "bad").await;
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     let mut wrong = Vec::new();
     for (family, cases, accepted_least) in FAMILIES {

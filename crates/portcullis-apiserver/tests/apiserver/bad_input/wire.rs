@@ -34,12 +34,20 @@ pub(super) struct Case {
     pub(super) target: String,
     pub(super) headers: Vec<(String, Vec<u8>)>,
     pub(super) payload: Payload,
+    /// By someone without a certificate.
+    pub(super) anonymous: bool,
 }
 
 impl Case {
     pub(super) fn new(stratum: &'static str, method: &str, target: impl Into<String>) -> Self {
         let (method, target) = (method.to_owned(), target.into());
-        Self { stratum, method, target, headers: Vec::new(), payload: Payload::None }
+        Self { stratum, method, target, headers: Vec::new(), payload: Payload::None, anonymous: false }
+    }
+
+    /// From someone without a certificate.
+    pub(super) fn nobody(mut self) -> Self {
+        self.anonymous = true;
+        self
     }
 
     pub(super) fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {

@@ -147,7 +147,7 @@ async fn make_namespace(real: &ControlPlane, ours: &Bench, name: &str) {
 }
 
 /// What the controller manager of a real cluster puts into a namespace.
-async fn complete(real: &ControlPlane, namespace: &str) {
+pub(crate) async fn complete(real: &ControlPlane, namespace: &str) {
     let map = json!({"metadata": {"name": "kube-root-ca.crt", "annotations": {"kubernetes.io/description": "-"}}, "data": {"ca.crt": "-"}});
     for (plural, object) in [("serviceaccounts", json!({"metadata": {"name": "default"}})), ("configmaps", map)] {
         let url = format!("{}/api/v1/namespaces/{namespace}/{plural}", real.url());
