@@ -1,6 +1,7 @@
 //! One file per kind of request.
 
 mod admission;
+mod certificates;
 pub(crate) mod connect;
 pub(crate) mod delete;
 pub(crate) mod exec;

@@ -15,7 +15,7 @@ use portcullis_kube::status::GroupResource;
 use serde_json::Value;
 
 use super::read::one;
-use super::{Asked, admission, no_such_method, store_error};
+use super::{Asked, admission, certificates, no_such_method, store_error};
 use crate::deletion::registry;
 use crate::engine::Engine;
 use crate::http::Outcome;
@@ -55,6 +55,7 @@ fn create_object(engine: &Engine, asked: &Asked<'_>, mut decoded: Decoded, optio
     admission::resolve_priority(engine, asked, &mut decoded.members)?;
     let now = engine.clock.now();
     let mut members = strategy::new_object(asked.resource, decoded.members, asked.namespace, &engine.rng, now);
+    certificates::of_caller(asked, &mut members);
     let of_services = std::ptr::eq(asked.resource, resources::services());
     let turn = of_services.then(|| engine.address_turn());
     if of_services {
@@ -67,6 +68,7 @@ fn create_object(engine: &Engine, asked: &Asked<'_>, mut decoded: Decoded, optio
         return Err(Box::new(Status::invalid(asked.resource.group, asked.resource.kind, &name, &wrong)));
     }
     admission::one_default_class(engine, asked, &members)?;
+    certificates::check_subject(asked, &members)?;
     if !asked.name.is_empty() {
         check_create_on_update(&policy, asked.user, asked.resource, place)?;
     }
@@ -230,7 +232,8 @@ fn replace(
     let version = text(&decoded.members, &["metadata", "resourceVersion"]);
     let before = old.members();
     let place = (asked.namespace, asked.name);
-    check_escalation(&engine.policy.snapshot(), asked.user, asked.resource, place, &decoded.members, Some(&before))?;
+    let policy = engine.policy.snapshot();
+    check_escalation(&policy, asked.user, asked.resource, place, &decoded.members, Some(&before))?;
     // Compat: a version of zero is none.
     let version = match version.parse::<u64>() {
         Ok(version) => version,
@@ -252,12 +255,14 @@ fn replace(
     if of_services {
         allocate::update(&mut members, &before, &mut Taken::of(&engine.store), &engine.rng)?;
     }
+    certificates::stamp_conditions(engine, asked, &mut members, &before);
     let members = strategy::finish_update(asked.resource, through(asked), members, &before);
     let wrong = strategy::validate_update(asked.resource, through(asked), &members, &before);
     if !wrong.is_empty() {
         return Err(Box::new(Status::invalid(asked.resource.group, asked.resource.kind, asked.name, &wrong)));
     }
     admission::one_default_class(engine, asked, &members)?;
+    certificates::check_signer(&policy, asked, &members, &before)?;
     let mut warnings = decoded.warnings;
     if let Through::Object = through(asked) {
         note_pod_security(engine, asked);

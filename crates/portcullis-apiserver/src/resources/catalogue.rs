@@ -18,6 +18,7 @@ const APPS: &str = "apps";
 const AUTHENTICATION: &str = "authentication.k8s.io";
 const AUTHORIZATION: &str = "authorization.k8s.io";
 const BATCH: &str = "batch";
+const CERTIFICATES: &str = "certificates.k8s.io";
 const COORDINATION: &str = "coordination.k8s.io";
 const DISCOVERY: &str = "discovery.k8s.io";
 const NETWORKING: &str = "networking.k8s.io";
@@ -27,11 +28,12 @@ const SCHEDULING: &str = "scheduling.k8s.io";
 const STORAGE: &str = "storage.k8s.io";
 
 /// API groups other than the core group, in the order in which upstream lists them.
-pub(crate) const GROUPS: [&str; 12] = [
+pub(crate) const GROUPS: [&str; 13] = [
     APPS,
     AUTHENTICATION,
     AUTHORIZATION,
     BATCH,
+    CERTIFICATES,
     NETWORKING,
     POLICY,
     RBAC,
@@ -56,6 +58,7 @@ const CLUSTER_ROLES: usize = place(RBAC, "clusterroles");
 const ROLE_BINDINGS: usize = place(RBAC, "rolebindings");
 const ROLES: usize = place(RBAC, "roles");
 const PRIORITY_CLASSES: usize = place(SCHEDULING, "priorityclasses");
+const CERTIFICATE_SIGNING_REQUESTS: usize = place(CERTIFICATES, "certificatesigningrequests");
 const ENDPOINT_SLICES: usize = place(DISCOVERY, "endpointslices");
 
 /// Where a resource stands; it does not compile for one that is not there.
@@ -98,7 +101,7 @@ const fn numbered<const COUNT: usize>(mut all: [Resource; COUNT]) -> [Resource; 
 /// Every stored resource.
 pub(crate) static ALL: [Resource; LISTED.len()] = numbered(LISTED);
 
-const LISTED: [Resource; 35] = [
+const LISTED: [Resource; 36] = [
     Resource {
         rules: super::config_maps::RULES,
         ..namespaced("", "configmaps", "configmap", "ConfigMap", &["cm"], "core.ConfigMap")
@@ -246,6 +249,19 @@ const LISTED: [Resource; 35] = [
         selectable: workloads::jobs::selectable,
         selectable_names: workloads::jobs::SELECTABLE,
         ..namespaced(BATCH, "jobs", "job", "Job", &[], "batch.Job")
+    },
+    Resource {
+        rules: super::certificates::RULES,
+        selectable: super::certificates::selectable,
+        selectable_names: &["spec.signerName"],
+        ..cluster(
+            CERTIFICATES,
+            "certificatesigningrequests",
+            "certificatesigningrequest",
+            "CertificateSigningRequest",
+            &["csr"],
+            "certificates.CertificateSigningRequest",
+        )
     },
     Resource {
         rules: ingresses::CLASS_RULES,
@@ -460,6 +476,10 @@ pub(crate) fn priority_classes() -> &'static Resource {
 
 pub(crate) fn endpoint_slices() -> &'static Resource {
     &ALL[ENDPOINT_SLICES]
+}
+
+pub(crate) fn certificate_signing_requests() -> &'static Resource {
+    &ALL[CERTIFICATE_SIGNING_REQUESTS]
 }
 
 pub(crate) fn services() -> &'static Resource {

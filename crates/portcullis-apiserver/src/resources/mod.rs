@@ -4,6 +4,7 @@
 //! rules are made of; `strategy` applies them between a body and the store; `defaults` and `check` serve many kinds.
 
 mod catalogue;
+pub(crate) mod certificates;
 pub(crate) mod check;
 mod config_maps;
 pub(crate) mod defaults;
@@ -37,8 +38,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 pub(crate) use self::catalogue::{
-    ALL, GROUPS, REVIEWS, cluster_role_bindings, cluster_roles, config_maps, endpoint_slices, endpoints, events,
-    namespaces, nodes, pods, priority_classes, role_bindings, roles, service_accounts, services,
+    ALL, GROUPS, REVIEWS, certificate_signing_requests, cluster_role_bindings, cluster_roles, config_maps,
+    endpoint_slices, endpoints, events, namespaces, nodes, pods, priority_classes, role_bindings, roles,
+    service_accounts, services,
 };
 use self::rules::Rules;
 pub(crate) use self::subresources::{SCALE_KIND, Serves, Subresource};

@@ -3,7 +3,7 @@
 //! An entry here says that the engine answers that path; what it answers is in `handlers`.
 
 use super::rules::PartRules;
-use super::{Resource, namespaces};
+use super::{Resource, certificates, namespaces};
 use crate::schema::{SCHEMA, TypeId};
 
 const AUTHENTICATION: &str = "authentication.k8s.io";
@@ -64,7 +64,7 @@ impl Subresource {
 }
 
 /// Every subresource that is served; those of a resource stand in alphabetical order.
-pub(crate) static SUBRESOURCES: [Subresource; 25] = [
+pub(crate) static SUBRESOURCES: [Subresource; 27] = [
     Subresource {
         name: "finalize",
         verbs: &["update"],
@@ -111,6 +111,12 @@ pub(crate) static SUBRESOURCES: [Subresource; 25] = [
     status("apps", "statefulsets", "StatefulSet"),
     status("batch", "cronjobs", "CronJob"),
     status("batch", "jobs", "Job"),
+    Subresource {
+        name: "approval",
+        serves: Serves::Part(&certificates::APPROVAL),
+        ..status("certificates.k8s.io", "certificatesigningrequests", "CertificateSigningRequest")
+    },
+    status("certificates.k8s.io", "certificatesigningrequests", "CertificateSigningRequest"),
     status("networking.k8s.io", "ingresses", "Ingress"),
     status("policy", "poddisruptionbudgets", "PodDisruptionBudget"),
 ];

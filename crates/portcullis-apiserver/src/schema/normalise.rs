@@ -341,12 +341,13 @@ pub(super) fn quantity(text: &str) -> Result<Value, String> {
 
 fn zero(kind: &Kind) -> Value {
     match kind {
-        Kind::String | Kind::Named(_) | Kind::Bytes => Value::String(String::new()),
+        Kind::String | Kind::Named(_) => Value::String(String::new()),
         Kind::Int32 | Kind::Int64 | Kind::Float | Kind::IntOrString => Value::Number(0.into()),
         Kind::Bool => Value::Bool(false),
         Kind::Quantity => Value::String("0".to_owned()),
         Kind::Time
         | Kind::MicroTime
+        | Kind::Bytes
         | Kind::Raw
         | Kind::Fields
         | Kind::ExtraValue

@@ -4,6 +4,7 @@
 //! the descriptions are our own words (no client prints them). Cells are computed per request, because ages move.
 
 mod age;
+mod certificates;
 mod config;
 mod core;
 mod definitions;
@@ -77,6 +78,7 @@ const fn wide(name: &'static str, description: &'static str) -> Column {
 
 fn layout(kind: &str) -> (&'static [Column], Printer) {
     match kind {
+        "CertificateSigningRequest" => (certificates::COLUMNS, certificates::cells),
         "ConfigMap" => (config::CONFIG_MAP, config::config_map),
         "ControllerRevision" => (workloads::REVISION, workloads::controller_revision),
         "CronJob" => (workloads::CRON_JOB, workloads::cron_job),

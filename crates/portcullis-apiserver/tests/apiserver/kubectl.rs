@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use portcullis_apiserver::{Part, PartPort};
 use portcullis_testkit::Clock;
+use serde_json::json;
 
 use crate::bench::Bench;
 
@@ -88,6 +91,35 @@ async fn the_guides_commands_work_with_real_kubectl() {
     assert!(kubectl.jane_fails("get pods -A").await.contains("Forbidden"));
     let list = kubectl.run(&kubectl.jane, "auth can-i --list").await.1;
     assert!(list.contains("selfsubjectreviews.authentication.k8s.io") && list.contains("[/version]"), "{list}");
+    drop(kubectl);
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_request_is_approved_and_described() {
+    let bench = Bench::start().await;
+    let (admin, jane) = (bench.kubeconfig("admin", &["system:masters"]), bench.kubeconfig("jane", &["devs"]));
+    let kubectl = Session { bench: &bench, admin, jane };
+    let key = rcgen::KeyPair::generate().unwrap();
+    let request = rcgen::CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
+    let spec = json!({"request": STANDARD.encode(request), "signerName": "example.com/s", "usages": ["client auth"]});
+    for name in ["yes", "no"] {
+        let object = json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
+            "metadata": {"name": name}, "spec": spec});
+        std::fs::write(bench.folder.path().join("csr.json"), object.to_string()).unwrap();
+        let made = format!("certificatesigningrequest.certificates.k8s.io/{name} created\n");
+        assert_eq!(kubectl.admin("create -f csr.json").await, made);
+    }
+    kubectl.jane_fails("certificate approve yes").await;
+    let approved = kubectl.admin("certificate approve yes").await;
+    assert_eq!(approved, "certificatesigningrequest.certificates.k8s.io/yes approved\n");
+    let denied = kubectl.admin("certificate deny no").await;
+    assert_eq!(denied, "certificatesigningrequest.certificates.k8s.io/no denied\n");
+    let rows = kubectl.admin("get csr --no-headers").await;
+    let states: Vec<_> = rows.lines().map(|row| row.split_whitespace().last().unwrap()).collect();
+    assert_eq!(states, ["Denied", "Approved"], "{rows}");
+    let described = kubectl.admin("describe csr yes").await;
+    assert!(described.contains("Requesting User:") && described.contains("Approved"), "{described}");
     drop(kubectl);
     bench.stop().await;
 }

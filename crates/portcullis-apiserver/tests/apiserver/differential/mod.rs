@@ -28,6 +28,7 @@ const THEMES: &[(&str, &str, &[&str], &str)] = &[
     ("pods", "admin", &["system:masters"], include_str!("requests/pods.txt")),
     ("workloads", "admin", &["system:masters"], include_str!("requests/workloads.txt")),
     ("batch", "admin", &["system:masters"], include_str!("requests/batch.txt")),
+    ("certificates", "admin", &["system:masters"], include_str!("requests/certificates.txt")),
     ("network", "admin", &["system:masters"], include_str!("requests/network.txt")),
     ("cluster", "admin", &["system:masters"], include_str!("requests/cluster.txt")),
     ("deletion", "admin", &["system:masters"], include_str!("requests/deletion.txt")),

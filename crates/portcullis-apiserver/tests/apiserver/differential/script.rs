@@ -14,8 +14,9 @@ pub(super) struct Step {
 
 const METHODS: [&str; 7] = ["GET ", "POST ", "PUT ", "PATCH ", "DELETE ", "OPTIONS ", "HEAD "];
 /// Beginnings of paths.
-const ROOTS: [(&str, &str); 9] = [
+const ROOTS: [(&str, &str); 10] = [
     ("CRDS", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"),
+    ("CSRS", "/apis/certificates.k8s.io/v1/certificatesigningrequests"),
     ("NS", "/api/v1/namespaces"),
     ("RBAC", "/apis/rbac.authorization.k8s.io/v1"),
     ("APPS", "/apis/apps/v1/namespaces"),

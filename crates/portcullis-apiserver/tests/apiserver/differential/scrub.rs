@@ -200,8 +200,7 @@ fn text(text: &str) -> String {
         }
     });
     let joined = ids(&lines.collect::<Vec<_>>().join("\n"));
-    match joined.find("X509SHA256=") {
-        Some(at) => format!("{}X509SHA256=-{}", &joined[..at], &joined[at + 75..]),
-        None => joined,
-    }
+    let mut parts = joined.split("X509SHA256=");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + "X509SHA256=-" + &part[64..])
 }
