@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::engine::Engine;
 use crate::parts::{MIRROR_ANNOTATION, PART_ANNOTATION, Part, PartEvent, PartStatus};
 use crate::resources::services::allocate::{self, Taken};
+use crate::resources::tree::Members;
 use crate::resources::{self, Resource, priority_classes, rbac, strategy};
 use crate::store::StoreError;
 
@@ -129,19 +130,6 @@ impl Seed {
         Ok(())
     }
 
-    /// Takes pods off the list that stood for parts of an earlier process and stand for none of this one.
-    pub fn remove_lost_parts(&self) {
-        for pod in self.engine.store.all(resources::pods(), "") {
-            let members = pod.members();
-            let annotation = |name: &str| resources::text(&members, &["metadata", "annotations", name]);
-            let is_part = !annotation(PART_ANNOTATION).is_empty() && annotation(MIRROR_ANNOTATION) == pod.name;
-            if is_part && self.engine.parts.find(&pod.namespace, &pod.name).is_none() {
-                // One that changes at this moment is not lost.
-                let _ = self.engine.store.remove(resources::pods(), &pod, None);
-            }
-        }
-    }
-
     /// Shows how a part is; whether it is shown at all.
     pub fn part_status(&self, namespace: &str, name: &str, status: &PartStatus) -> bool {
         let known = self.engine.parts.note_status(namespace, name, status);
@@ -170,8 +158,10 @@ impl Seed {
 }
 
 impl Engine {
-    /// Fills a new store: namespaces, RBAC, priority classes, the server's own service, the node.
+    /// Fills a new store, and brings one of an earlier process up to date: namespaces, RBAC, priority classes, the server's own
+    /// service, the node.
     pub(crate) fn bootstrap(&self, node: &str, version: &str) -> Result<(), SeedError> {
+        self.remove_parts_of_before();
         for name in NAMESPACES {
             self.seed(resources::namespaces(), json!({"metadata": {"name": name}}), "")?;
         }
@@ -180,15 +170,49 @@ impl Engine {
             self.seed(priority_classes(), priority_classes::of_the_system(class), "")?;
         }
         self.ensure_service();
+        let port = self.controllers.port;
+        self.renew(resources::services(), "default", "kubernetes", |service| {
+            let spec = resources::tree::object(service, "spec");
+            if let Some(Value::Array(ports)) = spec.get_mut("ports") {
+                ports.iter_mut().for_each(|one| crate::json::set(one, "targetPort", json!(port)));
+            }
+        });
         // What an earlier process kept may lack what follows from it, or show another authority.
         for namespace in self.store.all(resources::namespaces(), "") {
             self.keep_up(resources::namespaces(), "", &namespace.name);
         }
         if let Value::Object(members) = node_members(node, version, &self.clock.now().rfc3339()) {
+            // Who runs, and since when.
+            let status = members.get("status").cloned().unwrap_or_default();
+            self.renew(resources::nodes(), "", node, |there| drop(there.insert("status".to_owned(), status)));
             *self.controllers.node.lock().unwrap_or_else(PoisonError::into_inner) = Some(members);
         }
         self.keep_up(resources::nodes(), "", node);
         Ok(())
+    }
+
+    /// Takes pods off the list that stood for parts of an earlier process: this one's have pods of their own.
+    fn remove_parts_of_before(&self) {
+        for pod in self.store.all(resources::pods(), "") {
+            let members = pod.members();
+            let annotation = |name: &str| resources::text(&members, &["metadata", "annotations", name]);
+            if !annotation(PART_ANNOTATION).is_empty() && annotation(MIRROR_ANNOTATION) == pod.name {
+                // Nobody else changes anything yet.
+                let _ = self.store.remove(resources::pods(), &pod, None);
+            }
+        }
+    }
+
+    /// Changes what an earlier process kept, if it is there.
+    fn renew(&self, resource: &'static Resource, namespace: &str, name: &str, change: impl FnOnce(&mut Members)) {
+        let Some(old) = self.store.get(resource, namespace, name) else { return };
+        let before = old.members();
+        let mut new = before.clone();
+        change(&mut new);
+        if new != before {
+            // Nobody else changes anything yet.
+            let _ = self.store.replace(resource, &old, strategy::shape(resource, new));
+        }
     }
 
     fn seed_typed<T: Serialize>(

@@ -186,6 +186,7 @@ impl ApiServer {
         let addr = config.listener.local_addr().map_err(StartError::Listener)?;
         let client_auth = ClientAuth::Optional { roots_pem: config.client_ca_pem };
         let tls = server_config(config.identity, TlsVersions::default(), client_auth)?;
+        let file = config.keep_state.clone().unwrap_or_default();
         let (store, kept_key) = open_store(config.store_limits, config.keep_state).await?;
         let engine = Arc::new(Engine {
             store: Arc::new(store),
@@ -204,7 +205,11 @@ impl ApiServer {
             streams: Streams::new(config.stream_limits),
         });
         engine.bootstrap(&config.node_name, GIT_VERSION)?;
-        engine.store.settle().map_err(|error| SeedError::Store(error.to_string()))?;
+        engine.store.settle().map_err(|error| KeptError::Unusable {
+            action: "write",
+            path: file,
+            reason: error.to_string(),
+        })?;
         let accounts = engine.service_accounts.clone();
         tokio::spawn(async move { accounts.prepare().await });
         tokio::spawn(deletion::run(Arc::clone(&engine), shutdown.clone()));

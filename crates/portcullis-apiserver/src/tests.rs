@@ -19,6 +19,7 @@ use crate::http::reply::{Payload, Reply};
 use crate::openapi::OpenApi;
 use crate::parts::{Part, PartPort, PartStatus, Parts};
 use crate::policy::LivePolicy;
+use crate::resources;
 use crate::seed::Seed;
 use crate::server::GIT_VERSION;
 use crate::service_account::ServiceAccounts;
@@ -368,11 +369,11 @@ async fn unknown_fields_are_warned_about_unless_asked_otherwise() {
 async fn our_own_events_do_not_fill_the_store() {
     let world = world();
     world.admin(&format!("POST {NS}/default/pods"), POD).await;
-    let pod = world.engine.store.get(crate::resources::pods(), "default", "web").unwrap();
+    let pod = world.engine.store.get(resources::pods(), "default", "web").unwrap();
     for _ in 0..1_200 {
-        world.engine.record(crate::resources::pods(), &pod, "Normal", "Test", "again");
+        world.engine.record(resources::pods(), &pod, "Normal", "Test", "again");
     }
-    let left = world.engine.store.all(crate::resources::events(), "");
+    let left = world.engine.store.all(resources::events(), "");
     assert!((900..=1_000).contains(&left.len()), "{}", left.len());
     assert!(left.iter().any(|event| event.version == world.engine.store.version()), "the newest one stays");
 }
@@ -414,4 +415,35 @@ async fn a_bodys_warnings_are_told_whatever_becomes_of_the_request() {
             reply.headers.get_all("warning").iter().map(|value| value.to_str().unwrap()).collect();
         assert_eq!((reply.status.as_u16(), warnings), (code, vec![r#"299 - "unknown field \"metadata.nam\"""#]));
     }
+}
+
+#[tokio::test]
+async fn a_start_on_what_was_kept_shows_this_process_and_not_the_one_before() {
+    let world = world();
+    let part = Part {
+        namespace: "kube-system".to_owned(),
+        name: "lost".to_owned(),
+        labels: BTreeMap::new(),
+        container: "c".to_owned(),
+        image: "i".to_owned(),
+        ports: vec![PartPort::open(1)],
+        logs: portcullis_runtime::LogRing::default(),
+        control: crate::PartControl::default(),
+        started: world.engine.clock.now(),
+    };
+    world.seed().part(&part).unwrap();
+    world.seed().namespace("mine").unwrap();
+    let mut engine = Arc::into_inner(world.engine).unwrap();
+    engine.parts = Parts::default();
+    engine.controllers = Controllers { root_ca: "OTHER".to_owned(), port: 7443, ..Controllers::default() };
+    engine.bootstrap("node", "v9").unwrap();
+    let members = |resource, namespace, name| engine.store.get(resource, namespace, name).map(|found| found.members());
+    assert!(members(resources::pods(), "kube-system", "lost").is_none(), "its process is gone");
+    let text = |found: Option<resources::tree::Members>| Value::Object(found.unwrap());
+    let service = text(members(resources::services(), "default", "kubernetes"));
+    assert_eq!(service["spec"]["ports"][0]["targetPort"], 7443);
+    let node = text(members(resources::nodes(), "", "node"));
+    assert_eq!(node["status"]["nodeInfo"]["kubeletVersion"], "v9");
+    let authorities = text(members(resources::config_maps(), "mine", "kube-root-ca.crt"));
+    assert_eq!(authorities["data"]["ca.crt"], "OTHER");
 }

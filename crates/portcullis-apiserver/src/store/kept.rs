@@ -6,12 +6,13 @@
 //! What cannot be read is refused with its place and the way out; nothing is repaired by guessing.
 
 use std::fs::{self, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use flate2::Crc;
 use portcullis_jose::SigningKey;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use serde_json::{Map, Value};
 
@@ -23,6 +24,11 @@ use crate::resources::{self, Resource};
 const APPLICATION_ID: i32 = 0x5063_4173;
 /// The layout that this program writes.
 const LAYOUT: i32 = 1;
+/// Of a SQLite file, and where it says what it is: `fileformat2` of SQLite.
+const HEADER: usize = 100;
+const LAYOUT_AT: usize = 60;
+const APPLICATION_ID_AT: usize = 68;
+const META: &str = "meta";
 const PAGE: u64 = 4_096;
 /// Room for the objects, for their pages' slack, and for the log.
 const PAGES_PER_BYTE: u64 = 4;
@@ -125,13 +131,20 @@ impl Kept {
         let unusable = |action: &'static str| {
             move |error: io::Error| KeptError::Unusable { action, path: path.to_owned(), reason: error.to_string() }
         };
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(unusable("open"))?;
+        let opened = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path);
+        let file = opened.map_err(unusable("open"))?;
         let metadata = file.metadata().map_err(unusable("open"))?;
+        let mut header = Vec::with_capacity(HEADER);
+        (&file).take(HEADER as u64).read_to_end(&mut header).map_err(unusable("read"))?;
+        look_at(&header, path)?;
         if metadata.permissions().mode() & 0o077 != 0 {
             fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(unusable("protect"))?;
         }
         drop(file);
         let connection = Connection::open(path).map_err(|error| refused("open", path, &error))?;
+        // One that is refused stays as it is, its log included.
+        let careful = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        careful.map_err(|error| refused("open", path, &error))?;
         let mut kept = Self { connection, path: path.to_owned() };
         kept.prepare(max_bytes).map_err(|error| refused("open", path, &error))??;
         Ok(kept)
@@ -153,35 +166,47 @@ impl Kept {
         if layout > LAYOUT {
             return Ok(Err(KeptError::Newer { path, found: layout }));
         }
+        if tables == 0 {
+            let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            transaction.execute_batch(
+                "CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+                 CREATE TABLE objects (resource TEXT NOT NULL, key TEXT NOT NULL, version INTEGER NOT NULL,
+                     sum INTEGER NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (resource, key));",
+            )?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+            transaction.pragma_update(None, "user_version", LAYOUT)?;
+            transaction.commit()?;
+        } else {
+            let verdict: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+            if verdict != "ok" {
+                return Ok(Err(KeptError::Damaged { path, reason: verdict }));
+            }
+        }
+        // After the header says whose file it is: what is in the log alone is not seen by others.
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         let pages = (max_bytes as u64).saturating_mul(PAGES_PER_BYTE) / PAGE;
         connection.pragma_update(None, "max_page_count", i64::try_from(pages.max(64)).unwrap_or(i64::MAX))?;
-        let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        transaction.execute_batch(
-            "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-             CREATE TABLE IF NOT EXISTS objects (resource TEXT NOT NULL, key TEXT NOT NULL, version INTEGER NOT NULL,
-                 sum INTEGER NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (resource, key));",
-        )?;
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", LAYOUT)?;
-        transaction.commit()?;
-        let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        Ok(if verdict == "ok" { Ok(()) } else { Err(KeptError::Damaged { path, reason: verdict }) })
+        Ok(Ok(()))
     }
 
-    /// Everything that is kept.
+    /// Everything that is kept. From here on the file is taken over: its log is written into it at the end.
     pub(crate) fn load(&self) -> Result<Loaded, KeptError> {
         let damaged = |reason: String| KeptError::Damaged { path: self.path.clone(), reason };
         let failed = |error: rusqlite::Error| refused("read", &self.path, &error);
-        let version = match self.meta(VERSION).map_err(failed)? {
+        // A name that was hurt would else read as a value that is not there.
+        let strange = "SELECT count(*) FROM meta WHERE name NOT IN (?1, ?2)";
+        if self.connection.query_row(strange, [VERSION, KEY], |row| row.get::<_, i64>(0)).map_err(failed)? > 0 {
+            return Err(damaged("it holds a value of a name that was not written".to_owned()));
+        }
+        let version = match self.proven(VERSION)? {
             None => 1,
             Some(bytes) => {
                 let bytes = <[u8; 8]>::try_from(bytes.as_slice()).map_err(|_| damaged("the version".to_owned()))?;
                 u64::from_be_bytes(bytes)
             }
         };
-        let key = match self.meta(KEY).map_err(failed)? {
+        let key = match self.proven(KEY)? {
             None => None,
             Some(der) => Some(
                 SigningKey::from_pkcs8_der(&der, String::new())
@@ -216,6 +241,7 @@ impl Kept {
             }
             objects.push((resource, object));
         }
+        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(failed)?;
         Ok(Loaded { version, objects, key })
     }
 
@@ -223,11 +249,24 @@ impl Kept {
         self.connection.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0)).optional()
     }
 
+    /// A value of `meta` without its checksum.
+    fn proven(&self, name: &str) -> Result<Option<Vec<u8>>, KeptError> {
+        let Some(mut value) = self.meta(name).map_err(|error| refused("read", &self.path, &error))? else {
+            return Ok(None);
+        };
+        let sum = value.split_off(value.len().saturating_sub(4));
+        if sum != checksum(META, name, 0, &value).to_be_bytes() {
+            let reason = format!("the {name} is not what was written");
+            return Err(KeptError::Damaged { path: self.path.clone(), reason });
+        }
+        Ok(Some(value))
+    }
+
     /// Keeps the key of service account tokens.
     pub(crate) fn keep_key(&self, der: &[u8]) -> Result<(), KeptError> {
         let insert = "INSERT INTO meta (name, value) VALUES (?1, ?2)";
         self.connection
-            .execute(insert, params![KEY, der])
+            .execute(insert, params![KEY, with_sum(KEY, der)])
             .map(drop)
             .map_err(|error| refused("write", &self.path, &error))
     }
@@ -266,7 +305,7 @@ impl Kept {
             let mut meta = transaction.prepare_cached(
                 "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",
             )?;
-            meta.execute(params![VERSION, version.to_be_bytes().as_slice()])?;
+            meta.execute(params![VERSION, with_sum(VERSION, &version.to_be_bytes())])?;
         }
         transaction.commit()
     }
@@ -289,6 +328,27 @@ fn name_of(resource: &Resource) -> String {
 
 fn find(name: &str) -> Option<&'static Resource> {
     resources::ALL.iter().find(|resource| name_of(resource) == name)
+}
+
+/// A value of `meta` as it is written: with its checksum.
+fn with_sum(name: &str, value: &[u8]) -> Vec<u8> {
+    [value, &checksum(META, name, 0, value).to_be_bytes()].concat()
+}
+
+/// Whether the file may be ours, before SQLite sees it: that might already change it.
+fn look_at(header: &[u8], path: &Path) -> Result<(), KeptError> {
+    if header.is_empty() {
+        return Ok(());
+    }
+    let number = |at: usize| header.get(at..at + 4).and_then(|four| four.try_into().ok()).map(i32::from_be_bytes);
+    let foreign = || KeptError::Foreign { path: path.to_owned() };
+    if !header.starts_with(b"SQLite format 3\0") || number(APPLICATION_ID_AT) != Some(APPLICATION_ID) {
+        return Err(foreign());
+    }
+    match number(LAYOUT_AT).ok_or_else(foreign)? {
+        found if found > LAYOUT => Err(KeptError::Newer { path: path.to_owned(), found }),
+        _ => Ok(()),
+    }
 }
 
 /// Over everything in the row, so that a row that was moved or cut shows.

@@ -169,7 +169,9 @@ fn a_file_that_is_not_what_was_written_is_refused_by_name() {
         drop(store);
         drop(reopened(&folder));
         hurt(&folder.file());
+        let before = files(&folder);
         let error = folder.try_open().expect_err("it is refused");
+        assert!(files(&folder) == before, "{error}: the file is as it was");
         assert!(error.to_string().contains(&folder.file().display().to_string()), "{error}");
         assert!(error.hint().is_some());
         error
@@ -200,13 +202,111 @@ fn a_file_that_is_not_what_was_written_is_refused_by_name() {
     assert!(matches!(zeroes, KeptError::Damaged { .. }), "{zeroes}");
 }
 
+/// All files of a folder that hold something, by name: looking at one may leave an empty log beside it.
+fn files(folder: &Folder) -> BTreeMap<std::ffi::OsString, Vec<u8>> {
+    let entries = std::fs::read_dir(folder.0.path()).unwrap().map(Result::unwrap);
+    let read = entries.map(|entry| (entry.file_name(), std::fs::read(entry.path()).unwrap()));
+    read.filter(|(_, bytes)| !bytes.is_empty()).collect()
+}
+
+/// A folder as a kill leaves it: what was written last is in the log alone.
+fn killed(store: &Folder) -> Folder {
+    let copy = Folder::new();
+    for (name, bytes) in files(store) {
+        std::fs::write(copy.0.path().join(name), bytes).unwrap();
+    }
+    copy
+}
+
+#[test]
+fn no_flipped_byte_of_the_file_changes_what_is_read() {
+    let folder = Folder::new();
+    let (store, first) = Store::kept(StoreLimits::default(), &folder.file(), key).unwrap();
+    store.settle().unwrap();
+    for number in 0..3 {
+        store.create(spaces(), named(&format!("n{number}"), "")).unwrap();
+    }
+    let (before, version) = (content(&store), store.version());
+    drop(store);
+    let whole = std::fs::read(folder.file()).unwrap();
+    let mut refused = 0;
+    for at in (0..whole.len()).step_by(7) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x15;
+        std::fs::write(folder.file(), &bytes).unwrap();
+        match Store::kept(StoreLimits::default(), &folder.file(), key) {
+            Ok((store, key)) => {
+                assert_eq!((content(&store), store.version()), (before.clone(), version), "byte {at}");
+                assert_eq!(key.public().to_json(), first.public().to_json(), "byte {at}");
+            }
+            Err(error) => {
+                refused += 1;
+                assert!(error.to_string().contains("objects.db") && error.hint().is_some(), "byte {at}: {error}");
+                assert!(std::fs::read(folder.file()).unwrap() == bytes, "byte {at}: {error}: the file is as it was");
+            }
+        }
+        for entry in std::fs::read_dir(folder.0.path()).unwrap() {
+            std::fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+    }
+    assert!(refused > 50, "{refused}");
+}
+
+#[test]
+fn a_kill_while_the_log_holds_it_loses_nothing_and_a_refusal_leaves_the_log() {
+    let folder = Folder::new();
+    let store = folder.open();
+    store.create(spaces(), named("a", "")).unwrap();
+    let before = content(&store);
+    let copy = killed(&folder);
+    assert!(files(&copy).keys().any(|name| name.to_string_lossy().ends_with("-wal")));
+    let mut bytes = std::fs::read(copy.file()).unwrap();
+    bytes[60..64].copy_from_slice(&9_i32.to_be_bytes());
+    std::fs::write(copy.file(), bytes).unwrap();
+    let as_it_was = files(&copy);
+    assert!(matches!(copy.try_open(), Err(KeptError::Newer { found: 9, .. })));
+    assert!(files(&copy) == as_it_was);
+    assert_eq!(content(&killed(&folder).open()), before);
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_named_with_the_way_out() {
+    let folder = Folder::new();
+    std::fs::write(folder.0.path().join("file"), "").unwrap();
+    for place in ["file/objects.db", "nowhere/objects.db", "."] {
+        let path = folder.0.path().join(place);
+        let error = Store::kept(StoreLimits::default(), &path, key).err().unwrap();
+        assert!(matches!(&error, KeptError::Unusable { .. }), "{error}");
+        assert!(error.to_string().contains(&path.display().to_string()) && error.hint().is_some(), "{error}");
+    }
+}
+
+#[test]
+fn five_thousand_objects_are_there_again_at_once() {
+    let folder = Folder::new();
+    let store = folder.try_open().unwrap();
+    for number in 0..5_000 {
+        store.create(spaces(), named(&format!("n{number}"), &"x".repeat(500))).unwrap();
+    }
+    store.settle().unwrap();
+    drop(store);
+    let start = std::time::Instant::now();
+    let (store, _) = reopened(&folder);
+    let took = start.elapsed();
+    assert_eq!(content(&store).len(), 5_000);
+    // A debug build on a busy machine; a released one takes some 50 ms.
+    assert!(took < std::time::Duration::from_secs(5), "{took:?}");
+}
+
 #[test]
 fn files_of_others_and_of_the_future_stay_as_they_are() {
     let sql =
         |folder: &Folder, text: &str| rusqlite::Connection::open(folder.file()).unwrap().execute_batch(text).unwrap();
     let folder = Folder::new();
     sql(&folder, "CREATE TABLE mine (x)");
+    let before = files(&folder);
     assert!(matches!(folder.try_open(), Err(KeptError::Foreign { .. })));
+    assert!(files(&folder) == before);
     let folder = Folder::new();
     drop(folder.open());
     drop(reopened(&folder));

@@ -145,7 +145,6 @@ pub(crate) async fn start(setup: Setup<'_>, stop: &Shutdown) -> Result<(Running,
             return Err(error);
         }
     }
-    running.seed().remove_lost_parts();
     Ok((running, own))
 }
 

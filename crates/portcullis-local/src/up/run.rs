@@ -174,6 +174,8 @@ impl Run<'_> {
         ];
         if options.guide {
             guide::ensure_service(api, &pod)?;
+            // Of a start without --guide, when objects are kept: here the step is the user's.
+            api.seed().remove_cluster_role_binding(BINDING);
         }
         steps.done("api server", &server);
         self.go_on()?;
@@ -331,8 +333,17 @@ impl Run<'_> {
 
     fn bind(&self, users: &Users, api: &portcullis_apiserver::Running) -> Result<(), UpError> {
         if self.options.no_bind {
-            self.steps.done("binding", "none (--no-bind)");
+            let text = if api.seed().remove_cluster_role_binding(BINDING) {
+                format!("none (--no-bind); {BINDING}, kept from before, is removed")
+            } else {
+                "none (--no-bind)".to_owned()
+            };
+            self.steps.done("binding", &text);
             return Ok(());
+        }
+        if !matches!(users.demo, Demo::User { .. }) {
+            // One that was kept is for somebody who can sign in no more.
+            api.seed().remove_cluster_role_binding(BINDING);
         }
         match &users.demo {
             Demo::User { kubernetes_name, .. } => {
