@@ -1,6 +1,6 @@
 //! `--keep-state`: what the dev API server has acknowledged is there after a kill.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -53,7 +53,7 @@ impl<'w> Server<'w> {
     }
 }
 
-/// Id, version and data of each config map of a namespace.
+/// Id and version of each config map of a namespace.
 fn maps(server: &Server<'_>) -> BTreeMap<String, (String, String)> {
     let list = server.json(&["get", "configmaps"]);
     let of = |item: &Value, key: &str| item["metadata"][key].as_str().unwrap().to_owned();
@@ -69,6 +69,8 @@ fn maps(server: &Server<'_>) -> BTreeMap<String, (String, String)> {
 fn nothing_acknowledged_is_lost_when_the_server_is_killed_while_it_writes() {
     let world = World::new();
     let mut known: BTreeMap<String, (String, String)> = BTreeMap::new();
+    // Asked for without an answer: the kill came before it, or between the commit and the answer.
+    let mut unanswered: BTreeSet<String> = BTreeSet::new();
     let mut highest = 0_u64;
     let mut token = None;
     for round in 0..ROUNDS {
@@ -77,6 +79,7 @@ fn nothing_acknowledged_is_lost_when_the_server_is_killed_while_it_writes() {
         for (name, wanted) in &known {
             assert_eq!(there.get(name), Some(wanted), "{name} after the kill of round {round}");
         }
+        adopt(&there, &mut known, &mut unanswered);
         let version: u64 = server.json(&["get", "namespaces"])["metadata"]["resourceVersion"]
             .as_str()
             .unwrap_or("0")
@@ -104,7 +107,7 @@ fn nothing_acknowledged_is_lost_when_the_server_is_killed_while_it_writes() {
             }
         }
         let (stop, begun) = (AtomicBool::new(false), Instant::now());
-        let written: Vec<Vec<Value>> = std::thread::scope(|scope| {
+        let written: Vec<(Vec<Value>, Option<String>)> = std::thread::scope(|scope| {
             let (client, stop) = (&server.client, &stop);
             let writers: Vec<_> = (0..WRITERS)
                 .map(|writer| {
@@ -118,11 +121,11 @@ fn nothing_acknowledged_is_lost_when_the_server_is_killed_while_it_writes() {
                             let made =
                                 client.kubectl(&["create", "configmap", &name, "--from-literal=a=b", "-o", "json"]);
                             if made.code != Some(0) {
-                                break;
+                                return (acknowledged, Some(name));
                             }
                             acknowledged.push(serde_json::from_str(&made.stdout).unwrap());
                         }
-                        acknowledged
+                        (acknowledged, None)
                     })
                 })
                 .collect();
@@ -134,6 +137,8 @@ fn nothing_acknowledged_is_lost_when_the_server_is_killed_while_it_writes() {
             stop.store(true, Ordering::Relaxed);
             writers.into_iter().map(|writer| writer.join().unwrap()).collect()
         });
+        let (written, lost): (Vec<_>, Vec<_>) = written.into_iter().unzip();
+        unanswered.extend(lost.into_iter().flatten());
         for made in written.into_iter().flatten() {
             let of = |key: &str| made["metadata"][key].as_str().unwrap().to_owned();
             highest = highest.max(of("resourceVersion").parse().unwrap());
@@ -146,6 +151,7 @@ fn nothing_acknowledged_is_lost_when_the_server_is_killed_while_it_writes() {
     for (name, wanted) in &known {
         assert_eq!(there.get(name), Some(wanted), "{name}");
     }
+    adopt(&there, &mut known, &mut unanswered);
     // A deletion is kept as well, and versions go on.
     let first = known.keys().next().unwrap();
     server.kubectl(&["delete", "configmap", first]).ok();
@@ -161,6 +167,19 @@ fn nothing_acknowledged_is_lost_when_the_server_is_killed_while_it_writes() {
     assert_eq!(there.len(), known.len() + 1 + 1 - 1, "what was asked for, and the authorities");
     let old = server.kubectl(&["get", "--raw", "/api/v1/configmaps?watch=true&resourceVersion=5&timeoutSeconds=2"]);
     assert!(old.stdout.contains("too old resource version"), "{}{}", old.stdout, old.stderr);
+}
+
+/// What is there is what was answered, or was asked for when the kill came; whatever was seen once is to stay.
+fn adopt(
+    there: &BTreeMap<String, (String, String)>,
+    known: &mut BTreeMap<String, (String, String)>,
+    unanswered: &mut BTreeSet<String>,
+) {
+    for (name, found) in there.iter().filter(|(name, _)| *name != "kube-root-ca.crt") {
+        assert!(known.contains_key(name) || unanswered.contains(name), "nobody asked for {name}");
+        known.insert(name.clone(), found.clone());
+    }
+    unanswered.clear();
 }
 
 /// Whoami by token alone: the kubeconfig's administrator would win with its certificate.
