@@ -80,12 +80,14 @@ const GROUPS: &[&str] = &[
 /// Resources of groups that ours serves in part, and names in the form `-o name` prints.
 const RESOURCES: &[&str] = &[
     "bindings",
+    "clustertrustbundles",
     "componentstatuses",
     "csidrivers",
     "csinodes",
     "csistoragecapacities",
     "horizontalpodautoscalers.autoscaling",
     "ipaddresses",
+    "podcertificaterequests",
     "servicecidrs",
     "volumeattachments",
     "volumeattributesclasses",
