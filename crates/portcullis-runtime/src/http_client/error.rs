@@ -96,8 +96,10 @@ impl HttpClientError {
                 return Self::Egress(refused.clone());
             }
             if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+                use rustls::{CertificateError, Error::InvalidCertificate};
+                // An authority that was made anew under its old name does not verify what the other one signed.
                 let unknown_issuer =
-                    matches!(tls, rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer));
+                    matches!(tls, InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature));
                 return Self::Tls { url, reason: tls_reason(tls), unknown_issuer };
             }
         }
