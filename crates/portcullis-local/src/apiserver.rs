@@ -59,15 +59,7 @@ pub async fn run(options: Options, steps: &Steps, shutdown: &Shutdown) -> Result
         steps.word(&format!("{}: no audit events are recorded without --audit-policy-file", path.display()));
     }
 
-    let bound = ports::bind(options.port).map_err(|source| UpError::Listen { port: options.port, source })?;
-    if let Some((wanted, obstacle)) = &bound.moved_from {
-        steps.word(&format!("port {wanted} {obstacle}: the API server is on {}", bound.port));
-    }
-    let port = bound.port;
-    let gone = || UpError::Listen { port, source: std::io::ErrorKind::AddrNotAvailable.into() };
-    // Known by its IPv4 address alone, as under `up`.
-    let listener = bound.listeners.into_iter().next().ok_or_else(gone)?;
-    let listener = TcpListener::from_std(listener).map_err(|source| UpError::Listen { port, source })?;
+    let (listener, port) = listen(options.port, steps)?;
 
     let now = clock.now().to_offset_date_time();
     let (authority, _) = Authority::load_or_make(&state, Purpose::Servers, now)?;
@@ -133,4 +125,18 @@ pub async fn run(options: Options, steps: &Steps, shutdown: &Shutdown) -> Result
     state.write(&file)?;
     steps.line(&format!("stopped; `{} down{}` removes what it made", options.called, name_flag(&options.name)));
     Ok(())
+}
+
+/// A listener for the API server, and its port: another one, with a word, where the wanted one cannot be had.
+pub(crate) fn listen(wanted: u16, steps: &Steps) -> Result<(TcpListener, u16), UpError> {
+    let bound = ports::bind(wanted).map_err(|source| UpError::Listen { port: wanted, source })?;
+    if let Some((wanted, obstacle)) = &bound.moved_from {
+        steps.word(&format!("port {wanted} {obstacle}: the API server is on {}", bound.port));
+    }
+    let port = bound.port;
+    let gone = || UpError::Listen { port, source: std::io::ErrorKind::AddrNotAvailable.into() };
+    // Known by its IPv4 address alone, as under `up`.
+    let listener = bound.listeners.into_iter().next().ok_or_else(gone)?;
+    let listener = TcpListener::from_std(listener).map_err(|source| UpError::Listen { port, source })?;
+    Ok((listener, port))
 }

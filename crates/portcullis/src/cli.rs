@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use portcullis_local::apiserver::{AuditMode, AuditOptions};
+use portcullis_local::up::IssuerFlags;
+use portcullis_runtime::Secret;
 
 /// Sign in to any Kubernetes cluster with your own identity provider.
 #[derive(Debug, Parser)]
@@ -97,6 +99,8 @@ pub(crate) struct Up {
     /// Chart values whose dex.config becomes the provider's configuration
     #[arg(long, value_name = "FILE")]
     pub(crate) values: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) issuer: Issuer,
     /// kind cluster configuration whose kubeadm patches become the API server's flags
     #[arg(long, value_name = "FILE")]
     pub(crate) cluster_config: Option<PathBuf>,
@@ -127,6 +131,90 @@ pub(crate) struct Up {
     /// Keep the API server's objects in the state folder, for the next start
     #[arg(long)]
     pub(crate) keep_state: bool,
+}
+
+/// The user's own provider. What is about ours does not go with it.
+#[derive(Args)]
+#[command(next_help_heading = "Your own provider, instead of the one that `up` starts")]
+pub(crate) struct Issuer {
+    /// Trust the provider at this https URL; the other flags here need it
+    #[arg(
+        long,
+        value_name = "URL",
+        requires = "client_id",
+        conflicts_with_all = [
+            "values", "cluster_config", "issuer_port", "keep_issuer", "fix_demo_hash", "trust", "guide", "no_bind",
+            "unattended", "keep",
+        ]
+    )]
+    issuer: Option<String>,
+    /// The client that kubectl's plugin is at the provider, and the audience of its tokens
+    #[arg(long, value_name = "ID", requires = "issuer")]
+    client_id: Option<String>,
+    /// The client's secret, where it has one; others on this machine can see it while `up` runs
+    #[arg(long, value_name = "SECRET", requires = "issuer", conflicts_with = "client_secret_file")]
+    client_secret: Option<String>,
+    /// File with the client's secret
+    #[arg(long, value_name = "FILE", requires = "issuer")]
+    client_secret_file: Option<PathBuf>,
+    /// Authorities of the provider's certificate, PEM; the system's without it
+    #[arg(long, value_name = "FILE", requires = "issuer")]
+    issuer_ca: Option<PathBuf>,
+    /// A scope that the plugin asks for besides those that the claims need; may be repeated
+    #[arg(long, value_name = "SCOPE", requires = "issuer")]
+    extra_scope: Vec<String>,
+    /// Claim that names the user [default: sub]
+    #[arg(long, value_name = "CLAIM", requires = "issuer")]
+    username_claim: Option<String>,
+    /// Put before every user name; `-` for nothing [default: nothing for the claim email, else URL#]
+    #[arg(long, value_name = "PREFIX", requires = "issuer", allow_hyphen_values = true)]
+    username_prefix: Option<String>,
+    /// Claim that names the groups [default: no groups]
+    #[arg(long, value_name = "CLAIM", requires = "issuer")]
+    groups_claim: Option<String>,
+    /// Put before every group
+    #[arg(long, value_name = "PREFIX", requires = "issuer", allow_hyphen_values = true)]
+    groups_prefix: Option<String>,
+    /// Signature algorithms that are taken, separated by commas [default: RS256]
+    #[arg(long, value_name = "ALGS", requires = "issuer")]
+    signing_algs: Vec<String>,
+    /// A claim that tokens must have, with its value; may be repeated
+    #[arg(long, value_name = "CLAIM=VALUE", requires = "issuer")]
+    required_claim: Vec<String>,
+}
+
+/// Without the secret.
+impl std::fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Issuer")
+            .field("issuer", &self.issuer)
+            .field("client_id", &self.client_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Issuer {
+    /// `None` where our own provider is started.
+    pub(crate) fn into_flags(self) -> Option<IssuerFlags> {
+        let oidc = Oidc {
+            oidc_issuer_url: Some(self.issuer?),
+            oidc_client_id: self.client_id,
+            oidc_ca_file: None,
+            oidc_username_claim: self.username_claim,
+            oidc_username_prefix: self.username_prefix,
+            oidc_groups_claim: self.groups_claim,
+            oidc_groups_prefix: self.groups_prefix,
+            oidc_signing_algs: self.signing_algs,
+            oidc_required_claim: self.required_claim,
+        };
+        Some(IssuerFlags {
+            oidc: oidc.into_arguments(),
+            client_secret: self.client_secret.map(Secret::new),
+            client_secret_file: self.client_secret_file,
+            ca: self.issuer_ca,
+            extra_scopes: self.extra_scope,
+        })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -344,6 +432,67 @@ mod tests {
     fn use_without_a_kubeconfig_is_a_usage_error() {
         assert!(Cli::try_parse_from(["portcullis", "up", "--use"]).is_err());
         assert!(Cli::try_parse_from(["portcullis", "up", "--use", "--kubeconfig", "x"]).is_ok());
+    }
+
+    #[test]
+    fn an_issuer_needs_a_client_and_goes_with_nothing_of_our_provider() {
+        let given = ["portcullis", "up", "--issuer=https://a", "--client-id=k"];
+        let parse = |more: &[&str]| Cli::try_parse_from(given.iter().chain(more));
+        for more in [
+            &["--values=x"][..],
+            &["--cluster-config=x"],
+            &["--issuer-port=1"],
+            &["--keep-issuer"],
+            &["--fix-demo-hash"],
+            &["--trust"],
+            &["--guide"],
+            &["--no-bind"],
+            &["--unattended"],
+            &["--unattended", "--keep"],
+            &["--client-secret=a", "--client-secret-file=b"],
+        ] {
+            let kind = parse(more).map(drop).unwrap_err().kind();
+            assert_eq!(kind, clap::error::ErrorKind::ArgumentConflict, "{more:?}");
+        }
+        assert!(parse(&["--keep-state", "--port=0", "--name=a", "--kubeconfig=x", "--use"]).is_ok());
+        for alone in
+            ["--issuer=https://a", "--client-id=k", "--username-claim=email", "--issuer-ca=x", "--extra-scope=x"]
+        {
+            assert!(Cli::try_parse_from(["portcullis", "up", alone]).is_err(), "{alone}");
+        }
+    }
+
+    #[test]
+    fn the_flags_about_an_issuer_become_the_api_servers_and_the_secret_is_not_shown() {
+        let given = [
+            "--client-id=k",
+            "--client-secret=hush",
+            "--username-claim=email",
+            "--username-prefix=-",
+            "--groups-claim=groups",
+            "--groups-prefix=g:",
+            "--signing-algs=ES256",
+            "--required-claim=a=b=c",
+            "--extra-scope=x",
+        ];
+        let cli = Cli::try_parse_from(["portcullis", "up", "--issuer=https://a"].iter().chain(&given)).unwrap();
+        let Command::Up(up) = cli.command else { panic!("another command") };
+        assert!(!format!("{:?}", up.issuer).contains("hush"));
+        let flags = up.issuer.into_flags().unwrap();
+        assert_eq!(
+            flags.oidc,
+            [
+                "--oidc-issuer-url=https://a",
+                "--oidc-client-id=k",
+                "--oidc-username-claim=email",
+                "--oidc-username-prefix=-",
+                "--oidc-groups-claim=groups",
+                "--oidc-groups-prefix=g:",
+                "--oidc-signing-algs=ES256",
+                "--oidc-required-claim=a=b=c",
+            ]
+        );
+        assert_eq!((flags.client_secret.unwrap().expose(), flags.extra_scopes), ("hush", vec!["x".to_owned()]));
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub(crate) fn up(arguments: cli::Up) -> ExitCode {
         port: arguments.port,
         issuer_port: arguments.issuer_port,
         values: arguments.values,
+        issuer: arguments.issuer.into_flags(),
         cluster_config: arguments.cluster_config,
         keep_issuer: arguments.keep_issuer,
         fix_demo_hash: arguments.fix_demo_hash,

@@ -20,6 +20,7 @@ mod distributed_claims;
 mod document;
 mod guide;
 mod guided;
+mod issuer;
 mod kept;
 mod killed;
 mod kubeconfig;

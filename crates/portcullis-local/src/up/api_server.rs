@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use portcullis_apiserver::{ApiServer, ApiServerConfig, AuditLog, PartControl, PartPort, Running, TokenAuthenticator};
-use portcullis_authn::{Authenticator, JwtConfig, Network, OidcFlags};
+use portcullis_authn::{Authenticator, JwtConfig, Network, OidcFlags, ValidConfig};
 use portcullis_kube::rbac::{ClusterRoleBinding, Subject};
 use portcullis_runtime::tls::TlsIdentity;
 use portcullis_runtime::{Clock, LogRing, Rng, Shutdown, Timestamp};
@@ -105,7 +105,18 @@ pub(crate) fn trust(
     network: &Network,
     stop: &Shutdown,
 ) -> Result<Option<Authenticator>, UpError> {
-    let Some(valid) = flags.config(&[]).map_err(failed)? else { return Ok(None) };
+    trust_of(flags.config(&[]).map_err(failed)?, discovery_url, clock, network, stop)
+}
+
+/// As [`trust`], of flags that were read.
+pub(crate) fn trust_of(
+    valid: Option<ValidConfig>,
+    discovery_url: Option<&str>,
+    clock: &Clock,
+    network: &Network,
+    stop: &Shutdown,
+) -> Result<Option<Authenticator>, UpError> {
+    let Some(valid) = valid else { return Ok(None) };
     let config = JwtConfig { discovery_url: discovery_url.map(str::to_owned), ..valid.config().clone() };
     let valid = config.validate("jwt[0]", &[]).map_err(failed)?;
     Authenticator::start([valid], portcullis_authn::Options::new(clock.clone()), network, stop)

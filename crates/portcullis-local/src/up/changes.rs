@@ -186,9 +186,10 @@ fn refresh(old: &RefreshPolicy, new: &RefreshPolicy, part: &mut Part<'_>) {
     part.text("refreshTokens.validIfNotUsedFor", shown(old.valid_if_not_used_for), shown(new.valid_if_not_used_for));
 }
 
-/// The issuer is the same, and the authority ours.
-fn flags(old: &OidcFlags, new: &OidcFlags, lines: &mut Vec<Line>) {
+/// The authority's file is ours, so it is not compared.
+pub(super) fn flags(old: &OidcFlags, new: &OidcFlags, lines: &mut Vec<Line>) {
     let mut part = Part { part: "api server", lines };
+    part.value("oidc-issuer-url", &old.issuer_url, &new.issuer_url);
     part.value("oidc-client-id", &old.client_id, &new.client_id);
     part.value("oidc-username-claim", &old.username_claim, &new.username_claim);
     part.value("oidc-username-prefix", &old.username_prefix, &new.username_prefix);

@@ -22,6 +22,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::state::{self, StateDir, StateError, StateFile};
 
+use super::external::Wish;
 use super::inputs::Sources;
 
 /// The socket's name in the folder.
@@ -54,6 +55,8 @@ pub(super) struct Request {
     pub(super) fix_demo_hash: bool,
     /// Flags that count at a start alone.
     pub(super) at_start: AtStart,
+    /// What it says about the user's own provider, under `--issuer`.
+    pub(super) external: Option<Wish>,
 }
 
 /// Flags that count at a start alone, as they were given.
@@ -273,6 +276,7 @@ mod tests {
             keep_issuer: false,
             fix_demo_hash: true,
             at_start: AtStart::default(),
+            external: None,
         }
     }
 

@@ -11,6 +11,7 @@ use crate::state::StateError;
 use crate::system_trust::TrustError;
 
 use super::control::ControlError;
+use super::external::IssuerError;
 use super::inputs::InputError;
 use super::pods::PodsError;
 use super::sign_in::SignInError;
@@ -24,6 +25,9 @@ pub enum UpError {
     /// What the user gave.
     #[error(transparent)]
     Input(#[from] InputError),
+    /// The user's own provider.
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
     /// The API server's `--oidc-*` flags.
     #[error(transparent)]
     Flags(#[from] portcullis_authn::FlagError),
@@ -98,6 +102,12 @@ pub enum UpError {
         /// What the files ask for.
         wanted: String,
     },
+    /// `--issuer` for one that runs with a provider of its own.
+    #[error("the one that runs has a provider of its own, {0}")]
+    HasItsOwn(String),
+    /// No `--issuer` for one that trusts the user's provider.
+    #[error("the one that runs trusts {0}, and starts no provider of its own")]
+    TrustsAnother(String),
     /// The provider has ended, and has not been started again yet.
     #[error("the provider does not run at this moment")]
     ProviderDown,
@@ -136,7 +146,12 @@ impl UpError {
             Self::NoHome => Some("name a file with --kubeconfig".to_owned()),
             Self::Control(error) => Some(error.hint()),
             Self::Refused { hint, .. } => hint.clone(),
-            Self::OtherVersion { .. } | Self::OtherIssuer { .. } => Some(
+            Self::Issuer(error) => error.hint(),
+            Self::TrustsAnother(_) => Some(
+                "give --issuer and the other flags again to change it, or stop it first: Ctrl-C in its terminal"
+                    .to_owned(),
+            ),
+            Self::OtherVersion { .. } | Self::OtherIssuer { .. } | Self::HasItsOwn(_) => Some(
                 "stop the one that runs, then start it again: Ctrl-C in its terminal, then this command".to_owned(),
             ),
             Self::ProviderDown => Some("it comes back by itself: try again".to_owned()),

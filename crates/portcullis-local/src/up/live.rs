@@ -210,6 +210,9 @@ impl Live<'_> {
         if request.version != env!("CARGO_PKG_VERSION") {
             return Err(UpError::OtherVersion { ours: env!("CARGO_PKG_VERSION"), theirs: request.version });
         }
+        if request.external.is_some() {
+            return Err(UpError::HasItsOwn(self.issuer.clone()));
+        }
         for flag in self.only_at_a_start(&request) {
             lines.push(part("note", &format!("{flag} has an effect at a start alone")));
         }
@@ -235,7 +238,11 @@ impl Live<'_> {
         }
         let changes = &wanted.changes;
         lines.extend(changes.now.iter().chain(&written).chain(&changes.later).map(|line| part(line.part, &line.text)));
-        lines.push(self.summary(!changes.now.is_empty() || !written.is_empty(), !changes.later.is_empty()));
+        lines.push(summary(
+            self.state.name(),
+            !changes.now.is_empty() || !written.is_empty(),
+            !changes.later.is_empty(),
+        ));
         let mut applied = self.applied();
         if let Some(found) = found {
             let (tokens, stop) = found.keep();
@@ -390,20 +397,6 @@ impl Live<'_> {
         lines.push(Line { part: "binding", text });
         Ok(lines)
     }
-
-    fn summary(&self, now: bool, later: bool) -> String {
-        let (name, pid) = (self.state.name(), std::process::id());
-        match (now, later) {
-            (false, false) => format!("{name:?} is running (process {pid}), and nothing has changed"),
-            (true, false) => format!("applied to {name:?}, which keeps running (process {pid})"),
-            (false, true) => format!(
-                "nothing was applied to {name:?} (process {pid}): what needs a restart takes effect when it is stopped and started again"
-            ),
-            (true, true) => format!(
-                "applied to {name:?}, which keeps running (process {pid}); what needs a restart takes effect when it is stopped and started again"
-            ),
-        }
-    }
 }
 
 /// A trust that is ready. Its look-out ends when it is dropped, unless it is kept.
@@ -431,6 +424,21 @@ pub(super) fn asked_ports(inputs: &Inputs) -> [Option<u16>; 4] {
     [Some(inputs.issuer_port()), Some(inputs.api_port()), inputs.http_port(), inputs.telemetry_port()]
 }
 
-fn part(name: &str, text: &str) -> String {
+/// What is said last of a change.
+pub(super) fn summary(name: &str, now: bool, later: bool) -> String {
+    let pid = std::process::id();
+    match (now, later) {
+        (false, false) => format!("{name:?} is running (process {pid}), and nothing has changed"),
+        (true, false) => format!("applied to {name:?}, which keeps running (process {pid})"),
+        (false, true) => format!(
+            "nothing was applied to {name:?} (process {pid}): what needs a restart takes effect when it is stopped and started again"
+        ),
+        (true, true) => format!(
+            "applied to {name:?}, which keeps running (process {pid}); what needs a restart takes effect when it is stopped and started again"
+        ),
+    }
+}
+
+pub(super) fn part(name: &str, text: &str) -> String {
     format!("  {name:<14} {text}")
 }

@@ -11,6 +11,7 @@ pub(crate) mod api_server;
 mod changes;
 mod control;
 mod error;
+mod external;
 mod guide;
 mod inputs;
 mod internal;
@@ -34,6 +35,7 @@ use url::Url;
 
 pub use control::ControlError;
 pub use error::UpError;
+pub use external::{IssuerError, IssuerFlags};
 pub use inputs::{Environment, InputError};
 pub use pods::PodsError;
 pub use sign_in::{END_WITH_STDIN, SignInError};
@@ -67,6 +69,8 @@ pub struct Options {
     pub issuer_port: Option<u16>,
     /// Chart values with `dex.config`.
     pub values: Option<PathBuf>,
+    /// The user's own provider, which is trusted instead of ours.
+    pub issuer: Option<IssuerFlags>,
     /// A kind cluster configuration.
     pub cluster_config: Option<PathBuf>,
     /// Refuse an issuer that is not the local one.
@@ -112,6 +116,9 @@ pub async fn run(
     print: &(dyn Fn(&str) + Sync),
     shutdown: &Shutdown,
 ) -> Result<(), UpError> {
+    if let Some(flags) = &options.issuer {
+        return Box::pin(external::run(&options, flags, steps, shutdown)).await;
+    }
     let seen = second::record_environment(&mut options);
     let sources = Sources::read(&options)?;
     // Whether these are words of a first `up` is not known yet.

@@ -56,8 +56,14 @@ pub(super) async fn run(
             keep_state: options.keep_state,
             kubeconfig: options.kubeconfig.clone(),
         },
+        external: None,
     };
-    let answer = control::ask(state, &request).await?;
+    ask(state, &request, steps).await
+}
+
+/// Hands a request over, and says what came of it.
+pub(super) async fn ask(state: &StateDir, request: &Request, steps: &Steps) -> Result<(), UpError> {
+    let answer = control::ask(state, request).await?;
     for line in &answer.lines {
         steps.line(line);
     }

@@ -78,6 +78,7 @@ fn options() -> Options {
         unattended: false,
         keep: false,
         keep_state: false,
+        issuer: None,
         desktop: false,
         demo_password: None,
         program: PathBuf::from("/bin/portcullis"),
