@@ -186,24 +186,7 @@ impl Live<'_> {
     pub(super) async fn change(&self, request: Request) -> Answer {
         let mut lines = Vec::new();
         let outcome = Box::pin(self.apply(request, &mut lines)).await;
-        let mut answer = Answer { lines, ..Answer::default() };
-        if let Err(error) = outcome {
-            answer.error = Some(chain(&error));
-            answer.hint = error.hint();
-        }
-        if answer.error.is_none() && answer.lines.len() == 1 {
-            // Nothing has changed: that is for whoever asked.
-            return answer;
-        }
-        self.steps.line("");
-        self.steps.line("another `up` of this name asked for a change:");
-        for line in &answer.lines {
-            self.steps.line(line);
-        }
-        if let Some(error) = &answer.error {
-            self.steps.line(&format!("  refused: {error}"));
-        }
-        answer
+        answer(self.steps, lines, outcome)
     }
 
     async fn apply(&self, request: Request, lines: &mut Vec<String>) -> Result<(), UpError> {
@@ -422,6 +405,26 @@ impl Drop for Found {
 /// The ports that the files and flags ask for: provider, API server, `web.http`, `telemetry.http`.
 pub(super) fn asked_ports(inputs: &Inputs) -> [Option<u16>; 4] {
     [Some(inputs.issuer_port()), Some(inputs.api_port()), inputs.http_port(), inputs.telemetry_port()]
+}
+
+/// The answer to a change that was asked for; what was done is said here too.
+pub(super) fn answer(steps: &Steps, lines: Vec<String>, outcome: Result<(), UpError>) -> Answer {
+    let mut answer = Answer { lines, ..Answer::default() };
+    if let Err(error) = outcome {
+        answer.error = Some(chain(&error));
+        answer.hint = error.hint();
+    }
+    if answer.error.is_none() && answer.lines.len() == 1 {
+        // Nothing has changed: that is for whoever asked.
+        return answer;
+    }
+    steps.line("");
+    steps.line("another `up` of this name asked for a change:");
+    answer.lines.iter().for_each(|line| steps.line(line));
+    if let Some(error) = &answer.error {
+        steps.line(&format!("  refused: {error}"));
+    }
+    answer
 }
 
 /// What is said last of a change.

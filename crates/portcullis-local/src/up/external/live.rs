@@ -15,7 +15,7 @@ use crate::steps::Steps;
 use super::super::changes::{Line, flags as compare_flags};
 use super::super::control::{Answer, Request};
 use super::super::error::UpError;
-use super::super::live::{part, summary};
+use super::super::live::{answer, part, summary};
 use super::super::{Options, api_server, outside};
 use super::wish::Wish;
 use super::{ca_file, issuer, next_steps, write_ca};
@@ -94,22 +94,7 @@ impl Live<'_> {
     pub(super) async fn change(&self, request: Request) -> Answer {
         let mut lines = Vec::new();
         let outcome = Box::pin(self.apply(request, &mut lines)).await;
-        let mut answer = Answer { lines, ..Answer::default() };
-        if let Err(error) = outcome {
-            answer.error = Some(chain(&error));
-            answer.hint = error.hint();
-        }
-        if answer.error.is_none() && answer.lines.len() == 1 {
-            // Nothing has changed: that is for whoever asked.
-            return answer;
-        }
-        self.steps.line("");
-        self.steps.line("another `up` of this name asked for a change:");
-        answer.lines.iter().for_each(|line| self.steps.line(line));
-        if let Some(error) = &answer.error {
-            self.steps.line(&format!("  refused: {error}"));
-        }
-        answer
+        answer(self.steps, lines, outcome)
     }
 
     async fn apply(&self, request: Request, lines: &mut Vec<String>) -> Result<(), UpError> {
