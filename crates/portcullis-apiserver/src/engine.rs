@@ -145,18 +145,19 @@ impl Engine {
             let accepted = accepted.ok_or_else(|| not_acceptable(accept, false))?;
             return reviews::review(self, call, info, user, review, accepted).await;
         }
-        let resource =
+        let served =
             resources::find(&info.api_group, &info.api_version, &info.resource).ok_or_else(no_such_resource)?;
+        let resource = served.stored();
         let (namespace, name) = handlers::place(resource, info).ok_or_else(no_such_resource)?;
         if token::is_of(resource, info) {
             return token::create(self, call, info, accepted).await;
         }
         let subresource = match info.parts.get(2..).unwrap_or_default() {
             [] => None,
-            [part] => Some(resources::subresources::find(resource, part).ok_or_else(no_such_resource)?),
+            [part] => Some(resources::subresources::find(served, part).ok_or_else(no_such_resource)?),
             _ => return Err(no_such_resource()),
         };
-        let verbs = subresource.map_or(resource.verbs, |part| part.verbs);
+        let verbs = subresource.map_or(served.verbs, |part| part.verbs);
         if !verbs.contains(&info.verb.as_str()) || call.method == Method::HEAD {
             return Err(no_such_method());
         }
@@ -172,14 +173,14 @@ impl Engine {
         }
         let accepted =
             accepted.ok_or_else(|| not_acceptable(accept, matches!(info.verb.as_str(), "list" | "watch")))?;
-        let asked = Asked { call, user, resource, subresource, namespace, name, accepted };
+        let asked = Asked { call, user, resource, served, subresource, namespace, name, accepted };
         let reply = self.stored(&asked, &info.verb);
-        if resource.deprecated.is_empty() {
+        if served.deprecated.is_empty() {
             return reply;
         }
         call.audit.annotate("k8s.io/deprecated", "true");
         let mut reply = reply.unwrap_or_else(|status| Reply::status(&status, error_encoding(call)));
-        reply.warn_first(resource.deprecated);
+        reply.warn_first(served.deprecated);
         Ok(reply)
     }
 

@@ -41,6 +41,8 @@ const BOOKMARKS: Duration = Duration::from_secs(60);
 /// What one watch shows, and how.
 pub(crate) struct WatchRequest {
     pub(crate) resource: &'static Resource,
+    /// In whose form objects are shown.
+    pub(crate) served: &'static Resource,
     pub(crate) namespace: String,
     pub(crate) selection: Selection,
     pub(crate) form: Form,
@@ -218,7 +220,10 @@ impl Watcher {
         }
         begin(out, kind);
         match self.request.form {
-            Form::Object => out.extend_from_slice(&object.bytes),
+            Form::Object => match self.request.served.shown(object) {
+                Some(shown) => out.extend_from_slice(&shown.bytes),
+                None => out.extend_from_slice(&object.bytes),
+            },
             Form::Metadata => table::write_partial(out, object.metadata()),
             Form::Table => {
                 let meta = json!({"resourceVersion": object.version.to_string()});
@@ -237,18 +242,18 @@ impl Watcher {
         if initial {
             json::set(&mut metadata, "annotations", json!({"k8s.io/initial-events-end": "true"}));
         }
-        let resource = self.request.resource;
+        let served = self.request.served;
         begin(out, "BOOKMARK");
         match self.request.form {
             Form::Object => {
                 let members = json!({"metadata": metadata});
                 let members = members.as_object().cloned().unwrap_or_default();
-                let shaped = crate::resources::strategy::shape(resource, members);
-                out.extend_from_slice(&Object::seal(resource, shaped, version).bytes);
+                let shaped = crate::resources::strategy::shape(served, members);
+                out.extend_from_slice(&Object::seal(served, shaped, version).bytes);
             }
             Form::Metadata => table::write_partial(out, &json::to_vec(&metadata)),
             Form::Table => {
-                let cells = table::empty_cells(resource.kind, self.clock.now());
+                let cells = table::empty_cells(served.kind, self.clock.now());
                 let object =
                     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata});
                 let table = json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1",
@@ -301,6 +306,7 @@ mod tests {
         fn watch(&self, from: u64, selector: &str, change: impl FnOnce(&mut WatchRequest)) -> Pieces {
             let mut request = WatchRequest {
                 resource: resources::namespaces(),
+                served: resources::namespaces(),
                 namespace: String::new(),
                 selection: Selection::parse(resources::namespaces(), selector, "").unwrap(),
                 form: Form::Object,
@@ -432,5 +438,26 @@ mod tests {
         for reader in readers {
             assert_eq!(reader.await.unwrap(), 500);
         }
+    }
+
+    #[tokio::test]
+    async fn a_view_shows_changes_in_its_own_form() {
+        let bench = bench(StoreLimits::default());
+        bench.store.create(resources::namespaces(), namespace("n", "")).unwrap();
+        let event =
+            json!({"metadata": {"name": "e", "namespace": "n"}, "involvedObject": {"name": "p"}, "message": "m"});
+        let pieces = bench.watch(0, "", |request| {
+            request.resource = resources::events();
+            request.served = resources::find("events.k8s.io", "v1", "events").unwrap();
+        });
+        bench.store.create(resources::events(), event.as_object().unwrap().clone()).unwrap();
+        let frames = bench.rest(pieces).await;
+        let (kind, shown) = &frames[0];
+        assert_eq!(
+            (kind.as_str(), &shown["apiVersion"], &shown["note"]),
+            ("ADDED", &json!("events.k8s.io/v1"), &json!("m"))
+        );
+        assert_eq!((&shown["regarding"]["name"], shown.get("involvedObject")), (&json!("p"), None));
+        assert_eq!(shown["metadata"]["resourceVersion"], bench.store.version().to_string());
     }
 }

@@ -228,5 +228,5 @@ fn own_policy(object: &Object) -> Policy {
 }
 
 fn kind_of(owner: &Owner) -> Option<&'static Resource> {
-    resources::ALL.iter().find(|resource| resource.kind == &*owner.kind && resource.api_version() == *owner.api_version)
+    resources::find_kind(&owner.api_version, &owner.kind).map(Resource::stored)
 }

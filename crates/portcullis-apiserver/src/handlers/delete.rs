@@ -33,7 +33,7 @@ pub(crate) fn delete(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
     asked.call.note(&warnings);
     let mut reply = match attempt(engine, asked, asked.name, &options)? {
         Deleted::Gone(last) if !asked.resource.rules.returns_deleted => {
-            let status = Status::deleted(asked.resource.group_resource(), asked.name, &last.uid);
+            let status = Status::deleted(asked.served.group_resource(), asked.name, &last.uid);
             Reply::status(&status, asked.accepted.encoding)
         }
         Deleted::Gone(last) => one(engine, asked, 200, &last)?,
@@ -75,7 +75,7 @@ fn unsaid(asked: &Asked<'_>, options: &DeleteOptions) -> Vec<String> {
 
 /// Deletes the object of that name, also when it changes meanwhile.
 fn attempt(engine: &Engine, asked: &Asked<'_>, name: &str, options: &DeleteOptions) -> Outcome<Deleted> {
-    let refused = |error| store_error(error, asked.resource, asked.namespace, name);
+    let refused = |error| store_error(error, asked.served, asked.namespace, name);
     for _ in 0..ATTEMPTS {
         let old: Option<Arc<Object>> = engine.store.get(asked.resource, asked.namespace, name);
         let old = old.ok_or_else(|| refused(StoreError::NotFound))?;
@@ -91,12 +91,12 @@ fn attempt(engine: &Engine, asked: &Asked<'_>, name: &str, options: &DeleteOptio
 
 /// Compat: only an object that cannot be read may go that way, and here all can be.
 fn refuse_unreadable(engine: &Engine, asked: &Asked<'_>) -> Box<Status> {
-    let what = asked.resource.group_resource();
+    let what = asked.served.group_resource();
     let target = ResourceTarget {
         namespace: asked.namespace,
-        api_group: asked.resource.group,
-        api_version: asked.resource.version,
-        resource: asked.resource.plural,
+        api_group: asked.served.group,
+        api_version: asked.served.version,
+        resource: asked.served.plural,
         subresource: "",
         name: asked.name,
     };
@@ -106,7 +106,7 @@ fn refuse_unreadable(engine: &Engine, asked: &Asked<'_>) -> Box<Status> {
         return Box::new(Status::forbidden(what, asked.name, &why));
     }
     if engine.store.get(asked.resource, asked.namespace, asked.name).is_none() {
-        return store_error(StoreError::NotFound, asked.resource, asked.namespace, asked.name);
+        return store_error(StoreError::NotFound, asked.served, asked.namespace, asked.name);
     }
     let key = super::write::registry_key(asked);
     let why = format!(

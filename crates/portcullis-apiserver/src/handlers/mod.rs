@@ -31,7 +31,10 @@ use crate::store::object::Object;
 pub(crate) struct Asked<'a> {
     pub(crate) call: &'a Call,
     pub(crate) user: &'a UserInfo,
+    /// What is stored. Messages about what is wrong with an object call it by this kind.
     pub(crate) resource: &'static Resource,
+    /// What the path names: the same, or a view of it. All other messages call it so.
+    pub(crate) served: &'static Resource,
     /// What stands after the name in the path.
     pub(crate) subresource: Option<&'static Subresource>,
     /// Empty for cluster-scoped resources and for lists over all namespaces.
@@ -45,7 +48,12 @@ pub(crate) struct Asked<'a> {
 const TYPES: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
 impl Asked<'_> {
-    /// The document that the path shows instead of the object.
+    /// The document that the path shows instead of the stored object.
+    pub(crate) fn shown(&self, object: &Object) -> Option<Arc<Object>> {
+        self.part_of(object).or_else(|| self.served.shown(object))
+    }
+
+    /// The document of a kind of its own that the path shows a part of the object in.
     pub(crate) fn part_of(&self, object: &Object) -> Option<Arc<Object>> {
         match self.subresource?.serves {
             Serves::Status | Serves::Part(_) | Serves::Token | Serves::Exec | Serves::Log | Serves::PortForward => None,

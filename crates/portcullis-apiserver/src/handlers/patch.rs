@@ -60,12 +60,13 @@ pub(crate) fn patch(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
     let text = PatchText::check(&asked.call.body).map_err(refused_text)?;
     asked.call.audit.request_patch(&asked.call.body);
     if engine.store.get(asked.resource, asked.namespace, asked.name).is_none() {
-        return Err(store_error(StoreError::NotFound, asked.resource, asked.namespace, asked.name));
+        return Err(store_error(StoreError::NotFound, asked.served, asked.namespace, asked.name));
     }
     let patch = Patch::decode(media_type, text, options.field_validation)?;
     let expected = write::expected(asked)?;
     write::settle(engine, asked, options, |old| {
-        let mut decoded = patch.apply(asked, old, expected, options.field_validation)?;
+        let decoded = patch.apply(asked, old, expected, options.field_validation)?;
+        let mut decoded = write::taken(asked, decoded);
         asked.call.note(&decoded.warnings);
         write::check_identity(asked, &decoded.members)?;
         write::one_of_each_owner(asked, &mut decoded, " after mutating admission happens");
@@ -94,8 +95,8 @@ impl<'a> Patch<'a> {
         expected: Expected,
         validation: FieldValidation,
     ) -> Outcome<Decoded> {
-        let part = asked.part_of(old);
-        let document = part.as_deref().unwrap_or(old);
+        let shown = asked.shown(old);
+        let document = shown.as_deref().unwrap_or(old);
         match self {
             Self::Json(patch) => {
                 let text = patch.apply(&document.bytes).map_err(refused_json)?;

@@ -20,7 +20,7 @@ use crate::http::negotiate::Form;
 use crate::http::params::{Params, invalid};
 use crate::http::reply::Reply;
 use crate::json;
-use crate::resources::Subresource;
+use crate::resources::{Resource, Subresource};
 use crate::selector::Selection;
 use crate::store::list::{ListQuery, Page};
 use crate::store::object::Object;
@@ -45,28 +45,27 @@ pub(crate) fn get(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
     let object = engine
         .store
         .get(asked.resource, asked.namespace, asked.name)
-        .ok_or_else(|| Box::new(Status::not_found(asked.resource.group_resource(), asked.name)))?;
+        .ok_or_else(|| Box::new(Status::not_found(asked.served.group_resource(), asked.name)))?;
     one(engine, asked, 200, &object)
 }
 
 /// An answer that consists of one object.
 pub(crate) fn one(engine: &Engine, asked: &Asked<'_>, code: u16, object: &Object) -> Outcome<Reply> {
+    let encoding = asked.accepted.encoding;
+    if asked.accepted.form == Form::Object {
+        let shown = asked.shown(object);
+        return Ok(Reply::json_bytes(code, shown.as_deref().unwrap_or(object).answer(), encoding));
+    }
     let part = asked.part_of(object);
     let object = part.as_deref().unwrap_or(object);
-    let encoding = asked.accepted.encoding;
-    let bytes = match asked.accepted.form {
-        Form::Object => return Ok(Reply::json_bytes(code, object.answer(), encoding)),
-        Form::Metadata => {
-            let mut out = Vec::new();
-            table::write_partial(&mut out, object.metadata());
-            out
-        }
-        Form::Table => {
-            let rows = rows(&asked.call.params)?;
-            let meta = json!({"resourceVersion": object.version.to_string()});
-            table::render(kind(asked), std::iter::once(object), &meta, rows, table::Asked::One, engine.clock.now())
-        }
-    };
+    let mut bytes = Vec::new();
+    if asked.accepted.form == Form::Metadata {
+        table::write_partial(&mut bytes, object.metadata());
+    } else {
+        let rows = rows(asked)?;
+        let meta = json!({"resourceVersion": object.version.to_string()});
+        bytes = table::render(kind(asked), std::iter::once(object), &meta, rows, table::Asked::One, engine.clock.now());
+    }
     Ok(Reply::json_bytes(code, bytes, encoding))
 }
 
@@ -106,10 +105,10 @@ pub(crate) fn page(engine: &Engine, asked: &Asked<'_>, options: &ListOptions) ->
 pub(crate) fn many(engine: &Engine, asked: &Asked<'_>, page: &Page) -> Outcome<Reply> {
     let meta = list_meta(asked, page);
     let bytes = match asked.accepted.form {
-        Form::Object => objects(asked.resource.kind, &asked.resource.api_version(), &meta, &page.objects),
+        Form::Object => objects(asked.served, &meta, &page.objects),
         Form::Metadata => metadata(&meta, &page.objects),
         Form::Table => {
-            let rows = rows(&asked.call.params)?;
+            let rows = rows(asked)?;
             table::render(
                 asked.resource.kind,
                 page.objects.iter().map(Arc::as_ref),
@@ -124,7 +123,8 @@ pub(crate) fn many(engine: &Engine, asked: &Asked<'_>, page: &Page) -> Outcome<R
 }
 
 /// A list of whole objects.
-fn objects(kind: &str, api_version: &str, meta: &Value, objects: &[Arc<Object>]) -> Vec<u8> {
+fn objects(served: &Resource, meta: &Value, objects: &[Arc<Object>]) -> Vec<u8> {
+    let (kind, api_version) = (served.kind, served.api_version());
     let size: usize = objects.iter().map(|object| object.bytes.len()).sum();
     let mut out = Vec::with_capacity(size + 256);
     out.extend_from_slice(
@@ -136,7 +136,10 @@ fn objects(kind: &str, api_version: &str, meta: &Value, objects: &[Arc<Object>])
         if index > 0 {
             out.push(b',');
         }
-        object.write_item(&mut out);
+        match served.shown(object) {
+            Some(shown) => shown.write_item(&mut out),
+            None => object.write_item(&mut out),
+        }
     }
     out.extend_from_slice(b"]}");
     out
@@ -242,13 +245,14 @@ impl ListOptions {
 /// The selectors of a request.
 pub(crate) fn selection(asked: &Asked<'_>) -> Outcome<Selection> {
     let params = &asked.call.params;
-    Selection::parse(asked.resource, params.get("labelSelector"), params.get("fieldSelector"))
+    Selection::parse(asked.served, params.get("labelSelector"), params.get("fieldSelector"))
         .map_err(|why| Box::new(Status::bad_request(why)))
 }
 
 /// What table rows carry.
-pub(crate) fn rows(params: &Params) -> Outcome<RowObject> {
-    RowObject::parse(params.get("includeObject")).map_err(|why| Box::new(Status::bad_request(why)))
+pub(crate) fn rows(asked: &Asked<'_>) -> Outcome<RowObject> {
+    RowObject::parse(asked.call.params.get("includeObject"), asked.served)
+        .map_err(|why| Box::new(Status::bad_request(why)))
 }
 
 /// A version in the query of a list.

@@ -63,10 +63,11 @@ pub(crate) fn watch(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
     let bookmarks = params.flag("allowWatchBookmarks");
     let request = WatchRequest {
         resource: asked.resource,
+        served: asked.served,
         namespace: asked.namespace.to_owned(),
         selection,
         form: asked.accepted.form,
-        rows: rows(params)?,
+        rows: rows(asked)?,
         from,
         initial,
         end_of_initial: initial_events == Some(true) && bookmarks,

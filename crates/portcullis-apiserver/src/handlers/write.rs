@@ -39,7 +39,7 @@ pub(crate) fn create(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
         return Err(no_such_method());
     }
     let options = WriteOptions::parse(&asked.call.params, "CreateOptions")?;
-    let decoded = body::decode(asked.call, expected(asked)?, options.field_validation)?;
+    let decoded = decode(asked, options)?;
     create_object(engine, asked, decoded, options)
 }
 
@@ -63,7 +63,7 @@ fn create_object(engine: &Engine, asked: &Asked<'_>, mut decoded: Decoded, optio
     }
     let members = strategy::finish_create(asked.resource, members);
     let name = text(&members, &["metadata", "name"]);
-    let wrong = strategy::validate_create(asked.resource, &members);
+    let wrong = strategy::validate_create(asked.served, &members);
     if !wrong.is_empty() {
         return Err(Box::new(Status::invalid(asked.resource.group, asked.resource.kind, &name, &wrong)));
     }
@@ -74,12 +74,12 @@ fn create_object(engine: &Engine, asked: &Asked<'_>, mut decoded: Decoded, optio
     }
     note_pod_security(engine, asked);
     let mut warnings = decoded.warnings;
-    warnings.extend((asked.resource.rules.warnings)(&members, None));
+    warnings.extend((asked.served.rules.warnings)(&members, None));
     let members = strategy::stored(asked.resource, members);
     let object =
         if options.dry_run { dry_create(engine, asked, members) } else { engine.store.create(asked.resource, members) };
     drop(turn);
-    let object = object.map_err(|error| store_error(error, asked.resource, asked.namespace, &name))?;
+    let object = object.map_err(|error| store_error(error, asked.served, asked.namespace, &name))?;
     if !options.dry_run {
         engine.written(asked.resource, asked.namespace, &name);
         engine.explain(asked.resource, &object);
@@ -110,7 +110,7 @@ fn check_namespace_is_there(engine: &Engine, asked: &Asked<'_>, name: &str) -> O
         Some(namespace) if namespace.terminating => StoreError::NamespaceTerminating,
         Some(_) => return Ok(()),
     };
-    Err(store_error(error, asked.resource, asked.namespace, name))
+    Err(store_error(error, asked.served, asked.namespace, name))
 }
 
 /// What a create would have given. Its version is not assigned.
@@ -122,15 +122,25 @@ fn dry_create(engine: &Engine, asked: &Asked<'_>, members: Members) -> Result<Ar
     Ok(Object::seal(asked.resource, members, 0))
 }
 
+/// The body, in the form that is stored.
+fn decode(asked: &Asked<'_>, options: WriteOptions) -> Outcome<Decoded> {
+    Ok(taken(asked, body::decode(asked.call, expected(asked)?, options.field_validation)?))
+}
+
+/// What was sent to a view, in the form that is stored.
+pub(super) fn taken(asked: &Asked<'_>, decoded: Decoded) -> Decoded {
+    Decoded { members: strategy::taken(asked.served, decoded.members), ..decoded }
+}
+
 /// PUT of an object or of a part of one.
 pub(crate) fn update(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
     let options = WriteOptions::parse(&asked.call.params, "UpdateOptions")?;
-    let decoded = body::decode(asked.call, expected(asked)?, options.field_validation)?;
+    let decoded = decode(asked, options)?;
     check_identity(asked, &decoded.members)?;
     if engine.store.get(asked.resource, asked.namespace, asked.name).is_none() {
         // Compat: objects of some kinds are created by an update.
         if asked.subresource.is_some() || !asked.resource.rules.create_on_update {
-            return Err(store_error(StoreError::NotFound, asked.resource, asked.namespace, asked.name));
+            return Err(store_error(StoreError::NotFound, asked.served, asked.namespace, asked.name));
         }
         let mut decoded = decoded;
         if let Some(Value::Object(metadata)) = decoded.members.get_mut("metadata") {
@@ -142,7 +152,7 @@ pub(crate) fn update(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
     settle(engine, asked, options, |old| {
         let mut decoded = match first.take() {
             Some(decoded) => decoded,
-            None => body::decode(asked.call, expected(asked)?, options.field_validation)?,
+            None => decode(asked, options)?,
         };
         one_of_each_owner(asked, &mut decoded, "");
         check_uid(asked, &decoded.members, old)?;
@@ -159,7 +169,7 @@ pub(super) fn settle(
     options: WriteOptions,
     mut wanted: impl FnMut(&Object) -> Outcome<Decoded>,
 ) -> Outcome<Reply> {
-    let failed = |error| Err(store_error(error, asked.resource, asked.namespace, asked.name));
+    let failed = |error| Err(store_error(error, asked.served, asked.namespace, asked.name));
     for _ in 0..ATTEMPTS {
         let Some(old) = engine.store.get(asked.resource, asked.namespace, asked.name) else {
             return failed(StoreError::NotFound);
@@ -215,7 +225,7 @@ fn check_uid(asked: &Asked<'_>, members: &Members, old: &Object) -> Outcome<()> 
         registry_key(asked),
         old.uid
     );
-    Err(Box::new(Status::conflict(asked.resource.group_resource(), asked.name, &why)))
+    Err(Box::new(Status::conflict(asked.served.group_resource(), asked.name, &why)))
 }
 
 /// An object as it was stored, and what its owner is to be told.
@@ -246,7 +256,7 @@ fn replace(
         return Err(Box::new(Status::invalid(asked.resource.group, asked.resource.plural, asked.name, &[why])));
     }
     if version != 0 && version != old.version {
-        return Err(store_error(StoreError::Conflict, asked.resource, asked.namespace, asked.name));
+        return Err(store_error(StoreError::Conflict, asked.served, asked.namespace, asked.name));
     }
     let sent = whole(asked, decoded.members, &before)?;
     let of_services = std::ptr::eq(asked.resource, resources::services()) && asked.subresource.is_none();
@@ -257,7 +267,7 @@ fn replace(
     }
     certificates::stamp_conditions(engine, asked, &mut members, &before);
     let members = strategy::finish_update(asked.resource, through(asked), members, &before);
-    let wrong = strategy::validate_update(asked.resource, through(asked), &members, &before);
+    let wrong = strategy::validate_update(asked.served, through(asked), &members, &before);
     if !wrong.is_empty() {
         return Err(Box::new(Status::invalid(asked.resource.group, asked.resource.kind, asked.name, &wrong)));
     }
@@ -266,7 +276,7 @@ fn replace(
     let mut warnings = decoded.warnings;
     if let Through::Object = through(asked) {
         note_pod_security(engine, asked);
-        warnings.extend((asked.resource.rules.warnings)(&members, Some(&before)));
+        warnings.extend((asked.served.rules.warnings)(&members, Some(&before)));
     }
     let members = strategy::stored(asked.resource, members);
     if members == before || options.dry_run {
@@ -311,7 +321,7 @@ pub(super) fn registry_key(asked: &Asked<'_>) -> String {
 
 /// The kind that the path takes.
 pub(super) fn expected(asked: &Asked<'_>) -> Outcome<Expected> {
-    Expected::at(asked.resource, asked.subresource)
+    Expected::at(asked.served, asked.subresource)
 }
 
 /// The part of the object that the path is about.

@@ -243,7 +243,11 @@ pub(super) fn kind_problem(kind: &str, api_version: &str, expected: Expected) ->
     let kind = if kind.is_empty() { expected.kind } else { kind };
     let api_version = if api_version.is_empty() { &right_version } else { api_version };
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    if kind == expected.kind && OLD_VERSIONS.iter().any(|(old, kinds)| *old == api_version && kinds.contains(&kind)) {
+    let twin = resources::find_kind(api_version, kind).map(resources::Resource::id);
+    let is_twin =
+        twin.is_some() && twin == resources::find_kind(&right_version, expected.kind).map(resources::Resource::id);
+    let old = OLD_VERSIONS.iter().any(|(old, kinds)| *old == api_version && kinds.contains(&kind));
+    if kind == expected.kind && (is_twin || old) {
         return Some(KindProblem::Old(format!(
             "the API version in the data ({api_version}) does not match the expected API version ({right_version})"
         )));
@@ -252,10 +256,9 @@ pub(super) fn kind_problem(kind: &str, api_version: &str, expected: Expected) ->
         ["Status", "ListOptions", "CreateOptions", "UpdateOptions", "PatchOptions", "DeleteOptions", "WatchEvent"];
     let registered = (resources::serves(group, version) && everywhere.contains(&kind))
         || (group, version, kind) == ("", "v1", "List")
-        || resources::ALL
-            .iter()
+        || resources::served()
             .any(|r| r.group == group && r.version == version && kind.strip_suffix("List") == Some(r.kind))
-        || resources::ALL.iter().any(|r| r.group == group && r.version == version && r.kind == kind)
+        || resources::served().any(|r| r.group == group && r.version == version && r.kind == kind)
         || resources::REVIEWS.iter().any(|r| r.group == group && r.version == version && r.kind == kind)
         || (group, version, kind) == resources::SCALE_KIND;
     Some(KindProblem::Other(if registered {

@@ -38,7 +38,7 @@ pub(crate) fn from_text(
         None | Some(KindProblem::Old(_)) => {}
         Some(KindProblem::Other(why)) => {
             // Compat: it is decoded as what it says it is before it is found not to be of the right kind.
-            let named = resources::ALL.iter().find(|r| r.kind == kind && r.api_version() == api_version);
+            let named = resources::find_kind(&api_version, &kind);
             if let Some(schema) = named.and_then(resources::Resource::schema) {
                 normalise(schema, document.value).map_err(|why| wrong(&why))?;
             }

@@ -21,6 +21,7 @@ const BATCH: &str = "batch";
 const CERTIFICATES: &str = "certificates.k8s.io";
 const COORDINATION: &str = "coordination.k8s.io";
 const DISCOVERY: &str = "discovery.k8s.io";
+const EVENTS_GROUP: &str = "events.k8s.io";
 const NETWORKING: &str = "networking.k8s.io";
 const POLICY: &str = "policy";
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -28,8 +29,9 @@ const SCHEDULING: &str = "scheduling.k8s.io";
 const STORAGE: &str = "storage.k8s.io";
 
 /// API groups other than the core group, in the order in which upstream lists them.
-pub(crate) const GROUPS: [&str; 13] = [
+pub(crate) const GROUPS: [&str; 14] = [
     APPS,
+    EVENTS_GROUP,
     AUTHENTICATION,
     AUTHORIZATION,
     BATCH,
@@ -344,6 +346,14 @@ const LISTED: [Resource; 36] = [
     },
 ];
 
+/// Resources whose objects are stored as those of another group-version.
+pub(crate) static VIEWS: [Resource; 1] = [Resource {
+    id: EVENTS,
+    rules: super::events::NEWER_RULES,
+    view: Some(super::events::VIEW),
+    ..namespaced(EVENTS_GROUP, "events", "event", "Event", &["ev"], "events.Event")
+}];
+
 /// Every review, in discovery's order.
 pub(crate) static REVIEWS: [Review; 6] = [
     review(
@@ -410,6 +420,7 @@ const fn namespaced(
         categories: &[],
         schema,
         rules: Rules::NAMESPACED,
+        view: None,
         deprecated: "",
         selectable: |_| Vec::new(),
         selectable_names: &[],

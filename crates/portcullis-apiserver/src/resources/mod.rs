@@ -31,6 +31,7 @@ mod storage;
 pub(crate) mod strategy;
 pub(crate) mod subresources;
 pub(crate) mod tree;
+pub(crate) mod view;
 pub(crate) mod workloads;
 
 use aws_lc_rs::digest;
@@ -38,7 +39,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 pub(crate) use self::catalogue::{
-    ALL, GROUPS, REVIEWS, certificate_signing_requests, cluster_role_bindings, cluster_roles, config_maps,
+    ALL, GROUPS, REVIEWS, VIEWS, certificate_signing_requests, cluster_role_bindings, cluster_roles, config_maps,
     endpoint_slices, endpoints, events, namespaces, nodes, pods, priority_classes, role_bindings, roles,
     service_accounts, services,
 };
@@ -46,12 +47,13 @@ use self::rules::Rules;
 pub(crate) use self::subresources::{SCALE_KIND, Serves, Subresource};
 use self::tree::Members;
 pub(crate) use self::tree::{at, text};
+use self::view::View;
 use crate::schema::{SCHEMA, TypeId};
 
 /// A field selector's name and its value in one object.
 pub(crate) type SelectableFields = Vec<(&'static str, Box<str>)>;
 
-/// A resource that is stored.
+/// A resource that is stored, or a view of one in another group-version.
 #[derive(Debug)]
 pub(crate) struct Resource {
     id: usize,
@@ -67,6 +69,8 @@ pub(crate) struct Resource {
     pub(crate) categories: &'static [&'static str],
     schema: &'static str,
     pub(crate) rules: Rules,
+    /// Where the objects are those of another resource: how this one shows and takes them.
+    pub(crate) view: Option<View>,
     /// What clients are told with each answer about a kind that has a successor; empty for others.
     pub(crate) deprecated: &'static str,
     /// Values for field selectors, without name and namespace.
@@ -88,9 +92,14 @@ pub(crate) struct Review {
 }
 
 impl Resource {
-    /// Its place in [`ALL`].
+    /// Its place in [`ALL`]; that of a view is the stored resource's.
     pub(crate) fn id(&self) -> usize {
         self.id
+    }
+
+    /// The resource that is stored: itself, or the one of which it is a view.
+    pub(crate) fn stored(&'static self) -> &'static Self {
+        if self.view.is_some() { ALL.get(self.id).unwrap_or(self) } else { self }
     }
 
     /// `v1`, or `group/v1`.
@@ -109,9 +118,10 @@ impl Resource {
 
     /// Compat: upstream's hash of group, version and kind, so that clients see no change between servers.
     pub(crate) fn storage_version_hash(&self) -> String {
+        let stored = ALL.get(self.id).unwrap_or(self);
         // Custom resource definitions are stored in an older version.
-        let version = if self.kind == "CustomResourceDefinition" { "v1beta1" } else { self.version };
-        let text = format!("{}/{version}/{}", self.group, self.kind);
+        let version = if self.kind == "CustomResourceDefinition" { "v1beta1" } else { stored.version };
+        let text = format!("{}/{version}/{}", stored.group, stored.kind);
         let hash = digest::digest(&digest::SHA256, text.as_bytes());
         STANDARD.encode(hash.as_ref().get(..8).unwrap_or_default())
     }
@@ -122,9 +132,19 @@ pub(crate) fn api_version(group: &str, version: &str) -> String {
     if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
 }
 
-/// The stored resource of that group, version and plural name.
+/// Everything with objects: stored resources, and views of them.
+pub(crate) fn served() -> impl Iterator<Item = &'static Resource> {
+    ALL.iter().chain(&VIEWS)
+}
+
+/// The resource of that group, version and plural name.
 pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
-    ALL.iter().find(|r| r.plural == plural && r.group == group && r.version == version)
+    served().find(|r| r.plural == plural && r.group == group && r.version == version)
+}
+
+/// The resource whose objects say that they are of that kind and version.
+pub(crate) fn find_kind(api_version: &str, kind: &str) -> Option<&'static Resource> {
+    served().find(|r| r.kind == kind && r.api_version() == api_version)
 }
 
 /// The review of that group, version and plural name.
@@ -134,7 +154,8 @@ pub(crate) fn find_review(group: &str, version: &str, plural: &str) -> Option<&'
 
 /// Whether anything is served under that group and version.
 pub(crate) fn serves(group: &str, version: &str) -> bool {
-    version == "v1" && (group.is_empty() || GROUPS.contains(&group))
+    served().any(|r| r.group == group && r.version == version)
+        || REVIEWS.iter().any(|r| r.group == group && r.version == version)
 }
 
 /// The stored resource called `plural`, whose name must be unique among groups.

@@ -68,6 +68,15 @@ pub(crate) fn new_object(
     members
 }
 
+/// A body in the form that is stored: one of a view is filled in by the rules of its own version first.
+pub(crate) fn taken(served: &'static Resource, mut members: Members) -> Members {
+    if served.view.is_none() {
+        return members;
+    }
+    fill(served, &mut members);
+    shape(served.stored(), served.taken(members))
+}
+
 /// What the kind sets on a new object; afterwards it has its type's shape.
 pub(crate) fn finish_create(resource: &Resource, mut members: Members) -> Members {
     (resource.rules.prepare_create)(&mut members);

@@ -63,8 +63,18 @@ impl FieldSelector {
     }
 }
 
+/// Whether every kind in a namespace has that field.
+fn is_general(name: &str) -> bool {
+    matches!(name, "metadata.name" | "metadata.namespace")
+}
+
 /// The name under which the kind keeps that field, or why it has none.
 fn known(resource: &Resource, name: &str) -> Result<String, String> {
+    if let Some(view) = resource.view.as_ref().filter(|view| !view.fields.is_empty()) {
+        let stored = view.fields.iter().find(|(shown, _)| *shown == name).map(|(_, stored)| (*stored).to_owned());
+        let stored = stored.or_else(|| is_general(name).then(|| name.to_owned()));
+        return stored.ok_or_else(|| format!("field label not supported: {name}"));
+    }
     let namespace_ok = resource.namespaced || resource.selectable_names.is_empty();
     if name == "metadata.name"
         || (name == "metadata.namespace" && namespace_ok)
@@ -179,6 +189,10 @@ mod tests {
         assert_eq!(error(nodes(), "metadata.namespace=x"), "field label not supported: metadata.namespace");
         assert_eq!(error(namespaces(), "name=x"), "field label not supported: name");
         assert!(FieldSelector::parse(events(), "involvedObject.uid=x,type!=Normal").is_ok());
+        let newer = crate::resources::find("events.k8s.io", "v1", "events").unwrap();
+        let parsed = FieldSelector::parse(newer, "regarding.uid=x,metadata.name=y").unwrap();
+        assert!(parsed.matches(|name| if name == "involvedObject.uid" { "x" } else { "y" }));
+        assert_eq!(error(newer, "involvedObject.uid=x"), "field label not supported: involvedObject.uid");
         assert!(FieldSelector::parse(pods(), "metadata.name=a\\b").is_err());
         assert!(FieldSelector::parse(pods(), "metadata.name=a=b").is_err());
         assert!(FieldSelector::parse(pods(), &"metadata.name=a,".repeat(MAX_TERMS + 1)).is_err());

@@ -18,6 +18,7 @@ use portcullis_runtime::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::json;
+use crate::resources::Resource;
 use crate::store::object::Object;
 
 /// One column.
@@ -32,19 +33,20 @@ pub(crate) struct Column {
 }
 
 /// What each row carries beside its cells (`includeObject`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum RowObject {
     Metadata,
-    Whole,
+    /// The object, in the form of that resource.
+    Whole(&'static Resource),
     Nothing,
 }
 
 impl RowObject {
     /// Reads the parameter; the error is the message of a 400.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str, served: &'static Resource) -> Result<Self, String> {
         match text {
             "" | "Metadata" => Ok(Self::Metadata),
-            "Object" => Ok(Self::Whole),
+            "Object" => Ok(Self::Whole(served)),
             "None" => Ok(Self::Nothing),
             other => Err(format!(
                 "Unable to convert to Table as requested: includeObject: Invalid value: {}: \
@@ -181,7 +183,10 @@ fn write_row(out: &mut Vec<u8>, object: &Object, tree: &Map<String, Value>, cell
     out.extend_from_slice(b",\"object\":");
     match rows {
         RowObject::Metadata => write_partial(out, object.metadata()),
-        RowObject::Whole => out.extend_from_slice(&object.bytes),
+        RowObject::Whole(served) => match served.shown(object) {
+            Some(shown) => out.extend_from_slice(&shown.bytes),
+            None => out.extend_from_slice(&object.bytes),
+        },
         RowObject::Nothing => out.extend_from_slice(b"null"),
     }
     out.push(b'}');
@@ -286,7 +291,10 @@ mod tests {
         assert_eq!(table["rows"][0]["object"]["metadata"]["resourceVersion"], "21");
         assert_eq!(render(RowObject::Nothing, Asked::Further)["columnDefinitions"], Value::Null);
         assert_eq!(render(RowObject::Nothing, Asked::Further)["rows"][0]["object"], Value::Null);
-        assert_eq!(render(RowObject::Whole, Asked::Further)["rows"][0]["object"]["kind"], "Namespace");
-        assert!(RowObject::parse("Odd").is_err());
+        assert_eq!(
+            render(RowObject::Whole(resources::namespaces()), Asked::Further)["rows"][0]["object"]["kind"],
+            "Namespace"
+        );
+        assert!(RowObject::parse("Odd", resources::namespaces()).is_err());
     }
 }

@@ -71,7 +71,6 @@ const GROUPS: &[&str] = &[
     "apiregistration.k8s.io/v1",
     "autoscaling/v1",
     "autoscaling/v2",
-    "events.k8s.io/v1",
     "flowcontrol.apiserver.k8s.io/v1",
     "node.k8s.io/v1",
     "resource.k8s.io/v1",

@@ -37,6 +37,7 @@ const THEMES: &[(&str, &str, &[&str], &str)] = &[
     ("lists", "admin", &["system:masters"], include_str!("requests/lists.txt")),
     ("added", "admin", &["system:masters"], include_str!("requests/added.txt")),
     ("crds", "admin", &["system:masters"], include_str!("requests/crds.txt")),
+    ("events", "admin", &["system:masters"], include_str!("requests/events.txt")),
     ("metadata", "admin", &["system:masters"], include_str!("requests/metadata.txt")),
     ("streams", "admin", &["system:masters"], include_str!("requests/streams.txt")),
 ];
