@@ -73,14 +73,15 @@ impl Engine {
     /// Who asks, and whether they may. The error is the whole answer.
     pub(crate) async fn admit(&self, call: &Call) -> Result<Admitted, Reply> {
         let refuse = |status: &Status| Reply::status(status, error_encoding(call));
-        let info = RequestInfo::parse(call.method.as_str(), &call.path, &call.query).map_err(|error| match error {
-            RequestInfoError::MalformedPath => refuse(&Status::bad_request(error.to_string())),
-            RequestInfoError::Incomplete(_) => refuse(&Status::internal_error(&error.to_string())),
-        })?;
+        let info =
+            RequestInfo::read(call.method.as_str(), &call.path, call.params.query()).map_err(|error| match error {
+                RequestInfoError::MalformedPath => refuse(&Status::bad_request(error.to_string())),
+                RequestInfoError::Incomplete(_) => refuse(&Status::internal_error(&error.to_string())),
+            })?;
         let user = authenticate(call, &self.token_chain()).await.map_err(|why| {
             tracing::warn!(reasons = ?why.reasons, path = %info.path, "unable to authenticate the request");
             let certificate = call.client_cert.is_some() || call.client_cert_refused;
-            call.audit.refused(&info, &attempted(&call.headers, &call.query, certificate));
+            call.audit.refused(&info, &attempted(&call.headers, &call.params, certificate));
             refuse(&Status::unauthorized())
         })?;
         call.audit.admitted(&info, &user).await.map_err(|NotStored| not_stored(call))?;
@@ -298,7 +299,8 @@ fn below_group(path: &str) -> bool {
 
 /// Compat: `responsewriters.InternalError`.
 fn not_stored(call: &Call) -> Reply {
-    let target = if call.query.is_empty() { call.path.clone() } else { format!("{}?{}", call.path, call.query) };
+    let query = call.params.query().as_str();
+    let target = if query.is_empty() { call.path.clone() } else { format!("{}?{query}", call.path) };
     let target = target.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     Reply::text(500, format!("Internal Server Error: {}: failed to store audit event\n", quote(&target)))
 }

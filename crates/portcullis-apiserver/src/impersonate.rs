@@ -11,11 +11,10 @@ use std::sync::{Mutex, PoisonError};
 
 use http::HeaderMap;
 use portcullis_kube::go::quote;
-use portcullis_kube::{Status, UserInfo};
+use portcullis_kube::{Status, UserInfo, query};
 use portcullis_rbac::impersonation::{Impersonated, Mode, Wanted, impersonate};
 use portcullis_rbac::{Policy, RequestInfo, authorize};
 
-use crate::http::params::decode;
 use crate::http::{Call, Outcome};
 
 const EXTRA: &str = "extra-";
@@ -105,7 +104,7 @@ fn wanted(headers: &HeaderMap) -> Outcome<Option<Wanted>> {
 fn unescape(key: &str) -> String {
     let mut escapes = key.split('%').skip(1);
     let proper = escapes.all(|rest| rest.get(..2).is_some_and(|digits| digits.chars().all(|c| c.is_ascii_hexdigit())));
-    if proper { decode(key, false) } else { key.to_owned() }
+    if proper { query::unescape(key, false).into_owned() } else { key.to_owned() }
 }
 
 /// Compat: upstream prints its own type in Go's syntax.

@@ -430,12 +430,10 @@ async fn open_store(limits: StoreLimits, keep: Option<PathBuf>) -> Result<(Store
 }
 
 fn call_of(method: &Method, uri: &http::Uri, headers: HeaderMap, connection: Option<&ConnInfo>) -> Call {
-    let query = uri.query().unwrap_or_default();
     Call {
         method: method.clone(),
         path: uri.path().to_owned(),
-        query: query.to_owned(),
-        params: Params::parse(query),
+        params: Params::parse(uri.query().unwrap_or_default()),
         headers,
         body: Bytes::new(),
         client_cert: connection

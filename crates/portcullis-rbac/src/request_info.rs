@@ -5,8 +5,8 @@
 
 use std::borrow::Cow;
 
-use portcullis_kube::UserInfo;
 use portcullis_kube::names;
+use portcullis_kube::{Query, UserInfo};
 
 use crate::attributes::{Attributes, ResourceTarget, Target};
 use crate::field_selector::FieldSelector;
@@ -61,9 +61,18 @@ impl RequestInfo {
     /// # Errors
     /// [`RequestInfoError`].
     pub fn parse(method: &str, path: &str, query: &str) -> Result<Self, RequestInfoError> {
-        let decoded = decode(path, false).ok_or(RequestInfoError::MalformedPath)?.into_owned();
+        Self::read(method, path, &Query::parse(query))
+    }
+
+    /// Reads a request whose query is decoded already. Who serves the request takes its parameters from the same `query`.
+    ///
+    /// # Errors
+    /// [`RequestInfoError`].
+    pub fn read(method: &str, path: &str, query: &Query) -> Result<Self, RequestInfoError> {
+        let decoded = decode(path).ok_or(RequestInfoError::MalformedPath)?.into_owned();
         let mut info = Self { verb: method.to_lowercase(), ..Self::default() };
         info.read_resource(method, &decoded, query).map_err(|Incomplete| {
+            let query = query.as_str();
             let mark = if query.is_empty() { "" } else { "?" };
             RequestInfoError::Incomplete(format!("{path}{mark}{query}"))
         })?;
@@ -88,7 +97,7 @@ impl RequestInfo {
         Attributes { user, verb: &self.verb, target }
     }
 
-    fn read_resource(&mut self, method: &str, path: &str, query: &str) -> Result<(), Incomplete> {
+    fn read_resource(&mut self, method: &str, path: &str, query: &Query) -> Result<(), Incomplete> {
         let trimmed = path.trim_matches('/');
         let mut parts = trimmed.split('/');
         let mut left = if trimmed.is_empty() { 0 } else { parts.clone().count() };
@@ -135,8 +144,8 @@ impl RequestInfo {
             "deletecollection".clone_into(&mut self.verb);
         }
         if !special && matches!(self.verb.as_str(), "list" | "watch" | "deletecollection") {
-            self.field_selector = first_value(query, "fieldSelector").unwrap_or_default();
-            self.label_selector = first_value(query, "labelSelector").unwrap_or_default();
+            query.first("fieldSelector").unwrap_or_default().clone_into(&mut self.field_selector);
+            query.first("labelSelector").unwrap_or_default().clone_into(&mut self.label_selector);
         }
         Ok(())
     }
@@ -160,17 +169,17 @@ impl RequestInfo {
         self.parts = rest;
     }
 
-    fn list_or_watch(&mut self, query: &str) {
-        let watch = first_value(query, "watch").is_some_and(|v| v != "0" && !v.eq_ignore_ascii_case("false"));
+    fn list_or_watch(&mut self, query: &Query) {
+        let watch = query.first("watch").is_some_and(|v| v != "0" && !v.eq_ignore_ascii_case("false"));
         self.verb = if watch { "watch" } else { "list" }.to_owned();
         // When one of the options is malformed, upstream reads none of them.
-        let mut numbers = ["limit", "timeoutSeconds"].iter().filter_map(|key| first_value(query, key));
-        let labels = first_value(query, "labelSelector").unwrap_or_default();
-        if numbers.any(|value| value.parse::<i64>().is_err()) || LabelSelector::parse(&labels).is_err() {
+        let mut numbers = ["limit", "timeoutSeconds"].iter().filter_map(|key| query.first(key));
+        let labels = query.first("labelSelector").unwrap_or_default();
+        if numbers.any(|value| value.parse::<i64>().is_err()) || LabelSelector::parse(labels).is_err() {
             return;
         }
-        let Some(selector) = first_value(query, "fieldSelector") else { return };
-        if let Ok(selector) = FieldSelector::parse(&selector)
+        let Some(selector) = query.first("fieldSelector") else { return };
+        if let Ok(selector) = FieldSelector::parse(selector)
             && let Some(name) = selector.required_value("metadata.name")
             && names::path_segment(name).is_empty()
         {
@@ -193,32 +202,21 @@ fn resource_verb(method: &str) -> &'static str {
     }
 }
 
-/// The first value of a key in a query, as Go's `url.Query` reads it: pairs that are malformed are skipped.
-pub fn first_value(query: &str, wanted: &str) -> Option<String> {
-    query.split('&').filter(|pair| !pair.is_empty() && !pair.contains(';')).find_map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decode(key, true)? == wanted).then(|| decode(value, true).map(Cow::into_owned))?
-    })
-}
-
-/// Percent-decodes; in a query, `+` is a space. `None` for a broken escape or bytes that are no UTF-8.
-fn decode(text: &str, plus_is_space: bool) -> Option<Cow<'_, str>> {
-    let encoded = |byte| byte == b'%' || (plus_is_space && byte == b'+');
-    if !text.bytes().any(encoded) {
-        return Some(Cow::Borrowed(text));
+/// Percent-decodes a path. `None` for a broken escape or bytes that are no UTF-8.
+fn decode(path: &str) -> Option<Cow<'_, str>> {
+    if !path.contains('%') {
+        return Some(Cow::Borrowed(path));
     }
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
+    let mut out = Vec::with_capacity(path.len());
+    let mut bytes = path.bytes();
     while let Some(byte) = bytes.next() {
-        match byte {
-            b'%' => {
-                let high = char::from(bytes.next()?).to_digit(16)?;
-                let low = char::from(bytes.next()?).to_digit(16)?;
-                out.push(u8::try_from(high * 16 + low).ok()?);
-            }
-            b'+' if plus_is_space => out.push(b' '),
-            byte => out.push(byte),
+        if byte != b'%' {
+            out.push(byte);
+            continue;
         }
+        let high = char::from(bytes.next()?).to_digit(16)?;
+        let low = char::from(bytes.next()?).to_digit(16)?;
+        out.push(u8::try_from(high * 16 + low).ok()?);
     }
     String::from_utf8(out).ok().map(Cow::Owned)
 }
@@ -365,14 +363,6 @@ mod tests {
             let error = RequestInfo::parse("GET", path, "a=b").unwrap_err();
             assert_eq!(error.to_string(), format!("unable to determine kind and namespace from url, {path}?a=b"));
         }
-    }
-
-    #[test]
-    fn malformed_query_pairs_are_skipped() {
-        assert_eq!(first_value("watch=%zz&watch=1", "watch").as_deref(), Some("1"));
-        assert_eq!(first_value("watch=1;x&&watch", "watch").as_deref(), Some(""));
-        assert_eq!(first_value("w%61tch=a+b", "watch").as_deref(), Some("a b"));
-        assert_eq!(first_value("", "watch"), None);
     }
 
     proptest! {

@@ -21,6 +21,7 @@ use super::AuditLog;
 use super::event::{AuthenticationMetadata, Empty, Event, Level, ObjectReference, ResponseStatus, Stage, compact, raw};
 use super::policy::Evaluated;
 use crate::http::body::Expected;
+use crate::http::params::Params;
 use crate::resources::{defaults, text};
 use crate::schema::normalise::normalise;
 
@@ -384,7 +385,7 @@ fn source_ips(forwarded: &str, real: &str, peer: Option<IpAddr>) -> Vec<String> 
 /// What was tried, when nobody could be authenticated.
 ///
 /// Compat: `getAuthMethods`.
-pub(crate) fn attempted(headers: &HeaderMap, query: &str, certificate: bool) -> String {
+pub(crate) fn attempted(headers: &HeaderMap, params: &Params, certificate: bool) -> String {
     let authorization = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let authorization = authorization.unwrap_or_default().trim();
     let scheme = authorization.split_once(' ').map(|(scheme, _)| scheme.to_ascii_lowercase());
@@ -395,7 +396,7 @@ pub(crate) fn attempted(headers: &HeaderMap, query: &str, certificate: bool) -> 
     if scheme.as_deref() == Some("bearer") {
         methods.push("bearer");
     }
-    if !crate::http::params::Params::parse(query).get("access_token").trim().is_empty() {
+    if !params.get("access_token").trim().is_empty() {
         methods.push("access_token");
     }
     if certificate {

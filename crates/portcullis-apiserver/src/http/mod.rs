@@ -29,8 +29,6 @@ pub(crate) struct Call {
     pub(crate) method: Method,
     /// The path as it came, still percent-encoded.
     pub(crate) path: String,
-    /// The query as it came, without `?`.
-    pub(crate) query: String,
     pub(crate) params: Params,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
@@ -80,7 +78,6 @@ impl Call {
         Self {
             method: method.parse().unwrap(),
             path: path.to_owned(),
-            query: query.to_owned(),
             params: Params::parse(query),
             headers: HeaderMap::new(),
             body: body.into(),

@@ -3,46 +3,38 @@
 //! Compat: conversions follow `apimachinery/pkg/runtime/conversion.go` (a boolean that is neither true nor false is
 //! true) and the option validations of `apis/meta/v1/validation` and `internalversion/validation`.
 
-use portcullis_kube::Status;
 use portcullis_kube::field::FieldError;
+use portcullis_kube::{Query, Status};
 
 use super::Outcome;
 
-/// Parameters of one query; further ones are dropped.
-const MAX_PARAMS: usize = 128;
-
-/// A query, decoded.
+/// The parameters of a request: the same that it was authorized by.
 #[derive(Debug, Default)]
-pub(crate) struct Params(Vec<(String, String)>);
+pub(crate) struct Params(Query);
 
 impl Params {
     /// Reads the text after `?`.
     pub(crate) fn parse(query: &str) -> Self {
-        // Compat: Go drops pairs that it cannot read.
-        let readable = |pair: &&str| !pair.is_empty() && !pair.contains(';') && escapes(pair);
-        let pairs = query.split('&').filter(readable).take(MAX_PARAMS);
-        Self(
-            pairs
-                .map(|pair| {
-                    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                    (decode(name, true), decode(value, true))
-                })
-                .collect(),
-        )
+        Self(Query::parse(query))
+    }
+
+    /// What they were read from.
+    pub(crate) fn query(&self) -> &Query {
+        &self.0
     }
 
     /// The first value; empty when absent.
     pub(crate) fn get(&self, name: &str) -> &str {
-        self.0.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+        self.0.first(name).unwrap_or_default()
     }
 
     /// Every value.
     pub(crate) fn all<'p>(&'p self, name: &'p str) -> impl Iterator<Item = &'p str> {
-        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.0.all(name)
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|(key, _)| key == name)
+        self.0.first(name).is_some()
     }
 
     /// Whether a boolean parameter is there and not false.
@@ -64,33 +56,6 @@ impl Params {
             Box::new(Status::bad_request(format!("strconv.ParseInt: parsing {quoted}: {why}")))
         })
     }
-}
-
-/// Whether every `%` begins an escape.
-fn escapes(text: &str) -> bool {
-    text.split('%').skip(1).all(|rest| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2)
-}
-
-/// Percent-decodes; `+` is a space in queries. What is not an escape stays as it is.
-pub(crate) fn decode(text: &str, plus: bool) -> String {
-    if !text.contains(['%', '+']) {
-        return text.to_owned();
-    }
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.as_bytes();
-    while let Some((first, rest)) = bytes.split_first() {
-        bytes = rest;
-        match (first, rest) {
-            (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|d| u8::try_from(d).ok()).unwrap_or(0);
-                out.push(digit(high) << 4 | digit(low));
-                bytes = after;
-            }
-            (b'+', _) if plus => out.push(b' '),
-            (byte, _) => out.push(*byte),
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// What the server does with fields that a kind does not have.
@@ -177,19 +142,7 @@ pub(crate) fn invalid(kind: &str, wrong: &[FieldError]) -> Outcome<()> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    #[test]
-    fn queries_decode_as_forms() {
-        let params = Params::parse("fieldSelector=metadata.name%3Da+b&x&x=2&=y&bad=%zz%4&two=a;b");
-        assert_eq!(params.get("fieldSelector"), "metadata.name=a b");
-        assert_eq!(params.all("x").collect::<Vec<_>>(), ["", "2"]);
-        assert!(!params.has("bad") && !params.has("two"));
-        assert!(params.has("x") && !params.has("y"));
-        assert_eq!(decode("a+b%2F", false), "a+b/");
-    }
 
     #[test]
     fn booleans_are_true_unless_they_say_no() {
@@ -219,23 +172,5 @@ mod tests {
         let number = Params::parse("limit=abc").number("limit").unwrap_err();
         assert_eq!(number.message, "strconv.ParseInt: parsing \"abc\": invalid syntax");
         assert!(WriteOptions::parse(&Params::parse("dryRun=All"), "CreateOptions").unwrap().dry_run);
-    }
-
-    #[test]
-    fn the_number_of_parameters_is_bounded() {
-        assert_eq!(Params::parse(&"a=1&".repeat(1_000)).0.len(), MAX_PARAMS);
-    }
-
-    proptest! {
-        #[test]
-        fn no_query_panics(query in "[a-z=&%+é0-9]{0,60}") {
-            let _ = Params::parse(&query);
-        }
-
-        #[test]
-        fn what_was_encoded_is_decoded(text in "\\PC{0,20}") {
-            let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
-            prop_assert_eq!(decode(&encoded, true), text);
-        }
     }
 }

@@ -7,6 +7,7 @@
 mod aggregation;
 mod grants;
 mod impersonation;
+mod names;
 mod reviews;
 
 use std::time::{Duration, Instant};
