@@ -70,21 +70,24 @@ impl LivePolicy {
         let _turn = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut policy = Policy::clone(&self.snapshot());
         let members = store.get(resource, namespace, name).map(|object| object.members());
-        match (resource.kind, &members) {
-            ("Role", Some(members)) => rbac::read::<Role>(members).into_iter().for_each(|role| policy.set_role(role)),
-            ("ClusterRole", Some(members)) => {
-                rbac::read::<ClusterRole>(members).into_iter().for_each(|role| policy.set_cluster_role(role));
-            }
-            ("RoleBinding", Some(members)) => {
-                rbac::read::<RoleBinding>(members).into_iter().for_each(|binding| policy.set_role_binding(binding));
-            }
-            ("ClusterRoleBinding", Some(members)) => rbac::read::<ClusterRoleBinding>(members)
-                .into_iter()
-                .for_each(|binding| policy.set_cluster_role_binding(binding)),
-            ("Role", None) => drop(policy.remove_role(namespace, name)),
-            ("ClusterRole", None) => drop(policy.remove_cluster_role(name)),
-            ("RoleBinding", None) => drop(policy.remove_role_binding(namespace, name)),
-            _ => drop(policy.remove_cluster_role_binding(name)),
+        // What is not there, or could not be read, grants nothing.
+        match resource.kind {
+            "Role" => match members.as_ref().and_then(rbac::read::<Role>) {
+                Some(role) => policy.set_role(role),
+                None => drop(policy.remove_role(namespace, name)),
+            },
+            "ClusterRole" => match members.as_ref().and_then(rbac::read::<ClusterRole>) {
+                Some(role) => policy.set_cluster_role(role),
+                None => drop(policy.remove_cluster_role(name)),
+            },
+            "RoleBinding" => match members.as_ref().and_then(rbac::read::<RoleBinding>) {
+                Some(binding) => policy.set_role_binding(binding),
+                None => drop(policy.remove_role_binding(namespace, name)),
+            },
+            _ => match members.as_ref().and_then(rbac::read::<ClusterRoleBinding>) {
+                Some(binding) => policy.set_cluster_role_binding(binding),
+                None => drop(policy.remove_cluster_role_binding(name)),
+            },
         }
         if resource.kind == "ClusterRole" {
             for role in policy.aggregate() {
@@ -133,7 +136,7 @@ pub(crate) fn check_escalation(
         if may(policy, user, "escalate", resource.plural, namespace, name_in_path) {
             return Ok(());
         }
-        let Some(role) = rbac::read::<ClusterRole>(new) else { return Ok(()) };
+        let Some(role) = rbac::read::<ClusterRole>(new) else { return Err(unread(resource)) };
         let before = old.and_then(rbac::read::<ClusterRole>);
         if before.as_ref().is_some_and(|before| {
             let metadata = only_for_collection(&role.metadata, &before.metadata);
@@ -149,7 +152,7 @@ pub(crate) fn check_escalation(
         }
         return Ok(());
     }
-    let Some(mut binding) = rbac::read::<RoleBinding>(new) else { return Ok(()) };
+    let Some(mut binding) = rbac::read::<RoleBinding>(new) else { return Err(unread(resource)) };
     binding.set_defaults();
     if old.and_then(rbac::read::<RoleBinding>).is_some_and(|before| {
         let metadata = only_for_collection(&binding.metadata, &before.metadata);
@@ -192,6 +195,11 @@ pub(crate) fn check_create_on_update(
     let attributes = Attributes::resource(user, "create", target);
     let decision = authorize(policy, &attributes);
     if decision.allowed { Ok(()) } else { Err(Box::new(forbidden(&attributes, &decision.reason))) }
+}
+
+/// An object that was decoded and cannot be read as what it grants: a mistake of ours, which must not grant anything.
+fn unread(resource: &Resource) -> Box<Status> {
+    Box::new(Status::internal_error(&format!("the {} could not be read for its check", resource.kind)))
 }
 
 /// New metadata with what garbage collection changes taken from the old: equal, when nothing else changed.
@@ -320,6 +328,28 @@ mod tests {
         assert!(check(&user, resources::cluster_roles(), &aggregated).unwrap_err().1.contains("cluster-admin"));
         let master = UserInfo::new("m", ["system:masters"]);
         assert!(check(&master, resources::cluster_role_bindings(), &binding("none")).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_read_grants_nothing() {
+        let (store, policy) = (Store::new(StoreLimits::default()), LivePolicy::default());
+        let refresh = |resource, name| policy.refresh(&store, resource, "", name);
+        store.create(resources::cluster_roles(), role("r", "pods", json!({}))).unwrap();
+        let bound = rbac::members(&ClusterRoleBinding::new("b", "r", vec![Subject::user("u")]));
+        let bound = store.create(resources::cluster_role_bindings(), bound).unwrap();
+        refresh(resources::cluster_roles(), "r");
+        refresh(resources::cluster_role_bindings(), "b");
+        assert!(can_get(&policy, "u", "pods"));
+        let odd = members(json!({"metadata": {"name": "b"}, "roleRef": 7}));
+        store.replace(resources::cluster_role_bindings(), &bound, odd.clone()).unwrap();
+        refresh(resources::cluster_role_bindings(), "b");
+        assert!(!can_get(&policy, "u", "pods"));
+        let user = UserInfo::new("u", [""; 0]);
+        for resource in [resources::cluster_role_bindings(), resources::cluster_roles()] {
+            let odd = members(json!({"metadata": {"name": "b"}, "roleRef": 7, "rules": 7}));
+            let refused = check_escalation(&Policy::default(), &user, resource, ("", "b"), &odd, None).unwrap_err();
+            assert_eq!(refused.code, 500, "{}", refused.message);
+        }
     }
 
     /// A policy in which `u` may do one thing.
