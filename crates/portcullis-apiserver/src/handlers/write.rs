@@ -282,10 +282,11 @@ fn replace(
     if members == before || options.dry_run {
         return Ok(Ok((Object::seal(asked.resource, members, old.version), warnings)));
     }
-    // Compat: what is going goes with its last finalizer.
+    // Compat: what is going goes with its last finalizer. Watches see it as it was stored, the client as it asked for it.
     let released = old.terminating && registry::is_free(asked.resource, &members) && registry::is_due(&before);
     let object = if released {
-        engine.store.remove(asked.resource, old, Some(members))
+        let gone = engine.store.remove(asked.resource, old, None);
+        gone.map(|_| Object::seal(asked.resource, members, old.version))
     } else {
         engine.store.replace(asked.resource, old, members)
     };
@@ -385,6 +386,11 @@ impl Engine {
     pub(crate) fn explain_pending(&self, pod: &Object) {
         let now = self.clock.now();
         let mut members = pod.members();
+        let node = text(&members, &["spec", "nodeName"]);
+        if !node.is_empty() && !self.is_own_node(&node) {
+            // It waits for that node's kubelet, and no scheduler has a say.
+            return;
+        }
         pods::mark_unschedulable(&mut members, &now.rfc3339());
         let members = strategy::shape(pods(), members);
         // Lost to a parallel change: the event still says it.

@@ -20,3 +20,4 @@ mod rbac;
 mod streams;
 mod tokens;
 mod validate;
+mod watches;

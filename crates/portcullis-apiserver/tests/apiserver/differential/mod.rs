@@ -132,7 +132,7 @@ async fn answers_are_those_of_a_real_kube_apiserver() {
 }
 
 /// Makes a namespace on both sides. In a cluster a controller manager adds an account and a config map, and so does ours.
-async fn make_namespace(real: &ControlPlane, ours: &Bench, name: &str) {
+pub(crate) async fn make_namespace(real: &ControlPlane, ours: &Bench, name: &str) {
     let body = json!({"metadata": {"name": name}}).to_string();
     let admin = ours.client(Some(("admin", &["system:masters"])));
     for (client, base) in [(real.admin_client(), real.url().to_owned()), (admin, ours.url(""))] {
