@@ -72,8 +72,11 @@ fn a_killed_provider_turns_not_ready_counts_a_restart_and_its_logs_show_it_comin
     let cluster = Cluster::start();
     let name = cluster.name(MURAL);
     let before = cluster.pod(MURAL);
-    let watching = Running::start(&mut cluster.command(&format!("get pod {name} -n {MURAL} -w -o json")));
-    let following = Running::start(&mut cluster.command(&format!("logs -f -n {MURAL} {name}")));
+    // At this verbosity kubectl says when a request is answered: nothing that comes later is missed.
+    let mut watching = Running::start(&mut cluster.command(&format!("get pod {name} -n {MURAL} -w -o json -v 6")));
+    let mut following = Running::start(&mut cluster.command(&format!("logs -f -n {MURAL} {name} -v 6")));
+    watching.wait_for("watch=true");
+    following.wait_for("follow=true");
     let killed = Instant::now();
     cluster.kubectl(&format!("exec -n {MURAL} {name} -- kill -9 1")).ok();
     cluster.kubectl(&format!("wait -n {MURAL} --for=condition=Ready=false pod/{name} --timeout=10s"));
