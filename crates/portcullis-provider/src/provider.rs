@@ -8,7 +8,7 @@ use portcullis_runtime::server::{Handler, with_context};
 use portcullis_runtime::telemetry::{Health, Metrics, TelemetryHandler, instrument};
 use portcullis_runtime::{Clock, Rng, Shutdown};
 use portcullis_storage::{Client, Password, RotationPolicy, Store, StoreOptions};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::app::App;
 use crate::authflow::{Devices, Flows, connector_ids, error_source};
@@ -80,8 +80,15 @@ pub struct Background(JoinSet<()>);
 
 impl Background {
     /// Waits until all of it has ended, after shutdown was asked for.
-    pub async fn wait(mut self) {
-        while self.0.join_next().await.is_some() {}
+    ///
+    /// # Errors
+    /// A job panicked. The others are ended: a provider that rotates its keys and no longer deletes, or the other way round,
+    /// is none that anybody has looked at.
+    pub async fn wait(mut self) -> Result<(), JoinError> {
+        while let Some(ended) = self.0.join_next().await {
+            ended?;
+        }
+        Ok(())
     }
 }
 
@@ -245,6 +252,12 @@ impl Provider {
     #[cfg(any(test, fuzzing))]
     pub(crate) async fn respond(&self, inbound: &Inbound) -> Reply {
         crate::router::route(&self.front.app, &self.front.health, inbound).await
+    }
+
+    /// Its checks, for whoever has more to check.
+    #[must_use]
+    pub fn health(&self) -> &Health {
+        &self.front.health
     }
 
     #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use portcullis_runtime::tls::{ClientAuth, TlsError, TlsIdentity, TlsVersion, Tls
 use portcullis_runtime::{Clock, Rng, Shutdown};
 use portcullis_storage::{Kernel, MemoryKernel, OpenError, SqliteKernel, SqliteOptions, Store};
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::config::{self, Config, Storage};
 use crate::provider::{Provider, ProviderDeps, ProviderError, ProviderOptions};
@@ -141,8 +142,17 @@ pub async fn serve(config: Config, clock: Clock, rng: Rng, shutdown: Shutdown) -
     }
     // After the listeners: the second key is made off the way to readiness.
     let background = provider.start(&shutdown);
-    while tasks.join_next().await.is_some() {}
-    background.wait().await;
+    tasks.spawn(async move {
+        if let Err(panic) = background.wait().await.map_err(JoinError::into_panic) {
+            resume_unwind(panic);
+        }
+    });
+    while let Some(ended) = tasks.join_next().await {
+        // The rest would serve with a part missing. Whoever has started the process sees its end, and starts it again.
+        if let Err(Ok(panic)) = ended.map_err(JoinError::try_into_panic) {
+            resume_unwind(panic);
+        }
+    }
     Ok(())
 }
 

@@ -4,7 +4,9 @@
 //! that it does not know (design decision 7). Discovery sends browsers there, and nothing but browsers; the provider
 //! itself answers plain http for this machine's names alone.
 
+use std::any::Any;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -22,7 +24,8 @@ use portcullis_runtime::{Clock, Rng, Shutdown};
 use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use url::Url;
 
 use crate::ca::Leaf;
@@ -104,18 +107,28 @@ struct Current {
     run: Shutdown,
     stop: Shutdown,
     background: JoinHandle<()>,
+    /// Where a panic in it is told; the run ends with it.
+    panics: Panics,
 }
 
+type Panics = mpsc::UnboundedSender<Box<dyn Any + Send>>;
+
 impl Current {
-    fn start(provider: Provider, run: &Shutdown) -> Self {
+    fn start(provider: Provider, run: &Shutdown, panics: Panics) -> Self {
         let stop = run.child();
-        let background = tokio::spawn(provider.start(&stop).wait());
-        Self { provider, run: run.clone(), stop, background }
+        let (working, told) = (provider.start(&stop), panics.clone());
+        let background = tokio::spawn(async move {
+            if let Err(panic) = working.wait().await.map_err(JoinError::into_panic) {
+                // A run that has ended needs no other reason.
+                let _ = told.send(panic);
+            }
+        });
+        Self { provider, run: run.clone(), stop, background, panics }
     }
 
     async fn stopped(self) {
         self.stop.trigger();
-        // Work that panicked has stopped as well.
+        // What there was to tell is told.
         let _ended = self.background.await;
     }
 }
@@ -200,9 +213,10 @@ impl RunningProvider {
         let before = {
             let mut current = shared.lock_current();
             // One that has ended meanwhile is started with the new configuration.
-            let Some(run) = current.as_ref().map(|current| current.run.clone()) else { return };
+            let of_run = current.as_ref().map(|current| (current.run.clone(), current.panics.clone()));
+            let Some((run, panics)) = of_run else { return };
             shared.front.set(provider.handler());
-            current.replace(Current::start(provider, &run))
+            current.replace(Current::start(provider, &run, panics))
         };
         if let Some(before) = before {
             before.stopped().await;
@@ -295,10 +309,14 @@ impl Shared {
             tasks.spawn(serve(listener, transport, handler, ServerLimits::default(), stop.clone()));
         }
         // After the listeners: the second signing key is made off the way to readiness.
-        *self.lock_current() = Some(Current::start(provider, &stop.child()));
+        let (panics, mut panicked) = mpsc::unbounded_channel();
+        *self.lock_current() = Some(Current::start(provider, &stop.child(), panics));
         let (life, stop) = (Life(self), stop.clone());
         tasks.spawn(async move {
-            stop.triggered().await;
+            tokio::select! {
+                () = stop.triggered() => {}
+                Some(panic) = panicked.recv() => resume_unwind(panic),
+            }
             let current = life.0.lock_current().take();
             if let Some(current) = current {
                 current.stopped().await;
@@ -375,3 +393,6 @@ pub(crate) fn tls_of(leaf: &Leaf) -> Result<ServerTls, UpError> {
     let identity = TlsIdentity::from_pem(leaf.cert_pem.as_bytes(), leaf.key_pem.as_bytes())?;
     Ok(server_config(identity, TlsVersions::default(), ClientAuth::None)?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -250,7 +250,7 @@ async fn a_failure_waits_for_no_write_and_counts_whether_or_not_it_can_be_writte
             assert_eq!(browser.log_in(&url, name, "wrong").await.status(), 429, "{name}");
             shutdown.trigger();
             if state == NoFailures::FULL {
-                background.wait().await;
+                background.wait().await.unwrap();
             }
         }
     }
@@ -316,7 +316,7 @@ async fn failures_are_written_when_there_is_room_again() {
     let jane = portcullis_storage::Subject::Account("jane@example.com");
     assert_eq!(replica.failures().of(jane, window).await.unwrap().count, 10);
     shutdown.trigger();
-    background.wait().await;
+    background.wait().await.unwrap();
 }
 
 #[tokio::test]

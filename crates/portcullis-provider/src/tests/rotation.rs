@@ -101,5 +101,17 @@ async fn background_work_makes_the_second_key_and_ends_with_shutdown() {
     .await
     .unwrap();
     shutdown.trigger();
-    tokio::time::timeout(Duration::from_secs(5), background.wait()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), background.wait()).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_job_that_panics_ends_the_background_work_with_what_it_said() {
+    let world = World::new("").await;
+    let shutdown = portcullis_runtime::Shutdown::new();
+    world.provider.health().check("broken", || async { panic!("the check hit a bug") });
+    let background = world.provider.start(&shutdown);
+    let ended = tokio::time::timeout(Duration::from_secs(20), background.wait()).await.unwrap();
+    let said = ended.unwrap_err().into_panic();
+    assert_eq!(said.downcast_ref::<&str>(), Some(&"the check hit a bug"));
+    assert!(!shutdown.is_triggered());
 }
