@@ -99,21 +99,38 @@ fn the_provider_is_reached_through_the_port_forward_alone_and_the_api_server_nee
     let refused = guided.token().fails(1);
     assert!(refused.stderr.contains("and the port-forward if it is behind one?"), "{}", refused.stderr);
 
-    // Two listeners: the API server's own, and one that answers nobody who does not know its path.
+    // Two listeners: the API server's own, and one for the issuer's two documents, which everybody may see.
     let server = guided.kubectl(&["config", "view", "--output", "jsonpath={.clusters[0].cluster.server}"]).ok().stdout;
     let ports = listening(guided.running.id());
     let others: Vec<&u16> = ports.iter().filter(|port| !server.ends_with(&format!(":{port}"))).collect();
     assert_eq!((ports.len(), others.len()), (2, 1), "{server} {ports:?}");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let ca = fs::read(guided.world.dev("ca/ca.pem")).unwrap();
-    for path in ["/.well-known/openid-configuration", "/keys", "/token", "/auth", "/", "/x/discovery", "/x/keys"] {
+    let ask = |path: &str| {
         let url = format!("https://127.0.0.1:{}{path}", others[0]);
-        let status = runtime.block_on(async {
+        runtime.block_on(async {
             let roots = portcullis_runtime::http_client::Roots::only_pem(&ca).unwrap();
             let config = portcullis_runtime::http_client::HttpClientConfig { roots, ..Default::default() };
-            portcullis_testkit::HttpClient::new(config).unwrap().get(&url, &[]).await.unwrap().status
-        });
-        assert_eq!(status, 404, "{path}");
+            portcullis_testkit::HttpClient::new(config).unwrap().get(&url, &[]).await.unwrap()
+        })
+    };
+    for path in ["/.well-known/openid-configuration", "/keys", "/token", "/auth", "/", "/x/discovery", "/x/keys"] {
+        assert_eq!(ask(path).status, 404, "{path}");
+    }
+    // The log names the path; who has it from there gets no further than these two.
+    let log = fs::read_to_string(guided.world.dev("up.log")).unwrap();
+    let uri = log.split("jwks_uri=").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap().trim_matches('"');
+    let folder = uri.strip_suffix("/keys").and_then(|uri| uri.rsplit('/').next()).unwrap();
+    for path in ["token", "auth", "keys/", "keys/../token", "keys/%2e%2e/token", ".well-known/openid-configuration", ""] {
+        assert_eq!(ask(&format!("/{folder}/{path}")).status, 404, "{path}");
+    }
+    let json = |path: &str| -> serde_json::Value { serde_json::from_slice(&ask(path).body).unwrap() };
+    let document = json(&format!("/{folder}/discovery"));
+    assert_eq!(document.as_object().unwrap().len(), 2, "{document}");
+    let issuer = format!("https://localhost:{}", guided.port);
+    assert_eq!((&document["issuer"], &document["jwks_uri"]), (&issuer.into(), &uri.into()));
+    for key in json(&format!("/{folder}/keys"))["keys"].as_array().unwrap() {
+        assert!(key["n"].is_string() && key["d"].is_null(), "public keys alone");
     }
 }
 

@@ -2,7 +2,10 @@
 //!
 //! An API server fetches an issuer's discovery document and keys by itself, whether or not somebody forwards a port. As
 //! design decision 10 has it, its configuration names a `discoveryURL` for that: a listener on loopback that serves the two
-//! documents and nothing else. Both are below a path that only this process knows, so nobody else is answered there.
+//! documents and nothing else.
+//!
+//! Both are below a path made anew at each start, so that nobody takes this for a way to the provider. It is no secret: the
+//! log names it, and whoever reads it there gets what an issuer shows everybody.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,7 +15,7 @@ use portcullis_oidc::DiscoveryDocument;
 use portcullis_runtime::server::{
     Handler, Request, Response, ResponseFuture, ServerLimits, Transport, bind, respond, serve,
 };
-use portcullis_runtime::{Rng, Secret, Shutdown};
+use portcullis_runtime::{Rng, Shutdown};
 use tokio::task::JoinHandle;
 use url::Url;
 
@@ -32,8 +35,8 @@ pub(super) struct Internal {
 
 struct Documents {
     /// Paths as requests spell them.
-    discovery_path: Secret,
-    keys_path: Secret,
+    discovery_path: String,
+    keys_path: String,
     discovery: Vec<u8>,
     /// Where the provider has its keys.
     keys: Uri,
@@ -51,8 +54,8 @@ pub(super) async fn start(
     let failed = |source| UpError::Listen { port: 0, source };
     let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.map_err(failed)?;
     let port = listener.local_addr().map_err(failed)?.port();
-    let secret = rng.token(32);
-    let path = |name: &str| format!("/{secret}/{name}");
+    let folder = rng.token(16);
+    let path = |name: &str| format!("/{folder}/{name}");
     let at = |name: &str| format!("https://127.0.0.1:{port}{}", path(name));
     let document =
         DiscoveryDocument { issuer: issuer.to_owned(), jwks_uri: Some(at("keys")), ..DiscoveryDocument::default() };
@@ -60,8 +63,8 @@ pub(super) async fn start(
     let issuer = Url::parse(issuer).map_err(|error| broken(error.into()))?;
     let keys = format!("{}/keys", issuer.path().trim_end_matches('/'));
     let documents = Documents {
-        discovery_path: Secret::new(path("discovery")),
-        keys_path: Secret::new(path("keys")),
+        discovery_path: path("discovery"),
+        keys_path: path("keys"),
         discovery: serde_json::to_vec(&document).map_err(|error| broken(error.into()))?,
         keys: keys.parse().map_err(|error: http::uri::InvalidUri| broken(error.into()))?,
         provider,
@@ -73,7 +76,7 @@ pub(super) async fn start(
 
 impl Handler for Documents {
     fn handle(self: Arc<Self>, mut request: Request) -> ResponseFuture {
-        let asked = Secret::new(request.uri().path());
+        let asked = request.uri().path();
         let is_get = *request.method() == Method::GET;
         if is_get && asked == self.discovery_path {
             let document: Response = respond(StatusCode::OK, JSON, self.discovery.clone());
