@@ -4,11 +4,13 @@
 //! the real components, and prints the time of each stage and the sum. A test whose component is missing fails.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use crate::{peers, stage};
@@ -31,6 +33,9 @@ const RELEASE_CAP: Duration = Duration::from_secs(25 * 60);
 /// Debian packages that tests need, and a program that each brings.
 const PACKAGES: &[(&str, &str)] = &[("chromium", "chromium"), ("chromium-driver", "chromedriver")];
 
+/// Of the port-forward, the API server and the sign-in plugin in docs/guide.md.
+const GUIDE_PORTS: [u16; 3] = [5554, 6443, 8000];
+
 /// The accessibility checker that the browser tests load into our pages.
 const AXE_CORE: &str = "axe-core@4.10.3";
 
@@ -51,6 +56,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         );
         return stage::report(&[stage::run_tests("quick tests", TEST_CAP, &mut command)?]);
     }
+    guide_ports_are_free()?;
     install_packages()?;
     let axe = install_axe()?;
     let python = install_python_client()?;
@@ -91,6 +97,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         outcomes.push(stage::run_tests("end to end", RELEASE_CAP, &mut e2e)?);
     }
     stage::report(&outcomes)
+}
+
+/// The guide is walked as it stands, at the end of everything. So it is said here that one of its ports is taken.
+fn guide_ports_are_free() -> Result<()> {
+    for port in GUIDE_PORTS {
+        for address in [SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))] {
+            // A machine without IPv6 has nobody there.
+            let taken = TcpListener::bind(address).is_err_and(|error| error.kind() == ErrorKind::AddrInUse);
+            ensure!(
+                !taken,
+                "port {port} is taken, and docs/guide.md, which is tested as it stands, needs it: \
+                 `ss -ltnp 'sport = :{port}'` names who listens there; end that, and run this again"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Where screenshots and the like are kept.

@@ -1,8 +1,9 @@
 //! `docs/guide.md` is walked as it stands: its files are written, its commands typed into terminals, its browser steps done in
 //! Chromium, and what it says one sees is compared with what one sees.
 //!
-//! It takes the ports that it names, 5554, 6443 and 8000: the guide's own.
+//! It takes the ports that it names, 5554, 6443 and 8000: the guide's own. Where one is taken it says by whom, and fails.
 
+mod ports;
 mod terminal;
 mod text;
 
@@ -17,7 +18,7 @@ use fantoccini::{Client, Locator};
 use self::terminal::Terminal;
 use self::text::{Item, Person, items};
 use crate::browser::Driver;
-use crate::world::{World, eventually, finish, is_free};
+use crate::world::{World, finish};
 
 /// The button that the document names.
 const PRESS: &str = "Grant access";
@@ -97,9 +98,7 @@ fn install_opener(world: &World) -> PathBuf {
 /// Walks the whole document; `environment` is that of its terminals, besides the usual.
 fn walk(browser: &Browser, environment: &[(&str, &str)]) {
     let world = World::new();
-    for port in [5554, 6443] {
-        eventually(&format!("port {port}, which the guide uses, becomes free"), || is_free(port));
-    }
+    ports::must_be_free();
     let document = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/guide.md")).unwrap();
     assert!(document.contains(&format!("choose **{PRESS}**")));
     let urls = install_opener(&world);
