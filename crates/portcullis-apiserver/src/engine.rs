@@ -268,7 +268,7 @@ impl Engine {
 }
 
 impl Engine {
-    /// Keeps our own events from filling the store. Upstream's go after an hour; ours when there are too many.
+    /// Keeps our own events from filling the store: they go after an hour, and before when there are too many.
     fn forget_old_events(&self, events: &'static Resource) {
         let mut all = self.store.all(events, "");
         if all.len() < MAX_EVENTS {

@@ -187,7 +187,7 @@ impl ApiServer {
         let client_auth = ClientAuth::Optional { roots_pem: config.client_ca_pem };
         let tls = server_config(config.identity, TlsVersions::default(), client_auth)?;
         let file = config.keep_state.clone().unwrap_or_default();
-        let (store, kept_key) = open_store(config.store_limits, config.keep_state).await?;
+        let (store, kept_key) = open_store(config.store_limits, &config.clock, config.keep_state).await?;
         let engine = Arc::new(Engine {
             store: Arc::new(store),
             policy: LivePolicy::default(),
@@ -213,6 +213,7 @@ impl ApiServer {
         let accounts = engine.service_accounts.clone();
         tokio::spawn(async move { accounts.prepare().await });
         tokio::spawn(deletion::run(Arc::clone(&engine), shutdown.clone()));
+        tokio::spawn(deletion::expiry::run(Arc::clone(&engine), shutdown.clone()));
         let front = Front { engine: Arc::clone(&engine), tls, limits: config.server_limits };
         let tasks = Mutex::new(front.serve(config.listener, &shutdown));
         let audit = engine.audit.clone();
@@ -417,11 +418,16 @@ async fn run(session: Session, upgrade: Upgrade, stop: Shutdown) {
 }
 
 /// The store, and the key that is kept with it. Reading it and making a key take a while, which nobody else waits for.
-async fn open_store(limits: StoreLimits, keep: Option<PathBuf>) -> Result<(Store, Option<SigningKey>), StartError> {
-    let Some(path) = keep else { return Ok((Store::new(limits), None)) };
+async fn open_store(
+    limits: StoreLimits,
+    clock: &Clock,
+    keep: Option<PathBuf>,
+) -> Result<(Store, Option<SigningKey>), StartError> {
+    let clock = clock.clone();
+    let Some(path) = keep else { return Ok((Store::new(limits).with_clock(clock), None)) };
     let place = path.clone();
     let make_key = || SigningKey::generate(KeyKind::Rsa2048, String::new());
-    let opened = tokio::task::spawn_blocking(move || Store::kept(limits, &path, make_key)).await;
+    let opened = tokio::task::spawn_blocking(move || Store::kept(limits, clock, &path, make_key)).await;
     let broken = |error: tokio::task::JoinError| {
         StartError::Kept(KeptError::Unusable { action: "read", path: place, reason: error.to_string() })
     };

@@ -41,7 +41,7 @@ fn world_with(limits: StoreLimits) -> World {
     let user = |name: &str, groups: &[&str]| (name.to_owned(), UserInfo::new(name, groups.iter().copied()));
     let tokens = BTreeMap::from([user("admin", &["system:masters"]), user("jane", &["devs"])]);
     let engine = Engine {
-        store: Arc::new(Store::new(limits)),
+        store: Arc::new(Store::new(limits).with_clock(clock.clone())),
         policy: LivePolicy::default(),
         last_modes: Default::default(),
         tokens: std::sync::RwLock::new(Arc::new(TokenAuthenticator::Fixed(tokens))),

@@ -37,15 +37,12 @@ enum DexCommand {
 pub(crate) fn as_dex(arguments: Vec<OsString>) -> ExitCode {
     match Dex::try_parse_from(std::iter::once("dex".into()).chain(arguments)) {
         Ok(Dex { command: DexCommand::Serve(arguments) }) => run(&arguments, ExitCode::from(USAGE)),
-        Ok(Dex { command: DexCommand::Version }) => {
-            output::data(&format!(
-                "Dex Version: portcullis {}\nGo Version: none\nGo OS/ARCH: {} {}",
-                env!("CARGO_PKG_VERSION"),
-                std::env::consts::OS,
-                std::env::consts::ARCH
-            ));
-            ExitCode::SUCCESS
-        }
+        Ok(Dex { command: DexCommand::Version }) => output::data(&format!(
+            "Dex Version: portcullis {}\nGo Version: none\nGo OS/ARCH: {} {}",
+            env!("CARGO_PKG_VERSION"),
+            std::env::consts::OS,
+            std::env::consts::ARCH
+        )),
         Err(error) => output::usage(&error),
     }
 }
@@ -75,8 +72,7 @@ fn run(arguments: &cli::Serve, failed: ExitCode) -> ExitCode {
         for notice in &config.notices {
             output::warning(&notice.to_string());
         }
-        output::data(&format!("{}: no mistakes", arguments.file.display()));
-        return ExitCode::SUCCESS;
+        return output::data(&format!("{}: no mistakes", arguments.file.display()));
     }
     let logs = LogConfig {
         level: Level::from_slog(config.logger.level),
@@ -90,6 +86,7 @@ fn run(arguments: &cli::Serve, failed: ExitCode) -> ExitCode {
     }
     let Some(runtime) = up::runtime() else { return failed };
     let outcome = runtime.block_on(async {
+        up::survive_file_limits();
         let shutdown = Shutdown::new();
         let stop = shutdown.clone();
         tokio::spawn(async move { portcullis_runtime::shutdown::on_signals(&stop).await });

@@ -18,6 +18,7 @@ mod capacity;
 mod clients;
 mod distributed_claims;
 mod document;
+mod full_disk;
 mod guide;
 mod guided;
 mod issuer;

@@ -3,10 +3,11 @@
 //! `options` reads what a client asks for; `registry` does it to one object; `collector` takes away what lost its owners,
 //! waits for dependants or leaves them behind; `emptying` takes away what stands in a namespace that goes. The last two run
 //! in the background, one task of the store's queue at a time, so that no request waits for them and no chain or cycle of
-//! owners can make them recurse.
+//! owners can make them recurse. `expiry` takes away what ends by itself.
 
 mod collector;
 mod emptying;
+pub(crate) mod expiry;
 pub(crate) mod options;
 pub(crate) mod registry;
 #[cfg(test)]

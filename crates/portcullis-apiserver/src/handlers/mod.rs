@@ -122,7 +122,7 @@ pub(crate) fn store_error(error: StoreError, resource: &Resource, namespace: &st
             status
         }
         // Compat: as when etcd has no room.
-        StoreError::NotKept { .. } => Status::internal_error(&format!("{error}: free some room and try again")),
+        StoreError::NotKept(why) => Status::internal_error(&why.to_string()),
         StoreError::Full => Status::failure(507, "InsufficientStorage", "the dev API server's store is full"),
     })
 }

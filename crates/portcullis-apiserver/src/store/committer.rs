@@ -15,8 +15,9 @@ use std::thread::JoinHandle;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::kept::{Kept, KeptError, Row};
+use super::log::Change;
 use super::object::Object;
-use super::{Planned, Shared, StoreError, View};
+use super::{NotKept, Planned, Shared, StoreError, View};
 use crate::resources::{self, Resource};
 
 /// Changes of one transaction.
@@ -89,7 +90,7 @@ impl Ticket {
     /// Waits without holding up the tasks of this thread.
     pub(super) fn wait(self) -> Result<(), StoreError> {
         let Self::Waits(done) = self else { return Ok(()) };
-        let wait = || done.recv().unwrap_or(Err(StoreError::NotKept { full: false }));
+        let wait = || done.recv().unwrap_or(Err(StoreError::NotKept(NotKept::Failed)));
         match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
             Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(wait),
             _ => wait(),
@@ -118,8 +119,7 @@ impl Committer {
         let gathered: Vec<_> = std::mem::take(&mut head.overlay).into_iter().collect();
         if !gathered.is_empty() {
             let rows = gathered.iter().filter_map(|((id, key), Underway { version, object })| {
-                let bytes = object.as_ref().map(|object| object.bytes.as_ref());
-                Some(Row { resource: resources::ALL.get(*id)?, key, version: *version, bytes })
+                Some(Row { resource: resources::ALL.get(*id)?, key, version: *version, object: object.as_deref() })
             });
             kept.commit(rows, head.version)?;
         }
@@ -129,7 +129,7 @@ impl Committer {
         let started = thread.spawn(move || commit_all(*kept, &waiting, &shared, &ours));
         let started = started.map_err(|error| {
             tracing::error!(%error, "no thread for the file of the objects");
-            StoreError::NotKept { full: false }
+            StoreError::NotKept(NotKept::Failed)
         })?;
         *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(started);
         head.way = Way::Open(sender);
@@ -175,16 +175,22 @@ impl Head {
                 Way::Open(way) => {
                     let (done, waits) = sync_channel(1);
                     let sent = way.send(Pending { resource, planned, done });
-                    sent.map_err(|_ended| StoreError::NotKept { full: false })?;
+                    sent.map_err(|_ended| StoreError::NotKept(NotKept::Failed))?;
                     Ticket::Waits(waits)
                 }
-                Way::Closed => return Err(StoreError::NotKept { full: false }),
+                Way::Closed => return Err(StoreError::NotKept(NotKept::Failed)),
             },
         );
         self.overlay.insert(entry.0, Underway { version, object: entry.1 });
         self.version = version;
         (self.objects, self.bytes) = counts;
         Ok(ticket)
+    }
+
+    /// Has an object of the file written once more, as it is now.
+    pub(super) fn keep_again(&mut self, resource: &Resource, object: &Arc<Object>) {
+        let underway = Underway { version: object.version, object: Some(Arc::clone(object)) };
+        self.overlay.insert((resource.id(), object.key()), underway);
     }
 
     /// Forgets everything on its way.
@@ -208,9 +214,9 @@ fn commit_all(mut kept: Kept, waiting: &Receiver<Pending>, shared: &Shared, head
             batch.push(next);
         }
         let rows = batch.iter().map(|pending| {
-            let Planned { key, object, .. } = &pending.planned;
-            let bytes = pending.planned.after().is_some().then(|| object.bytes.as_ref());
-            Row { resource: pending.resource, key, version: object.version, bytes }
+            let Planned { change, key, object, .. } = &pending.planned;
+            let stays = (*change != Change::Deleted).then_some(object.as_ref());
+            Row { resource: pending.resource, key, version: object.version, object: stays }
         });
         let version = batch.last().map_or(0, |pending| pending.planned.object.version);
         match kept.commit(rows, version) {

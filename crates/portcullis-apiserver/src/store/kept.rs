@@ -12,24 +12,27 @@ use std::path::{Path, PathBuf};
 
 use flate2::Crc;
 use portcullis_jose::SigningKey;
+use portcullis_runtime::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use serde_json::{Map, Value};
 
-use super::StoreError;
 use super::object::Object;
+use super::{NotKept, StoreError};
 use crate::resources::{self, Resource};
 
 /// Marks the file as ours: `PcAs`.
 const APPLICATION_ID: i32 = 0x5063_4173;
-/// The layout that this program writes.
-const LAYOUT: i32 = 1;
+/// The layout that this program writes. Until 1 no object had an end.
+const LAYOUT: i32 = 2;
 /// Of a SQLite file, and where it says what it is: `fileformat2` of SQLite.
 const HEADER: usize = 100;
 const LAYOUT_AT: usize = 60;
 const APPLICATION_ID_AT: usize = 68;
 const META: &str = "meta";
 const PAGE: u64 = 4_096;
+/// A limit on the size of files that is so near to the size of the log is why it could not be written.
+const NEAR: u64 = 64 << 20;
 /// Room for the objects, for their pages' slack, and for the log.
 const PAGES_PER_BYTE: u64 = 4;
 const VERSION: &str = "version";
@@ -106,6 +109,8 @@ impl KeptError {
 pub(crate) struct Kept {
     connection: Connection,
     path: PathBuf,
+    /// Of the file as it was found.
+    layout: i32,
 }
 
 /// What it held.
@@ -122,7 +127,7 @@ pub(crate) struct Row<'a> {
     pub(crate) resource: &'a Resource,
     pub(crate) key: &'a str,
     pub(crate) version: u64,
-    pub(crate) bytes: Option<&'a [u8]>,
+    pub(crate) object: Option<&'a Object>,
 }
 
 impl Kept {
@@ -145,7 +150,7 @@ impl Kept {
         // One that is refused stays as it is, its log included.
         let careful = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         careful.map_err(|error| refused("open", path, &error))?;
-        let mut kept = Self { connection, path: path.to_owned() };
+        let mut kept = Self { connection, path: path.to_owned(), layout: LAYOUT };
         kept.prepare(max_bytes).map_err(|error| refused("open", path, &error))??;
         Ok(kept)
     }
@@ -171,12 +176,13 @@ impl Kept {
             transaction.execute_batch(
                 "CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
                  CREATE TABLE objects (resource TEXT NOT NULL, key TEXT NOT NULL, version INTEGER NOT NULL,
-                     sum INTEGER NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (resource, key));",
+                     sum INTEGER NOT NULL, bytes BLOB NOT NULL, ends INTEGER, PRIMARY KEY (resource, key));",
             )?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", LAYOUT)?;
             transaction.commit()?;
         } else {
+            self.layout = layout;
             let verdict: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
             if verdict != "ok" {
                 return Ok(Err(KeptError::Damaged { path, reason: verdict }));
@@ -214,8 +220,10 @@ impl Kept {
             ),
         };
         let mut objects = Vec::new();
-        let mut statement =
-            self.connection.prepare("SELECT resource, key, version, sum, bytes FROM objects").map_err(failed)?;
+        let ends = if self.layout < 2 { "NULL" } else { "ends" };
+        let statement =
+            self.connection.prepare(&format!("SELECT resource, key, version, sum, bytes, {ends} FROM objects"));
+        let mut statement = statement.map_err(failed)?;
         let mut rows = statement.query([]).map_err(failed)?;
         while let Some(row) = rows.next().map_err(failed)? {
             let text = |index: usize| row.get::<_, String>(index);
@@ -223,8 +231,9 @@ impl Kept {
             let at: u64 = row.get::<_, i64>(2).map_err(failed)?.try_into().unwrap_or(u64::MAX);
             let sum: i64 = row.get(3).map_err(failed)?;
             let bytes: Vec<u8> = row.get(4).map_err(failed)?;
+            let ends: Option<i64> = row.get(5).map_err(failed)?;
             let place = || format!("{name} {key}");
-            if sum != i64::from(checksum(&name, &key, at, &bytes)) || at > version {
+            if sum != i64::from(checksum(&name, &key, at, &bytes, ends)) || at > version {
                 return Err(damaged(format!("{} is not what was written", place())));
             }
             let Some(resource) = find(&name) else {
@@ -235,13 +244,17 @@ impl Kept {
                 serde_json::from_slice(&bytes).map_err(|error| damaged(format!("{}: {error}", place())))?;
             members.shift_remove("kind");
             members.shift_remove("apiVersion");
-            let object = Object::seal(resource, members, at);
+            let object = Object::seal_until(resource, members, at, ends.map(Timestamp::from_unix_seconds));
             if object.key() != key {
                 return Err(damaged(format!("{} is another object", place())));
             }
             objects.push((resource, object));
         }
         self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(failed)?;
+        if self.layout < 2 {
+            let renew = "BEGIN IMMEDIATE; ALTER TABLE objects ADD COLUMN ends INTEGER; PRAGMA user_version = 2; COMMIT";
+            self.connection.execute_batch(renew).map_err(|error| refused("write", &self.path, &error))?;
+        }
         Ok(Loaded { version, objects, key })
     }
 
@@ -255,7 +268,7 @@ impl Kept {
             return Ok(None);
         };
         let sum = value.split_off(value.len().saturating_sub(4));
-        if sum != checksum(META, name, 0, &value).to_be_bytes() {
+        if sum != checksum(META, name, 0, &value, None).to_be_bytes() {
             let reason = format!("the {name} is not what was written");
             return Err(KeptError::Damaged { path: self.path.clone(), reason });
         }
@@ -277,27 +290,57 @@ impl Kept {
         rows: impl IntoIterator<Item = Row<'r>>,
         version: u64,
     ) -> Result<(), StoreError> {
-        self.try_commit(rows, version).map_err(|error| {
-            let full = error.sqlite_error_code() == Some(ErrorCode::DiskFull);
-            tracing::error!(path = %self.path.display(), %error, "changes could not be kept, and are refused");
-            StoreError::NotKept { full }
+        let rows: Vec<Row<'r>> = rows.into_iter().collect();
+        let outcome = self.try_commit(&rows, version).or_else(|error| {
+            // The log cannot grow, but what is in it may fit into the file: then it begins anew, in the room that it has.
+            if self.make_room() { self.try_commit(&rows, version) } else { Err(error) }
+        });
+        outcome.map_err(|error| {
+            let why = self.why(&error);
+            tracing::error!(path = %self.path.display(), %error, reason = %why, "changes could not be kept, and are refused");
+            StoreError::NotKept(why)
         })
     }
 
-    fn try_commit<'r>(&mut self, rows: impl IntoIterator<Item = Row<'r>>, version: u64) -> rusqlite::Result<()> {
+    /// Why a commit failed. SQLite tells a full disk apart; it takes a limit on the size of files for a broken disk.
+    fn why(&self, error: &rusqlite::Error) -> NotKept {
+        if error.sqlite_error_code() == Some(ErrorCode::DiskFull) {
+            return NotKept::DiskFull;
+        }
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+        let log = fs::metadata(format!("{}-wal", self.path.display())).map_or(0, |metadata| metadata.len());
+        match limit {
+            Some(limit) if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) && log + NEAR > limit => {
+                NotKept::FileLimit
+            }
+            _ => NotKept::Failed,
+        }
+    }
+
+    /// Moves the log into the file; whether all of it has gone.
+    fn make_room(&self) -> bool {
+        let moved = self.connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        });
+        moved.is_ok_and(|(busy, frames, moved)| busy == 0 && frames > 0 && frames == moved)
+    }
+
+    fn try_commit(&mut self, rows: &[Row<'_>], version: u64) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         {
             let mut put = transaction.prepare_cached(
-                "INSERT INTO objects (resource, key, version, sum, bytes) VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT (resource, key) DO UPDATE SET version = ?3, sum = ?4, bytes = ?5",
+                "INSERT INTO objects (resource, key, version, sum, bytes, ends) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT (resource, key) DO UPDATE SET version = ?3, sum = ?4, bytes = ?5, ends = ?6",
             )?;
             let mut delete = transaction.prepare_cached("DELETE FROM objects WHERE resource = ?1 AND key = ?2")?;
-            for Row { resource, key, version, bytes } in rows {
-                let name = name_of(resource);
-                match bytes {
-                    Some(bytes) => {
-                        let sum = i64::from(checksum(&name, key, version, bytes));
-                        put.execute(params![name, key, i64::try_from(version).unwrap_or(i64::MAX), sum, bytes])?
+            for Row { resource, key, version, object } in rows {
+                let (name, version) = (name_of(resource), *version);
+                match object {
+                    Some(Object { bytes, ends, .. }) => {
+                        let ends = ends.map(Timestamp::unix_seconds);
+                        let sum = i64::from(checksum(&name, key, version, bytes, ends));
+                        let version = i64::try_from(version).unwrap_or(i64::MAX);
+                        put.execute(params![name, key, version, sum, bytes, ends])?
                     }
                     None => delete.execute(params![name, key])?,
                 };
@@ -332,7 +375,7 @@ fn find(name: &str) -> Option<&'static Resource> {
 
 /// A value of `meta` as it is written: with its checksum.
 fn with_sum(name: &str, value: &[u8]) -> Vec<u8> {
-    [value, &checksum(META, name, 0, value).to_be_bytes()].concat()
+    [value, &checksum(META, name, 0, value, None).to_be_bytes()].concat()
 }
 
 /// Whether the file may be ours, before SQLite sees it: that might already change it.
@@ -352,10 +395,13 @@ fn look_at(header: &[u8], path: &Path) -> Result<(), KeptError> {
 }
 
 /// Over everything in the row, so that a row that was moved or cut shows.
-fn checksum(resource: &str, key: &str, version: u64, bytes: &[u8]) -> u32 {
+fn checksum(resource: &str, key: &str, version: u64, bytes: &[u8], ends: Option<i64>) -> u32 {
     let mut sum = Crc::new();
     for part in [resource.as_bytes(), b"\n", key.as_bytes(), b"\n", &version.to_be_bytes(), bytes] {
         sum.update(part);
+    }
+    if let Some(ends) = ends {
+        sum.update(&ends.to_be_bytes());
     }
     sum.sum()
 }

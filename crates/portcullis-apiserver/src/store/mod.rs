@@ -9,11 +9,14 @@
 
 pub(crate) mod beginning;
 mod committer;
+mod ends;
 pub(crate) mod graph;
 pub(crate) mod kept;
 pub(crate) mod list;
 pub(crate) mod log;
 pub(crate) mod object;
+#[cfg(test)]
+mod tests_ends;
 #[cfg(test)]
 mod tests_kept;
 
@@ -21,13 +24,16 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use portcullis_jose::{JoseError, SigningKey};
+use portcullis_runtime::{Clock, Timestamp};
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, watch};
 
 use self::beginning::Beginning;
-use self::committer::{Ahead, Committer};
+use self::committer::{Ahead, Committer, Ticket};
+use self::ends::Ends;
 use self::graph::{Found, Graph, Place, Task};
 use self::kept::KeptError;
 use self::log::{Change, Event, Log, LogLimits};
@@ -39,6 +45,7 @@ use crate::resources::{self, Resource};
 pub(crate) struct Store {
     shared: Arc<Shared>,
     limits: StoreLimits,
+    clock: Clock,
     /// Of a store whose objects are kept.
     committer: Option<Committer>,
 }
@@ -66,11 +73,19 @@ pub struct StoreLimits {
     pub log_events: usize,
     /// Bytes of memory that each resource's log takes for states that are no more. Default 3 MiB.
     pub log_bytes: usize,
+    /// How long an event stays after it was last written, as `--event-ttl` of kube-apiserver; zero is for good. Default an hour.
+    pub event_ttl: Duration,
 }
 
 impl Default for StoreLimits {
     fn default() -> Self {
-        Self { objects: 50_000, bytes: 256 << 20, log_events: 16_384, log_bytes: 3 << 20 }
+        Self {
+            objects: 50_000,
+            bytes: 256 << 20,
+            log_events: 16_384,
+            log_bytes: 3 << 20,
+            event_ttl: Duration::from_secs(3_600),
+        }
     }
 }
 
@@ -81,6 +96,7 @@ struct State {
     bytes: usize,
     tables: Vec<Table>,
     graph: Graph,
+    ends: Ends,
 }
 
 #[derive(Debug)]
@@ -111,11 +127,24 @@ pub(crate) enum StoreError {
     #[error("the store is full")]
     Full,
     /// The file of the objects could not be written.
-    #[error("{}", if *.full { "the disk that keeps the objects is full" } else { "the file that keeps the objects could not be written" })]
-    NotKept {
-        /// The disk was full.
-        full: bool,
-    },
+    #[error(transparent)]
+    NotKept(#[from] NotKept),
+}
+
+/// Why the file of the objects could not be written, in words for whoever made the change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotKept {
+    /// No room.
+    #[error("the disk that keeps the objects is full: free some room and try again")]
+    DiskFull,
+    /// This process may not make files that large.
+    #[error(
+        "the file that keeps the objects may not grow any more (`ulimit -f`): raise that limit of the server and try again"
+    )]
+    FileLimit,
+    /// The log says more.
+    #[error("the file that keeps the objects could not be written, and the server's log says why")]
+    Failed,
 }
 
 /// What is seen of the objects when a change is planned.
@@ -128,6 +157,19 @@ trait View {
     fn current(&self, resource: &Resource, key: &str, expected: &Object) -> Result<Arc<Object>, StoreError> {
         let current = self.get(resource, key).ok_or(StoreError::NotFound)?;
         if current.version == expected.version { Ok(current) } else { Err(StoreError::Conflict) }
+    }
+
+    /// The end of an object that is still at `expected`.
+    fn removal(
+        &self,
+        resource: &Resource,
+        expected: &Object,
+        last: Option<Map<String, Value>>,
+    ) -> Result<Planned, StoreError> {
+        let key = expected.key();
+        let current = self.current(resource, &key, expected)?;
+        let object = Object::seal(resource, last.unwrap_or_else(|| current.members()), self.version() + 1);
+        Ok(Planned { change: Change::Deleted, key, object, before: Some(current) })
     }
 
     fn namespace_takes_objects(&self, namespace: &str) -> Result<(), StoreError> {
@@ -166,30 +208,43 @@ impl Planned {
 }
 
 impl Store {
-    /// A store in memory.
+    /// A store in memory, by the system's clock.
     pub(crate) fn new(limits: StoreLimits) -> Self {
-        Self::of(limits, 1)
+        Self::of(limits, Clock::system(), 1)
     }
 
-    fn of(limits: StoreLimits, version: u64) -> Self {
+    /// The same by another clock.
+    pub(crate) fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    fn of(limits: StoreLimits, clock: Clock, version: u64) -> Self {
         let log = LogLimits { events: limits.log_events, bytes: limits.log_bytes };
         // A watch from before the first change of this process would miss what was between.
         let forgotten = if version > 1 { version } else { 0 };
         let table = || Table { live: BTreeMap::new(), log: Log::after(forgotten, log) };
         let tables = resources::ALL.iter().map(|_| table()).collect();
         let shared = Shared {
-            state: RwLock::new(State { version, objects: 0, bytes: 0, tables, graph: Graph::default() }),
+            state: RwLock::new(State {
+                version,
+                objects: 0,
+                bytes: 0,
+                tables,
+                graph: Graph::default(),
+                ends: Ends::default(),
+            }),
             changed: resources::ALL.iter().map(|_| watch::Sender::new(version)).collect(),
             beginnings: resources::ALL.iter().map(|_| Mutex::default()).collect(),
             bell: Notify::new(),
         };
-        Self { shared: Arc::new(shared), limits, committer: None }
+        Self { shared: Arc::new(shared), limits, clock, committer: None }
     }
 
     /// A store whose objects are kept in a file, and the key that was kept with them. Until [`Store::settle`] changes are
     /// taken in without being written.
     pub(crate) fn kept(
         limits: StoreLimits,
+        clock: Clock,
         path: &Path,
         make_key: impl FnOnce() -> Result<SigningKey, JoseError>,
     ) -> Result<(Self, SigningKey), KeptError> {
@@ -207,10 +262,13 @@ impl Store {
                 key
             }
         };
-        let mut store = Self::of(limits, loaded.version);
+        let mut store = Self::of(limits, clock, loaded.version);
+        let mut otherwise = Vec::new();
         {
             let mut state = store.shared.write();
             for (resource, object) in loaded.objects {
+                let object = store.settle_end(resource, object, &mut otherwise);
+                state.ends.follow(resource, &object.key(), None, Some(&object));
                 state.objects += 1;
                 state.bytes += object.bytes.len();
                 // What follows from it is done again, in case it was not done to its end.
@@ -221,12 +279,15 @@ impl Store {
             }
             store.shared.bell.notify_one();
         }
-        store.committer = Some(Committer::gathering(kept, &store.shared));
+        let committer = Committer::gathering(kept, &store.shared);
+        otherwise.iter().for_each(|(resource, object)| committer.head().keep_again(resource, object));
+        store.committer = Some(committer);
         Ok((store, key))
     }
 
-    /// Writes what was taken in so far; from now on a change counts when it is in the file.
+    /// Writes what was taken in so far, without what has ended meanwhile; from now on a change counts when it is in the file.
     pub(crate) fn settle(&self) -> Result<(), StoreError> {
+        self.expire()?;
         self.committer.as_ref().map_or(Ok(()), |committer| committer.open(&self.shared))
     }
 
@@ -257,7 +318,7 @@ impl Store {
     ) -> Result<Arc<Object>, StoreError> {
         self.change(resource, |view| {
             // Sealed here because the version is part of the bytes; it takes microseconds.
-            let object = Object::seal(resource, members, view.version() + 1);
+            let object = Object::seal_until(resource, members, view.version() + 1, self.end_of(resource));
             if resource.namespaced {
                 view.namespace_takes_objects(&object.namespace)?;
             }
@@ -283,7 +344,7 @@ impl Store {
         self.change(resource, |view| {
             let key = expected.key();
             let current = view.current(resource, &key, expected)?;
-            let object = Object::seal(resource, members, view.version() + 1);
+            let object = Object::seal_until(resource, members, view.version() + 1, self.end_of(resource));
             let planned = Planned { change: Change::Modified, key, object, before: Some(current) };
             let (objects, bytes) = view.counts();
             if planned.counts(objects, bytes).1 > self.limits.bytes {
@@ -300,12 +361,7 @@ impl Store {
         expected: &Object,
         last: Option<Map<String, Value>>,
     ) -> Result<Arc<Object>, StoreError> {
-        self.change(resource, |view| {
-            let key = expected.key();
-            let current = view.current(resource, &key, expected)?;
-            let object = Object::seal(resource, last.unwrap_or_else(|| current.members()), view.version() + 1);
-            Ok(Planned { change: Change::Deleted, key, object, before: Some(current) })
-        })
+        self.change(resource, |view| view.removal(resource, expected, last))
     }
 
     /// Makes a change that `plan` allows. When it returns, the change is kept and everybody sees it.
@@ -314,22 +370,29 @@ impl Store {
         resource: &'static Resource,
         plan: impl FnOnce(&dyn View) -> Result<Planned, StoreError>,
     ) -> Result<Arc<Object>, StoreError> {
+        let (object, ticket) = self.begin(resource, plan)?;
+        ticket.wait()?;
+        Ok(object)
+    }
+
+    /// Begins a change that `plan` allows: it counts when the ticket has been waited for.
+    fn begin(
+        &self,
+        resource: &'static Resource,
+        plan: impl FnOnce(&dyn View) -> Result<Planned, StoreError>,
+    ) -> Result<(Arc<Object>, Ticket), StoreError> {
         let Some(committer) = &self.committer else {
             let mut state = self.shared.write();
             let planned = plan(&*state)?;
             let object = Arc::clone(&planned.object);
             state.apply(resource, planned);
             self.shared.announce(resource, &state);
-            return Ok(object);
+            return Ok((object, Ticket::Taken));
         };
-        let (object, ticket) = {
-            let mut head = committer.head();
-            let planned = plan(&Ahead { head: &head, state: &self.read() })?;
-            let object = Arc::clone(&planned.object);
-            (object, head.take(resource, planned, &self.shared)?)
-        };
-        ticket.wait()?;
-        Ok(object)
+        let mut head = committer.head();
+        let planned = plan(&Ahead { head: &head, state: &self.read() })?;
+        let object = Arc::clone(&planned.object);
+        Ok((object, head.take(resource, planned, &self.shared)?))
     }
 
     /// Becomes ready whenever a change of the resource is announced.
@@ -423,8 +486,10 @@ impl State {
 
     fn apply(&mut self, resource: &'static Resource, planned: Planned) {
         (self.objects, self.bytes) = planned.counts(self.objects, self.bytes);
+        let after = planned.after();
         let Planned { change, key, object, before } = planned;
         self.version = object.version;
+        self.ends.follow(resource, &key, before.as_deref(), after.as_deref());
         let Some(table) = self.tables.get_mut(resource.id()) else { return };
         if change == Change::Deleted {
             table.live.remove(&key);

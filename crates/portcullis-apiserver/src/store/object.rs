@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use portcullis_runtime::Timestamp;
 use serde_json::{Map, Value};
 
 use super::graph::Owner;
@@ -34,6 +35,8 @@ pub(crate) struct Object {
     pub(crate) collecting: bool,
     /// It is going, and waits until its dependants are its own no more.
     pub(crate) orphaning: bool,
+    /// When it ends by itself.
+    pub(crate) ends: Option<Timestamp>,
     /// Owner references.
     pub(crate) owners: Box<[Owner]>,
     pub(crate) labels: Labels,
@@ -78,8 +81,18 @@ impl Labels {
 impl Object {
     /// Seals a tree in its kind's shape at `version`. `members` has no `kind` and no `apiVersion`.
     pub(crate) fn seal(resource: &Resource, members: Map<String, Value>, version: u64) -> Arc<Self> {
+        Self::seal_until(resource, members, version, None)
+    }
+
+    /// Likewise for one that ends by itself.
+    pub(crate) fn seal_until(
+        resource: &Resource,
+        members: Map<String, Value>,
+        version: u64,
+        ends: Option<Timestamp>,
+    ) -> Arc<Self> {
         let fields = (resource.selectable)(&members);
-        Arc::new(Self::sealed(resource.kind, &resource.api_version(), fields, members, version))
+        Arc::new(Self { ends, ..Self::sealed(resource.kind, &resource.api_version(), fields, members, version) })
     }
 
     /// Likewise for a document that shows a part of an object, of a kind of its own: group, version and kind.
@@ -127,6 +140,7 @@ impl Object {
             terminating,
             collecting: held_by(FOREGROUND),
             orphaning: held_by(ORPHAN),
+            ends: None,
             owners: list(metadata, "ownerReferences").iter().map(owner).collect(),
             labels: Labels::of(metadata.get("labels")),
             fields: fields.into(),

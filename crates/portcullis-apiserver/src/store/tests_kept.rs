@@ -26,7 +26,7 @@ impl Folder {
     }
 
     fn try_open(&self) -> Result<Store, KeptError> {
-        Store::kept(StoreLimits::default(), &self.file(), key).map(|(store, _)| store)
+        Store::kept(StoreLimits::default(), Clock::system(), &self.file(), key).map(|(store, _)| store)
     }
 
     fn open(&self) -> Store {
@@ -54,7 +54,7 @@ fn content(store: &Store) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn objects_versions_and_the_key_survive() {
     let folder = Folder::new();
-    let (store, first) = Store::kept(StoreLimits::default(), &folder.file(), key).unwrap();
+    let (store, first) = Store::kept(StoreLimits::default(), Clock::system(), &folder.file(), key).unwrap();
     store.create(spaces(), named("gathered", "")).unwrap();
     store.settle().unwrap();
     let a = store.create(spaces(), named("a", "1")).unwrap();
@@ -73,7 +73,7 @@ fn objects_versions_and_the_key_survive() {
 }
 
 fn reopened(folder: &Folder) -> (Store, SigningKey) {
-    Store::kept(StoreLimits::default(), &folder.file(), key).unwrap()
+    Store::kept(StoreLimits::default(), Clock::system(), &folder.file(), key).unwrap()
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_full_disk_refuses_writes_loses_nothing_and_deleting_makes_room() {
         }
         assert!(made.len() < 100, "the disk does not fill");
     };
-    assert_eq!(refused, StoreError::NotKept { full: true });
+    assert_eq!(refused, StoreError::NotKept(NotKept::DiskFull));
     let (before, version) = (content(&store), store.version());
     assert_eq!((before.len(), version), (made.len(), made.last().unwrap().version));
     let parallel: Vec<_> = std::thread::scope(|scope| {
@@ -147,7 +147,7 @@ fn a_full_disk_refuses_writes_loses_nothing_and_deleting_makes_room() {
             (0..4).map(|n| scope.spawn(move || store.create(spaces(), named(&format!("p{n}"), big)).err())).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    assert!(parallel.contains(&Some(StoreError::NotKept { full: true })), "{parallel:?}");
+    assert!(parallel.contains(&Some(StoreError::NotKept(NotKept::DiskFull))), "{parallel:?}");
     assert_eq!(store.version(), version + parallel.iter().filter(|refused| refused.is_none()).count() as u64);
     for object in &made[..8] {
         store.remove(spaces(), object, None).unwrap();
@@ -221,7 +221,7 @@ fn killed(store: &Folder) -> Folder {
 #[test]
 fn no_flipped_byte_of_the_file_changes_what_is_read() {
     let folder = Folder::new();
-    let (store, first) = Store::kept(StoreLimits::default(), &folder.file(), key).unwrap();
+    let (store, first) = Store::kept(StoreLimits::default(), Clock::system(), &folder.file(), key).unwrap();
     store.settle().unwrap();
     for number in 0..3 {
         store.create(spaces(), named(&format!("n{number}"), "")).unwrap();
@@ -234,7 +234,7 @@ fn no_flipped_byte_of_the_file_changes_what_is_read() {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x15;
         std::fs::write(folder.file(), &bytes).unwrap();
-        match Store::kept(StoreLimits::default(), &folder.file(), key) {
+        match Store::kept(StoreLimits::default(), Clock::system(), &folder.file(), key) {
             Ok((store, key)) => {
                 assert_eq!((content(&store), store.version()), (before.clone(), version), "byte {at}");
                 assert_eq!(key.public().to_json(), first.public().to_json(), "byte {at}");
@@ -275,7 +275,7 @@ fn a_place_that_cannot_be_written_is_named_with_the_way_out() {
     std::fs::write(folder.0.path().join("file"), "").unwrap();
     for place in ["file/objects.db", "nowhere/objects.db", "."] {
         let path = folder.0.path().join(place);
-        let error = Store::kept(StoreLimits::default(), &path, key).err().unwrap();
+        let error = Store::kept(StoreLimits::default(), Clock::system(), &path, key).err().unwrap();
         assert!(matches!(&error, KeptError::Unusable { .. }), "{error}");
         assert!(error.to_string().contains(&path.display().to_string()) && error.hint().is_some(), "{error}");
     }
