@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 
 use portcullis_testkit::TestCa;
+use rustix::process::Signal;
 
 use crate::world::{Finished, Running, USER, World, finish};
 
@@ -15,15 +16,28 @@ const HASH: &str = "$2a$10$2b2cU8CPhOTaGrs1HRQuAueS7JTT5ZHsHSzYiFPm1leZck7Mc8T4W
 struct Provider {
     issuer: String,
     ca: String,
-    _serves: Running,
+    port: u16,
+    serves: Running,
+}
+
+impl Provider {
+    /// The same one at the same place, with a certificate of another authority and other keys.
+    fn with_a_new_authority(self, world: &World) -> Self {
+        self.serves.signal(Signal::TERM);
+        self.serves.output();
+        provider_on(world, self.port, "new-")
+    }
 }
 
 fn provider(world: &World) -> Provider {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    provider_on(world, TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port(), "")
+}
+
+fn provider_on(world: &World, port: u16, prefix: &str) -> Provider {
     let issuer = format!("https://localhost:{port}/dex");
     let authority = TestCa::default();
     let leaf = authority.server();
-    let ca = world.write("issuer-ca.pem", authority.pem()).display().to_string();
+    let ca = world.write(&format!("{prefix}issuer-ca.pem"), authority.pem()).display().to_string();
     let certificate = world.write("tls.crt", &leaf.certificate_pem);
     let key = world.write("tls.key", &leaf.key_pem);
     let config = format!(
@@ -37,7 +51,7 @@ fn provider(world: &World) -> Provider {
     let mut serves = Running::start(&mut world.portcullis(&["serve", file.to_str().unwrap()]));
     serves.wait_for("listening");
     world.install_browser_with(USER, GOOD, &format!("SIGN_IN_CA='{ca}'"));
-    Provider { issuer, ca, _serves: serves }
+    Provider { issuer, ca, port, serves }
 }
 
 /// What is typed, with claims.
@@ -124,7 +138,7 @@ fn a_second_up_changes_what_runs_and_down_leaves_nothing() {
     assert!(ours.stderr.contains(&trusts), "{}", ours.stderr);
 
     let down = world.down().ok();
-    assert!(!world.dev("").exists(), "{}", down.stderr);
+    assert!(!world.state().exists(), "{}", down.stderr);
     let ended = running.output();
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
 }
@@ -148,4 +162,135 @@ fn an_issuer_that_does_not_answer_as_it_should_is_refused_and_nothing_is_made() 
         assert!(refused.stderr.contains(error) && refused.stderr.contains(hint), "{issuer}: {}", refused.stderr);
         assert!(!world.dev("").exists(), "{issuer}");
     }
+}
+
+/// Forgets the token, so that the next command signs in.
+fn forget(world: &World) {
+    fs::remove_dir_all(world.dev("cache/oidc-login")).unwrap();
+}
+
+#[test]
+fn a_change_that_cannot_be_written_leaves_everything_as_it_was() {
+    let world = World::new();
+    let provider = provider(&world);
+    let (folder, away) = (world.home().join("kube"), world.home().join("away"));
+    fs::create_dir(&folder).unwrap();
+    let other = folder.join("config").display().to_string();
+    let kubeconfig = ["--kubeconfig", &other];
+    let running = up(&world, &arguments(&provider, &[&kubeconfig[..], &["--username-claim=email"]].concat()));
+    let before = whoami(&world);
+    let files = || ["kubeconfig", "ca/issuer.pem"].map(|file| fs::read_to_string(world.dev(file)).unwrap());
+    let (as_they_were, others) = (files(), fs::read_to_string(&other).unwrap());
+
+    // A file stands where the folder of the kubeconfig was.
+    fs::rename(&folder, &away).unwrap();
+    fs::write(&folder, "").unwrap();
+    let two = format!("{}{}", fs::read_to_string(&provider.ca).unwrap(), TestCa::default().pem());
+    let ca = world.write("two.pem", &two).display().to_string();
+    let changes = ["--username-claim=name", "--extra-scope=profile"];
+    let changed = Provider { ca, ..provider };
+    let second = || finish(&mut world.portcullis(&arguments(&changed, &[&kubeconfig[..], &changes].concat())));
+    let refused = second().fails(1);
+    assert!(refused.stderr.starts_with("error: ") && refused.stderr.contains(&other), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("not put back") && !refused.stderr.contains("renewed"), "{}", refused.stderr);
+    assert_eq!(files(), as_they_were);
+    forget(&world);
+    assert_eq!(whoami(&world), before);
+
+    fs::remove_file(&folder).unwrap();
+    fs::rename(&away, &folder).unwrap();
+    assert_eq!(fs::read_to_string(&other).unwrap(), others);
+    let done = second().ok();
+    assert!(done.stderr.contains(&format!("{other} renewed")), "{}", done.stderr);
+    assert_eq!(whoami(&world).0, "demo");
+    drop(running);
+}
+
+#[test]
+fn an_authority_that_changed_is_asked_for_and_taken_while_it_runs_and_at_a_start() {
+    let world = World::new();
+    let old = provider(&world);
+    let mut running = up(&world, &arguments(&old, &["--username-claim=email"]));
+    let before = whoami(&world);
+    let old_ca = old.ca.clone();
+    let new = old.with_a_new_authority(&world);
+    let with_the_old = Provider { ca: old_ca.clone(), ..new };
+    let refused = finish(&mut world.portcullis(&arguments(&with_the_old, &["--username-claim=email"]))).fails(1);
+    assert!(
+        refused.stderr.contains("hint: name the authority that signed its certificate: --issuer-ca FILE"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(fs::read(world.dev("ca/issuer.pem")).unwrap(), fs::read(&old_ca).unwrap());
+
+    let ca = world.home().join("new-issuer-ca.pem").display().to_string();
+    let new = Provider { ca, ..with_the_old };
+    let taken = finish(&mut world.portcullis(&arguments(&new, &["--username-claim=email"]))).ok();
+    assert!(taken.stderr.contains("  api server     oidc-ca-file changed\n"), "{}", taken.stderr);
+    assert_eq!(fs::read(world.dev("ca/issuer.pem")).unwrap(), fs::read(&new.ca).unwrap());
+    forget(&world);
+    assert_eq!(whoami(&world), before, "signed in anew, with the new keys");
+
+    running.signal(Signal::INT);
+    running.wait_for("stopped; ");
+    drop(running);
+    let again = new.with_a_new_authority(&world);
+    let running = up(&world, &arguments(&again, &["--username-claim=email"]));
+    forget(&world);
+    assert_eq!(whoami(&world), before);
+    drop(running);
+}
+
+#[test]
+fn what_is_kept_goes_with_it_but_no_rights_of_another_providers_user() {
+    let world = World::new();
+    // Our own provider's demo user is cluster-admin, and is called as somebody at the other one is.
+    let own = world.up(&["--keep-state"]).ok();
+    assert!(own.stderr.contains(&format!("{USER} is cluster-admin")), "{}", own.stderr);
+    let provider = provider(&world);
+    let all = arguments(&provider, &["--username-claim=email", "--keep-state"]);
+    let running = up(&world, &all);
+    assert!(running.stderr().contains("portcullis-up-demo, kept from before, is removed"), "{}", running.stderr());
+    assert_eq!(whoami(&world).0, USER);
+    let pods = ["get", "pods", "--all-namespaces", "--user=oidc"];
+    world.kubectl(&pods).fails(1);
+    let parts = world.kubectl(&["get", "pods", "--all-namespaces", "--output=name"]).ok();
+    assert_eq!(parts.stdout, "pod/portcullis-apiserver-dev-control-plane\n", "the other's pod has gone");
+    let user = format!("--user={USER}");
+    world.kubectl(&["create", "clusterrolebinding", "mine", "--clusterrole=view", &user]).ok();
+    world.kubectl(&pods).ok();
+    running.signal(Signal::KILL);
+    drop(running);
+    let running = up(&world, &all);
+    assert!(!running.stderr().contains("portcullis-up-demo"), "{}", running.stderr());
+    world.kubectl(&pods).ok();
+    drop(running);
+}
+
+#[test]
+fn a_client_that_the_provider_does_not_know_is_said_and_corrected_while_it_runs() {
+    let world = World::new();
+    let provider = provider(&world);
+    let of = |client: &'static str| {
+        [
+            "up",
+            "--issuer",
+            &provider.issuer,
+            "--issuer-ca",
+            &provider.ca,
+            "--client-id",
+            client,
+            "--username-claim=email",
+        ]
+    };
+    let running = up(&world, &of("lap-top"));
+    let doubt =
+        "the provider refuses a sign-in by the client \"lap-top\" that comes back to http://localhost:8000 (status 4";
+    assert!(running.stderr().contains(doubt), "{}", running.stderr());
+    let corrected = [&of("laptop")[..], &["--client-secret=laptop-secret"]].concat();
+    let second = finish(&mut world.portcullis(&corrected)).ok();
+    assert!(second.stderr.contains("oidc-client-id: \"lap-top\" becomes \"laptop\""), "{}", second.stderr);
+    assert!(!second.stderr.contains("refuses a sign-in"), "{}", second.stderr);
+    assert_eq!(whoami(&world).0, USER);
+    drop(running);
 }

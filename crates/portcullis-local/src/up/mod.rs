@@ -9,6 +9,7 @@
 
 pub(crate) mod api_server;
 mod changes;
+mod claim;
 mod control;
 mod error;
 mod external;
@@ -27,7 +28,7 @@ mod sign_in;
 mod way_on;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use portcullis_runtime::telemetry::{CrateLog, LogConfig, Logs, init_logs};
 use portcullis_runtime::{LogRing, Secret, Shutdown};
@@ -42,16 +43,13 @@ pub use sign_in::{END_WITH_STDIN, SignInError};
 
 use self::inputs::{Asked, Inputs, Sources};
 use self::run::{Run, Servers};
-use crate::state::{StateDir, StateError};
+use crate::state::{StateDir, StateError, StateFile};
 use crate::steps::Steps;
 
 /// The guide's password, which is public.
 pub(crate) const DEMO_PASSWORD: &str = "ChangeMe!234";
 /// The binding that `up` makes.
 pub(crate) const BINDING: &str = "portcullis-up-demo";
-
-/// How often a running `up` that ends before it answers is looked for.
-const TRIES: u32 = 3;
 
 /// What the command line, the terminal and the environment say.
 pub struct Options {
@@ -134,43 +132,27 @@ pub async fn run(
         }
     };
     let state = StateDir::new(&options.root, inputs.name())?;
-    let mut tries = 0;
-    let (_lock, mut file) = loop {
-        match state.open() {
-            Err(StateError::Running { .. }) => {}
-            opened => break opened?,
-        }
-        tries += 1;
-        match second::run(&options, &state, &sources, seen.names(), steps).await {
-            // It ended meanwhile: then this one is the first.
-            Err(UpError::Control(ControlError::Ended(_))) if tries < TRIES => {}
-            answered => return answered,
-        }
+    let request = second::request(&options, &sources, seen.names());
+    let ask = async || second::ask(&state, &request, steps).await;
+    let start = async |file: &Mutex<StateFile>| {
+        let logs = log_to(&state, inputs.logs())?;
+        steps.done("state", &state.dir().display().to_string());
+        let (servers_stop, mut servers) = (Shutdown::new(), Servers::default());
+        let run = Run {
+            options: &options,
+            state: &state,
+            steps,
+            print,
+            stop: shutdown,
+            servers_stop: &servers_stop,
+            logs: &logs,
+        };
+        let outcome = Box::pin(run.start((sources, asked, inputs), file, &mut servers)).await;
+        servers_stop.trigger();
+        servers.stopped().await;
+        outcome
     };
-    say();
-    outside::check(&options, &state, &file)?;
-    outside::end_left_over(&state, &mut file, steps).await?;
-    file.claim();
-    control::note(&mut file);
-    state.write(&file)?;
-    let logs = log_to(&state, inputs.logs())?;
-    steps.done("state", &state.dir().display().to_string());
-
-    let stop = shutdown.child();
-    let mut servers = Servers::default();
-    let file = Mutex::new(file);
-    let run = Run { options: &options, state: &state, steps, print, stop: &stop, logs: &logs };
-    let outcome = Box::pin(run.start((sources, asked, inputs), &file, &mut servers)).await;
-    stop.trigger();
-    servers.stopped().await;
-    let mut file = file.into_inner().unwrap_or_else(PoisonError::into_inner);
-    file.release();
-    let written = state.write(&file);
-    outcome?;
-    written?;
-    let (called, name) = (&options.called, name_flag(state.name()));
-    steps.line(&format!("stopped; the same command starts it again, `{called} down{name}` removes it"));
-    Ok(())
+    claim::alone((&options, &state, steps), ask, say, start).await
 }
 
 /// The servers' logs go into a file of the state folder, made anew at each start: the terminal is for the steps.

@@ -68,6 +68,8 @@ pub(super) struct Run<'a> {
     pub(super) steps: &'a Steps,
     pub(super) print: &'a (dyn Fn(&str) + Sync),
     pub(super) stop: &'a Shutdown,
+    /// Ends the servers. Triggered when the run is over, so that a sign-in that is under way does not see them go before it.
+    pub(super) servers_stop: &'a Shutdown,
     pub(super) logs: &'a PartLogs,
 }
 
@@ -87,7 +89,7 @@ impl Run<'_> {
         file: &Mutex<StateFile>,
         servers: &mut Servers,
     ) -> Result<(), UpError> {
-        let Self { options, state, steps, stop, logs, .. } = self;
+        let Self { options, state, steps, stop, servers_stop, logs, .. } = self;
         let lock = || file.lock().unwrap_or_else(PoisonError::into_inner);
         let clock = Clock::system();
         let rng = Rng::system();
@@ -122,7 +124,7 @@ impl Run<'_> {
         let config = inputs.provider_config(listeners.ports(), &certificate, &state.path("provider/store.db"))?;
         let time = (clock.clone(), rng.clone());
         let started = clock.now();
-        let provider_run = stop.child();
+        let provider_run = servers_stop.child();
         let provider = provider::start(config.clone(), &mut listeners, &serving, time, &provider_run).await?;
         let provider = &*servers.provider.insert(provider);
         steps.done("provider", &issuer);
@@ -130,7 +132,7 @@ impl Run<'_> {
 
         let mut discovery_url = None;
         if options.guide {
-            let internal = internal::start(provider.handler(), &issuer, &serving, &rng, stop).await?;
+            let internal = internal::start(provider.handler(), &issuer, &serving, &rng, servers_stop).await?;
             discovery_url = Some(internal.discovery_url);
             servers.internal = Some(internal.task);
         }
@@ -142,7 +144,7 @@ impl Run<'_> {
             clock: clock.clone(),
             discovery_url,
         };
-        let tokens_stop = stop.child();
+        let tokens_stop = servers_stop.child();
         let tokens = api_server::tokens(trust.authenticator(&flags, &tokens_stop)?);
         let node = format!("{}-control-plane", state.name());
         let pod = if options.guide {
@@ -165,12 +167,12 @@ impl Run<'_> {
             clock: clock.clone(),
             rng,
         };
-        let (api, api_part) = api_server::start(setup, stop).await?;
+        let (api, api_part) = api_server::start(setup, servers_stop).await?;
         let api = &*servers.api.insert(api);
         let issuer_url = Url::parse(&issuer).map_err(|error| UpError::Provider(error.into()))?;
         servers.kept = vec![
-            parts::keep_provider(api, provider, &issuer_url, provider_part, &clock, stop),
-            parts::keep_api_server(api, api_part, Some(&serving), &clock, stop)?,
+            parts::keep_provider(api, provider, &issuer_url, provider_part, &clock, servers_stop),
+            parts::keep_api_server(api, api_part, Some(&serving), &clock, servers_stop)?,
         ];
         if options.guide {
             guide::ensure_service(api, &pod)?;
@@ -210,7 +212,7 @@ impl Run<'_> {
             options,
             state,
             steps,
-            stop,
+            stop: servers_stop,
             logs,
             file,
             api,

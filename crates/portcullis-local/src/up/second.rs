@@ -32,15 +32,9 @@ pub(super) fn record_environment(options: &mut Options) -> Seen {
     Seen(seen)
 }
 
-/// Hands the files to the one that runs, and says what came of it.
-pub(super) async fn run(
-    options: &Options,
-    state: &StateDir,
-    sources: &Sources,
-    environment: BTreeMap<String, Option<String>>,
-    steps: &Steps,
-) -> Result<(), UpError> {
-    let request = Request {
+/// What the files and flags ask of the one that runs.
+pub(super) fn request(options: &Options, sources: &Sources, environment: BTreeMap<String, Option<String>>) -> Request {
+    Request {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         sources: sources.clone(),
         environment,
@@ -57,8 +51,7 @@ pub(super) async fn run(
             kubeconfig: options.kubeconfig.clone(),
         },
         external: None,
-    };
-    ask(state, &request, steps).await
+    }
 }
 
 /// Hands a request over, and says what came of it.

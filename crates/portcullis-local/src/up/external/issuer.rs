@@ -4,163 +4,21 @@
 //! kube-apiserver starts without its issuer and keeps trying; here a mistyped address is far likelier than a provider that is
 //! away for a moment, so it is refused (docs/decisions/0025).
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use portcullis_authn::{ConfigError, FlagError, Network, OidcFlags};
+use portcullis_authn::{Network, OidcFlags};
 use portcullis_oidc::DiscoveryDocument;
-use portcullis_oidc::client::{DiscoveryError, DiscoveryOptions, JwksCache, JwksFetchError, JwksOptions, discover};
+use portcullis_oidc::client::{DiscoveryError, DiscoveryOptions, JwksCache, JwksOptions, discover};
 use portcullis_runtime::Clock;
-use portcullis_runtime::http_client::{HttpClient, HttpClientConfig, HttpClientError, Roots};
+use portcullis_runtime::http_client::{HttpClient, HttpClientConfig, Roots};
 use url::Url;
 
+use super::client;
+use super::error::IssuerError;
 use super::wish::Wish;
 
 /// How long one request to the provider may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Why the user's provider cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum IssuerError {
-    /// A flag cannot be read.
-    #[error(transparent)]
-    Flags(#[from] FlagError),
-    /// The flags do not go together, or the address is not an issuer's.
-    #[error("the API server would not take this issuer")]
-    Config(#[from] ConfigError),
-    /// A file that a flag names.
-    #[error("{flag}: cannot read {path}")]
-    File {
-        /// The flag.
-        flag: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A file that a flag names is too large.
-    #[error("{flag}: {path} has more than {limit} bytes")]
-    TooLarge {
-        /// The flag.
-        flag: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The limit.
-        limit: u64,
-    },
-    /// The authorities are none.
-    #[error("--issuer-ca: no certificate can be read from it")]
-    Ca(#[source] HttpClientError),
-    /// A flag without a value.
-    #[error("{0} is empty")]
-    Empty(&'static str),
-    /// The issuer is no URL.
-    #[error("--issuer: {found:?} is not a URL: {reason}")]
-    NotUrl {
-        /// What was given.
-        found: String,
-        /// Why.
-        reason: String,
-    },
-    /// The issuer is not https.
-    #[error("--issuer: {0} is not an https URL, and API servers take no other")]
-    NotHttps(String),
-    /// Nobody answers.
-    #[error("asked {url}, and there is no answer")]
-    Unreachable {
-        /// What was asked.
-        url: String,
-        /// Why.
-        #[source]
-        source: HttpClientError,
-    },
-    /// The answer is no discovery document of this issuer.
-    #[error("asked {url} for the discovery document")]
-    Discovery {
-        /// What was asked.
-        url: String,
-        /// What came.
-        #[source]
-        source: DiscoveryError,
-    },
-    /// The provider calls itself otherwise.
-    #[error("asked {url}, and the provider there calls itself {got:?}, not {asked:?}")]
-    OtherName {
-        /// What was asked.
-        url: String,
-        /// The issuer that was given.
-        asked: String,
-        /// The one in the document.
-        got: String,
-    },
-    /// The document lacks something.
-    #[error("the discovery document at {url} has no {member}")]
-    Lacks {
-        /// The document.
-        url: String,
-        /// What it lacks.
-        member: &'static str,
-    },
-    /// The keys cannot be used.
-    #[error("asked {url} for the provider's keys")]
-    Keys {
-        /// What was asked.
-        url: String,
-        /// What came.
-        #[source]
-        source: JwksFetchError,
-    },
-    /// Tokens are signed in no way that the API server would take.
-    #[error("{issuer} signs with {offered}, and the API server would take {taken} alone")]
-    Algorithms {
-        /// The issuer.
-        issuer: String,
-        /// What it says that it signs with.
-        offered: String,
-        /// What the flags say.
-        taken: String,
-    },
-}
-
-impl IssuerError {
-    /// What the user can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Flags(_) | Self::Config(_) => None,
-            Self::File { flag, .. } | Self::TooLarge { flag, .. } => Some(format!("name another file with {flag}")),
-            Self::Ca(_) => Some("name a PEM file with the authority that signed the provider's certificate".to_owned()),
-            Self::Empty(flag) => Some(format!("give {flag} a value")),
-            Self::NotUrl { .. } => Some("give the provider's issuer, such as https://accounts.example.com".to_owned()),
-            Self::NotHttps(_) => Some("put TLS in front of the provider, and name its https address".to_owned()),
-            Self::Unreachable { source: HttpClientError::Tls { unknown_issuer: true, .. }, .. }
-            | Self::Keys { source: JwksFetchError::Http(HttpClientError::Tls { unknown_issuer: true, .. }), .. } => {
-                Some("name the authority that signed its certificate: --issuer-ca FILE".to_owned())
-            }
-            Self::Unreachable { source: HttpClientError::Tls { .. }, .. } => Some(
-                "its certificate must be valid for the host name in --issuer; a plain http port gives this too"
-                    .to_owned(),
-            ),
-            Self::Unreachable { .. } => Some(
-                "start the provider, or correct --issuer; a proxy is taken from HTTPS_PROXY and NO_PROXY".to_owned(),
-            ),
-            Self::Discovery { source: DiscoveryError::Status { .. }, .. } => {
-                Some("correct --issuer: its path counts, and the document is below it".to_owned())
-            }
-            Self::Discovery { .. } => {
-                Some("correct --issuer: what answers there is no OpenID Connect provider".to_owned())
-            }
-            Self::OtherName { got, .. } => Some(format!(
-                "tokens name their issuer letter by letter, a slash at its end included; if that one is meant: --issuer {got}"
-            )),
-            Self::Lacks { .. } | Self::Keys { .. } => {
-                Some("this is the provider's to correct: neither kubectl nor an API server could use it".to_owned())
-            }
-            Self::Algorithms { offered, .. } => Some(format!("name them: --signing-algs {offered}")),
-        }
-    }
-}
 
 /// A provider that answers.
 pub(super) struct Checked {
@@ -168,10 +26,21 @@ pub(super) struct Checked {
     pub(super) flags: OidcFlags,
     /// What the plugin asks for beside `openid`.
     pub(super) scopes: Vec<String>,
+    /// Why a sign-in might not work.
+    pub(super) doubt: Option<String>,
 }
 
 /// Asks the provider.
 pub(super) async fn check(wish: &Wish, network: &Network, clock: &Clock) -> Result<Checked, IssuerError> {
+    check_within(PATIENCE, wish, network, clock).await
+}
+
+async fn check_within(
+    patience: Duration,
+    wish: &Wish,
+    network: &Network,
+    clock: &Clock,
+) -> Result<Checked, IssuerError> {
     let flags = wish.flags()?;
     check_url(&flags)?;
     let roots = match &wish.ca_pem {
@@ -181,14 +50,14 @@ pub(super) async fn check(wish: &Wish, network: &Network, clock: &Clock) -> Resu
     flags.config(&[])?;
     let url = DiscoveryDocument::url(&flags.issuer_url);
     let unreachable = |source| IssuerError::Unreachable { url: url.clone(), source };
-    let http = HttpClient::new(HttpClientConfig {
+    let settings = HttpClientConfig {
         roots,
-        timeout: PATIENCE,
+        timeout: patience,
         proxy: network.proxy.clone(),
         egress: network.egress,
         ..HttpClientConfig::default()
-    })
-    .map_err(unreachable)?;
+    };
+    let http = HttpClient::new(settings.clone()).map_err(unreachable)?;
     let document =
         discover(&http, &flags.issuer_url, &DiscoveryOptions::default()).await.map_err(|error| match error {
             DiscoveryError::Http(source) => unreachable(source),
@@ -208,7 +77,9 @@ pub(super) async fn check(wish: &Wish, network: &Network, clock: &Clock) -> Resu
     let cache = JwksCache::new(http, keys.clone(), JwksOptions::faithful(), clock.clone());
     cache.refresh().await.map_err(|source| IssuerError::Keys { url: keys, source })?;
     let scopes = scopes(&flags, &document, &wish.extra_scopes);
-    Ok(Checked { flags, scopes })
+    let http = HttpClient::new(HttpClientConfig { max_redirects: 0, ..settings }).map_err(unreachable)?;
+    let doubt = client::doubt(&http, &document, &flags, &scopes).await;
+    Ok(Checked { flags, scopes, doubt })
 }
 
 fn check_url(flags: &OidcFlags) -> Result<(), IssuerError> {
@@ -397,6 +268,39 @@ mod tests {
         assert!(error.hint().unwrap().ends_with("--issuer-ca FILE"), "{:?}", error.hint());
         let none = Wish { ca_pem: Some("no certificate".to_owned()), ..wish(issuer.issuer(), None) };
         assert!(matches!(ask(&none).await, Err(IssuerError::Ca(_))));
+    }
+
+    #[tokio::test]
+    async fn a_provider_that_does_not_answer_in_time_is_refused_for_each_of_its_documents() {
+        let issuer = FakeIssuer::start().await;
+        let wish = wish(issuer.issuer(), Some(issuer.ca()));
+        let late = async || {
+            let (patience, network) = (Duration::from_millis(300), Network::default());
+            check_within(patience, &wish, &network, &Clock::system()).await.map(drop).unwrap_err()
+        };
+        issuer.reply("/keys", Reply::hang());
+        let error = late().await;
+        assert!(error.to_string().starts_with("asked "), "{error}");
+        assert_eq!(
+            portcullis_runtime::chain(&error),
+            format!("asked {0} for the provider's keys: request to {0}: timed out", issuer.url("/keys"))
+        );
+        issuer.reply(DISCOVERY, Reply::hang());
+        let error = late().await;
+        let asked = issuer.url(DISCOVERY);
+        assert_eq!(
+            portcullis_runtime::chain(&error),
+            format!("asked {asked}, and there is no answer: request to {asked}: timed out")
+        );
+        assert!(error.hint().unwrap().starts_with("start the provider, or correct --issuer"));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_the_provider_does_not_know_is_a_doubt() {
+        let issuer = FakeIssuer::start().await;
+        issuer.reply("/auth", Reply::bytes("no such client").status(400));
+        let checked = ask(&wish(issuer.issuer(), Some(issuer.ca()))).await.unwrap();
+        assert!(checked.doubt.as_ref().is_some_and(|doubt| doubt.contains("the client \"k\"")), "{:?}", checked.doubt);
     }
 
     #[tokio::test]

@@ -17,6 +17,7 @@ use super::super::control::{Answer, Request};
 use super::super::error::UpError;
 use super::super::live::{answer, part, summary};
 use super::super::{Options, api_server, outside};
+use super::error::IssuerError;
 use super::wish::Wish;
 use super::{ca_file, issuer, next_steps, write_ca};
 
@@ -117,7 +118,8 @@ impl Live<'_> {
         let port = request.port.filter(|port| *port != 0 && *port != self.port && Some(*port) != options.port);
         let later = port.map(|port| part("restart needed", &format!("--port: port {} becomes port {port}", self.port)));
 
-        let issuer::Checked { mut flags, scopes } = issuer::check(&wish, &self.network, &self.clock).await?;
+        let issuer::Checked { mut flags, scopes, doubt } = issuer::check(&wish, &self.network, &self.clock).await?;
+        let doubt = doubt.map(|doubt| part("note", &doubt));
         flags.ca_file = ca_file(self.state, &wish);
         let arguments = wish.plugin_arguments(&flags, &scopes, self.state);
         let (mut changes, ca_changed, plugin_changed) = {
@@ -152,6 +154,7 @@ impl Live<'_> {
             }
             lines.extend(quiet.words().iter().map(|text| part("note", text)));
         }
+        lines.extend(doubt);
         let restart = later.is_some();
         lines.extend(later);
         lines.push(summary(self.state.name(), now, restart));
@@ -164,15 +167,18 @@ impl Live<'_> {
         Ok(())
     }
 
-    /// Puts authority and kubeconfigs back to what counts still, and ends the new look-out; what cannot be put back is said.
+    /// Puts the authority and our own kubeconfig back to what counts still, and ends the new look-out; what cannot be put back is
+    /// said. Another kubeconfig is the last that is written, so it is as it was.
     fn undo(&self, lines: &mut Vec<String>, new_trust: Option<(portcullis_apiserver::TokenAuthenticator, Shutdown)>) {
         if let Some((_tokens, stop)) = new_trust {
             stop.trigger();
         }
         lines.clear();
-        let ca = write_ca(self.state, &self.applied().wish).map(drop);
-        let kubeconfigs = self.write_kubeconfigs(&Steps::silent()).map(drop);
-        for error in [ca, kubeconfigs].into_iter().filter_map(Result::err) {
+        let applied = self.applied();
+        let ca = write_ca(self.state, &applied.wish).map(drop);
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = outside::renew_own(self.state, &mut file, &applied.entries, &Steps::silent()).map(drop);
+        for error in [ca, own].into_iter().filter_map(Result::err) {
             lines.push(part("note", &format!("not put back: {}", chain(&error))));
         }
     }
@@ -185,7 +191,7 @@ impl Live<'_> {
     ) -> Result<(portcullis_apiserver::TokenAuthenticator, Shutdown), UpError> {
         let stop = self.stop.child();
         let ca = wish.ca_pem.clone().unwrap_or_default();
-        let valid = flags.config_with(&[], |_| Ok(ca.into_bytes())).map_err(issuer::IssuerError::from)?;
+        let valid = flags.config_with(&[], |_| Ok(ca.into_bytes())).map_err(IssuerError::from)?;
         let found = api_server::trust_of(valid, None, &self.clock, &self.network, &stop)?;
         if let Some(authenticator) = &found
             && tokio::time::timeout(FOUND, authenticator.ready()).await.is_err()

@@ -6,6 +6,8 @@
 //! Nobody is signed in or bound here: who may do what is for the administrator, whose certificate is in the kubeconfig. A
 //! second `up --issuer` is checked likewise, and then changes what runs.
 
+mod client;
+mod error;
 mod issuer;
 mod live;
 mod wish;
@@ -19,19 +21,19 @@ use portcullis_runtime::{Clock, Rng, Secret, Shutdown};
 
 use crate::ca::{Authority, Purpose};
 use crate::kubeconfig::Entries;
-use crate::state::{self, StateDir, StateError, StateFile};
+use crate::state::{self, StateDir, StateFile};
 use crate::steps::{Steps, shell_word};
 use crate::{apiserver, plugin_link};
 
-use super::control::{self, AtStart, Control, ControlError, Request};
+use super::control::{AtStart, Control, Request};
 use super::error::UpError;
 use super::inputs::Sources;
-use super::{Options, TRIES, api_server, log_path, log_to, name_flag, outside, parts, second};
+use super::{BINDING, Options, api_server, claim, log_path, log_to, parts, second};
 
 use issuer::Checked;
 use live::{Applied, Live};
 
-pub use issuer::IssuerError;
+pub use error::IssuerError;
 pub use wish::IssuerFlags;
 pub(crate) use wish::Wish;
 
@@ -52,37 +54,16 @@ pub(super) async fn run(
     let asking = shutdown.unless(issuer::check(&wish, &network, &clock)).await;
     let checked = asking.ok_or(UpError::Interrupted)??;
     let state = StateDir::new(&options.root, options.name.as_deref().unwrap_or("dev"))?;
-    let mut tries = 0;
-    let (_lock, mut file) = loop {
-        match state.open() {
-            Err(StateError::Running { .. }) => {}
-            opened => break opened?,
-        }
-        tries += 1;
-        match second::ask(&state, &request(options, &wish), steps).await {
-            // It ended meanwhile: then this one is the first.
-            Err(UpError::Control(ControlError::Ended(_))) if tries < TRIES => {}
-            answered => return answered,
-        }
+    let request = request(options, &wish);
+    let ask = async || second::ask(&state, &request, steps).await;
+    let start = async |file: &Mutex<StateFile>| {
+        steps.done("state", &state.dir().display().to_string());
+        steps.done("issuer", &format!("{} (yours)", checked.flags.issuer_url));
+        checked.doubt.iter().for_each(|doubt| steps.word(doubt));
+        let start = Start { options, state: &state, steps, network, clock, file };
+        Box::pin(start.serve(wish, checked, shutdown)).await
     };
-    outside::check(options, &state, &file)?;
-    outside::end_left_over(&state, &mut file, steps).await?;
-    file.claim();
-    control::note(&mut file);
-    state.write(&file)?;
-    steps.done("state", &state.dir().display().to_string());
-    steps.done("issuer", &format!("{} (yours)", checked.flags.issuer_url));
-    let file = Mutex::new(file);
-    let start = Start { options, state: &state, steps, network, clock, file: &file };
-    let outcome = Box::pin(start.serve(wish, checked, shutdown)).await;
-    let mut file = file.into_inner().unwrap_or_else(PoisonError::into_inner);
-    file.release();
-    let written = state.write(&file);
-    outcome?;
-    written?;
-    let (called, name) = (&options.called, name_flag(state.name()));
-    steps.line(&format!("stopped; the same command starts it again, `{called} down{name}` removes it"));
-    Ok(())
+    claim::alone((options, &state, steps), ask, || {}, start).await
 }
 
 fn request(options: &Options, wish: &Wish) -> Request {
@@ -154,6 +135,10 @@ impl Start<'_> {
         };
         let outcome: Result<(), UpError> = async {
             steps.done("api server", &server);
+            // Kept from a run with our own provider: that name may be anybody's at this one.
+            if api.seed().remove_cluster_role_binding(BINDING) {
+                steps.word(&format!("{BINDING}, kept from before, is removed: it was for a user of another provider"));
+            }
             let entries = Entries {
                 cluster: format!("kind-{}", state.name()),
                 server: server.clone(),
@@ -216,7 +201,7 @@ fn next_steps(options: &Options, state: &StateDir, flags: &OidcFlags, chosen: Op
     let admin = format!("kind-{}", state.name());
     steps.line("");
     steps.line(&format!("Your name in the cluster is {}.", wish::name_rule(flags)));
-    steps.line("The client needs the redirect URI http://localhost:8000 (or http://localhost:18000).");
+    steps.line(&format!("The client needs the redirect URI {} (or http://localhost:18000).", client::REDIRECT_URI));
     steps.line("In another terminal:");
     steps.line(&format!("  export PATH={}:$PATH", path(state.path("bin"))));
     steps.line(&format!("  export KUBECONFIG={}", path(state.path("kubeconfig"))));

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::state::StateDir;
 
-use super::issuer::IssuerError;
+use super::error::IssuerError;
 
 /// Bytes of a file that a flag names.
 const MAX_FILE: u64 = 1024 * 1024;
