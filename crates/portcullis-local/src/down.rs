@@ -113,6 +113,10 @@ pub fn run(root: &Path, name: &str, steps: &Steps) -> Result<(), DownError> {
     trust_folder::remove(&state).map_err(|(path, source)| DownError::Remove { path, source })?;
     let dir = state.dir();
     fs::remove_dir_all(&dir).map_err(|source| DownError::Remove { path: dir.clone(), source })?;
+    // The folder of all names, once the last one has gone. One that the user has named is theirs.
+    if root.file_name().is_some_and(|name| name == "portcullis") {
+        let _not_empty = fs::remove_dir(root);
+    }
     steps.done("state", &format!("removed {}", dir.display()));
     Ok(())
 }

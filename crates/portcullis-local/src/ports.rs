@@ -133,11 +133,20 @@ fn holder(port: u16) -> Holder {
     for process in processes.flatten() {
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         if holds_one_of(&process.path(), &inodes) {
-            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            return Holder::Process { pid, name: name.trim().to_owned() };
+            return Holder::Process { pid, name: name_of(&process.path()) };
         }
     }
     Holder::Unknown
+}
+
+/// A process' name. The system keeps 15 bytes of it; the whole one begins the command line, unless the process has changed that.
+fn name_of(process: &Path) -> String {
+    let short = fs::read_to_string(process.join("comm")).unwrap_or_default();
+    let line = fs::read(process.join("cmdline")).unwrap_or_default();
+    let program = line.split(|byte| *byte == 0).next().unwrap_or_default();
+    let program = String::from_utf8_lossy(program.rsplit(|byte| *byte == b'/').next().unwrap_or_default());
+    let short = short.trim();
+    if !short.is_empty() && program.starts_with(short) { program.into_owned() } else { short.to_owned() }
 }
 
 fn holds_one_of(process: &Path, inodes: &[String]) -> bool {

@@ -28,14 +28,14 @@ impl Steps {
         Self::new(Box::new(std::io::sink()))
     }
 
-    /// A step is done: its name, what came of it, and how long it took.
+    /// A step is done: its name, what came of it, and how long it took, in 80 columns where that can be.
     pub fn done(&self, name: &str, result: &str) {
         let now = Instant::now();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let took = now.duration_since(*last);
         *last = now;
         drop(last);
-        self.line(&format!("  {name:<14} {result:<64} {:>6} ms", took.as_millis()));
+        self.line(&format!("  {name:<14} {result:<51} {:>6} ms", took.as_millis()));
     }
 
     /// Something that the user should know: what was changed in what they gave, and why.
@@ -109,7 +109,8 @@ mod tests {
         steps.word("moved");
         let text = String::from_utf8(shared.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.lines().count(), 2);
-        assert!(text.lines().next().unwrap().ends_with(" ms"));
+        let first = text.lines().next().unwrap();
+        assert!(first.ends_with(" ms") && first.len() < 80, "{first}");
     }
 
     #[test]

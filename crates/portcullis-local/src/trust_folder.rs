@@ -36,6 +36,8 @@ pub(crate) fn remove(state: &StateDir) -> Result<(), (PathBuf, io::Error)> {
             fs::remove_file(&path).map_err(|source| (path, source))?;
         }
     }
+    // One that still holds another name's authority stays.
+    let _not_empty = fs::remove_dir(state.trust_dir());
     Ok(())
 }
 

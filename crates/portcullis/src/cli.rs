@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use portcullis_local::apiserver::{AuditMode, AuditOptions};
 use portcullis_local::up::IssuerFlags;
 use portcullis_runtime::Secret;
@@ -99,8 +100,6 @@ pub(crate) struct Up {
     /// Chart values whose dex.config becomes the provider's configuration
     #[arg(long, value_name = "FILE")]
     pub(crate) values: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) issuer: Issuer,
     /// kind cluster configuration whose kubeadm patches become the API server's flags
     #[arg(long, value_name = "FILE")]
     pub(crate) cluster_config: Option<PathBuf>,
@@ -131,6 +130,27 @@ pub(crate) struct Up {
     /// Keep the API server's objects in the state folder, for the next start
     #[arg(long)]
     pub(crate) keep_state: bool,
+    // Last: what follows would stand under its heading.
+    #[command(flatten)]
+    pub(crate) issuer: Issuer,
+}
+
+impl Cli {
+    /// Reads the command line.
+    pub(crate) fn read(arguments: Vec<OsString>) -> Result<Self, clap::Error> {
+        let cli = Self::try_parse_from(arguments)?;
+        match &cli.command {
+            // clap does not ask for --issuer where a flag is given that goes without it.
+            Command::Up(up) if up.issuer.issuer.is_none() => match up.issuer.stray() {
+                Some(flag) => {
+                    let text = format!("{flag} is about your own provider, and needs --issuer <URL>");
+                    Err(Self::command().error(ErrorKind::MissingRequiredArgument, text))
+                }
+                None => Ok(cli),
+            },
+            _ => Ok(cli),
+        }
+    }
 }
 
 /// The user's own provider. What is about ours does not go with it.
@@ -194,6 +214,25 @@ impl std::fmt::Debug for Issuer {
 }
 
 impl Issuer {
+    /// The first flag of those that need an issuer.
+    fn stray(&self) -> Option<&'static str> {
+        [
+            (self.client_id.is_some(), "--client-id"),
+            (self.client_secret.is_some(), "--client-secret"),
+            (self.client_secret_file.is_some(), "--client-secret-file"),
+            (self.issuer_ca.is_some(), "--issuer-ca"),
+            (!self.extra_scope.is_empty(), "--extra-scope"),
+            (self.username_claim.is_some(), "--username-claim"),
+            (self.username_prefix.is_some(), "--username-prefix"),
+            (self.groups_claim.is_some(), "--groups-claim"),
+            (self.groups_prefix.is_some(), "--groups-prefix"),
+            (!self.signing_algs.is_empty(), "--signing-algs"),
+            (!self.required_claim.is_empty(), "--required-claim"),
+        ]
+        .into_iter()
+        .find_map(|(given, flag)| given.then_some(flag))
+    }
+
     /// `None` where our own provider is started.
     pub(crate) fn into_flags(self) -> Option<IssuerFlags> {
         let oidc = Oidc {
@@ -419,8 +458,6 @@ pub(crate) fn login_not_built(arguments: &[OsString]) -> Option<(&'static str, &
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -493,6 +530,40 @@ mod tests {
             ]
         );
         assert_eq!((flags.client_secret.unwrap().expose(), flags.extra_scopes), ("hush", vec!["x".to_owned()]));
+    }
+
+    #[test]
+    fn flags_about_a_provider_of_ones_own_need_it_whatever_else_is_given() {
+        for flag in [
+            "--client-id=x",
+            "--client-secret=x",
+            "--client-secret-file=x",
+            "--issuer-ca=x",
+            "--extra-scope=x",
+            "--username-claim=x",
+            "--username-prefix=x",
+            "--groups-claim=x",
+            "--groups-prefix=x",
+            "--signing-algs=x",
+            "--required-claim=a=b",
+        ] {
+            for more in [&[][..], &["--issuer-port=0"], &["--unattended", "--keep"]] {
+                let given = ["portcullis", "up", flag].iter().chain(more).map(OsString::from).collect();
+                let error = Cli::read(given).expect_err(flag);
+                assert_eq!(error.kind(), ErrorKind::MissingRequiredArgument, "{flag} {more:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_help_of_up_has_what_is_about_ones_own_provider_last() {
+        let help = Cli::read(["portcullis", "up", "--help"].iter().map(OsString::from).collect()).expect_err("help");
+        let help = help.to_string();
+        let (ours, own) = help.split_once("Your own provider").unwrap();
+        for flag in ["--values", "--cluster-config", "--guide", "--unattended", "--keep-state"] {
+            assert!(ours.contains(flag) && !own.contains(flag), "{flag}");
+        }
+        assert!(own.contains("--issuer <URL>") && own.contains("--required-claim"), "{own}");
     }
 
     #[test]

@@ -12,7 +12,6 @@ use std::io::BufReader;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
 use portcullis_local::up::END_WITH_STDIN;
 use portcullis_login::{Env, Io};
 use portcullis_runtime::Shutdown;
@@ -34,7 +33,7 @@ fn main() -> ExitCode {
 }
 
 fn portcullis(arguments: Vec<OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match Cli::read(arguments) {
         Ok(cli) => cli,
         Err(error) => return output::usage(&error),
     };

@@ -59,7 +59,11 @@ pub(crate) fn up(arguments: cli::Up) -> ExitCode {
         called: called(),
         environment: Arc::new(env),
     };
-    until_stopped(async |steps, shutdown| local_up::run(options, steps, &output::data, shutdown).await)
+    let data = output::Data::default();
+    let code = until_stopped(async |steps, shutdown| {
+        local_up::run(options, steps, &|line: &str| data.line(line), shutdown).await
+    });
+    data.finish(code)
 }
 
 pub(crate) fn apiserver(arguments: cli::Apiserver) -> ExitCode {
@@ -85,6 +89,7 @@ fn until_stopped(run: impl AsyncFnOnce(&Steps, &Shutdown) -> Result<(), local_up
     let Some(runtime) = runtime() else { return ExitCode::FAILURE };
     let steps = Steps::new(Box::new(std::io::stderr()));
     let outcome = runtime.block_on(async {
+        survive_file_limits();
         let shutdown = Shutdown::new();
         let stop = shutdown.clone();
         tokio::spawn(async move { portcullis_runtime::shutdown::on_signals(&stop).await });
@@ -94,6 +99,13 @@ fn until_stopped(run: impl AsyncFnOnce(&Steps, &Shutdown) -> Result<(), local_up
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error, error.hint()),
     }
+}
+
+/// Where a file may not grow any more (`ulimit -f`), a write fails as on a full disk, and the process goes on. Inside a runtime.
+pub(crate) fn survive_file_limits() {
+    use tokio::signal::unix::{SignalKind, signal};
+    // Without the handler the signal ends the process, as it would otherwise.
+    let _handled = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
 }
 
 pub(crate) fn down(arguments: &cli::Down) -> ExitCode {

@@ -313,6 +313,20 @@ fn powerless(world: &World) -> Command {
 }
 
 #[test]
+fn a_table_that_cannot_be_written_is_a_failure_and_one_that_nobody_reads_is_none() {
+    let world = World::new();
+    let program = bin().join("portcullis").display().to_string();
+    let into = |redirect: &str| {
+        let line = format!("'{program}' up --unattended --port 0 --issuer-port 0 {redirect}");
+        finish(world.command("bash").args(["-c", &format!("set -o pipefail; {line}")]))
+    };
+    let full = into("> /dev/full").fails(1);
+    let last = full.stderr.lines().last().unwrap();
+    assert_eq!(last, "error: cannot write to standard output: No space left on device (os error 28)");
+    into("| true").ok();
+}
+
+#[test]
 fn usage_errors_exit_2_and_commands_that_are_not_built_say_what_to_use() {
     let world = World::new();
     for arguments in [&["up", "--nope"][..], &["frobnicate"], &["up", "--port", "70000"], &["up", "--use"]] {
