@@ -21,7 +21,10 @@ struct Guided {
 
 impl Guided {
     fn start(world: World, arguments: &[&str]) -> Self {
-        let port = free_port();
+        Self::start_at(free_port(), world, arguments)
+    }
+
+    fn start_at(port: u16, world: World, arguments: &[&str]) -> Self {
         let issuer_port = port.to_string();
         let all = [&["up", "--guide", "--port", "0", "--issuer-port", &issuer_port], arguments].concat();
         let mut running = Running::start(&mut world.portcullis(&all));
@@ -35,6 +38,19 @@ impl Guided {
 
     fn kubectl(&self, arguments: &[&str]) -> Finished {
         finish(self.world.command(peers().join("kubectl")).args(arguments).env("KUBECONFIG", self.kubeconfig()))
+    }
+
+    /// Forwards the provider's port, as step 9 does.
+    fn forward(&self) -> Running {
+        let ports = format!("{}:5554", self.port);
+        let forward = Running::start(
+            self.world
+                .command(peers().join("kubectl"))
+                .args(["port-forward", "service/dex", &ports, "--namespace", "mural-system"])
+                .env("KUBECONFIG", self.kubeconfig()),
+        );
+        crate::world::eventually("the port-forward listens", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
+        forward
     }
 
     /// The token of the demo user, by the password grant of the guide's values.
@@ -76,15 +92,7 @@ fn the_provider_is_reached_through_the_port_forward_alone_and_the_api_server_nee
     let guided = Guided::start(World::new(), &["--values", &guide("values.yaml")]);
     assert!(is_free(guided.port), "nothing listens on the issuer's port");
     guided.token().fails(1);
-    let forward = format!("{}:5554", guided.port);
-    let mut port_forward = Running::start(
-        guided
-            .world
-            .command(peers().join("kubectl"))
-            .args(["port-forward", "service/dex", &forward, "--namespace", "mural-system"])
-            .env("KUBECONFIG", guided.kubeconfig()),
-    );
-    crate::world::eventually("the port-forward listens", || TcpStream::connect(("127.0.0.1", guided.port)).is_ok());
+    let mut port_forward = guided.forward();
     let credential: serde_json::Value = serde_json::from_str(&guided.token().ok().stdout).unwrap();
     let token = credential["status"]["token"].as_str().unwrap();
     port_forward.signal(Signal::INT);
@@ -121,7 +129,8 @@ fn the_provider_is_reached_through_the_port_forward_alone_and_the_api_server_nee
     let log = fs::read_to_string(guided.world.dev("up.log")).unwrap();
     let uri = log.split("jwks_uri=").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap().trim_matches('"');
     let folder = uri.strip_suffix("/keys").and_then(|uri| uri.rsplit('/').next()).unwrap();
-    for path in ["token", "auth", "keys/", "keys/../token", "keys/%2e%2e/token", ".well-known/openid-configuration", ""] {
+    for path in ["token", "auth", "keys/", "keys/../token", "keys/%2e%2e/token", ".well-known/openid-configuration", ""]
+    {
         assert_eq!(ask(&format!("/{folder}/{path}")).status, 404, "{path}");
     }
     let json = |path: &str| -> serde_json::Value { serde_json::from_slice(&ask(path).body).unwrap() };
@@ -199,4 +208,38 @@ fn the_kubeconfig_is_the_one_that_kind_would_write_and_no_other_is_touched() {
     guided.world.down().ok();
     assert!(!guided.kubeconfig().exists() && !guided.world.dev("").exists());
     assert_eq!(fs::read_to_string(guided.world.home().join(".kube/config")).unwrap(), "current-context: mine\n");
+}
+
+#[test]
+fn what_is_kept_is_there_after_a_kill_and_the_steps_go_on() {
+    let values = guide("values.yaml");
+    let arguments = ["--keep-state", "--values", &values];
+    let guided = Guided::start(World::new(), &arguments);
+    let port = guided.port;
+    let binding = ["create", "clusterrolebinding", "oidc-admin-binding", "--clusterrole=cluster-admin"];
+    guided.kubectl(&[&binding[..], &[&format!("--user={}", crate::world::USER)]].concat()).ok();
+    guided.kubectl(&["create", "namespace", "mine"]).ok();
+    let address = ["get", "service", "dex", "--namespace=mural-system", "--output=jsonpath={.spec.clusterIP}"];
+    let before = guided.kubectl(&address).ok().stdout;
+    let Guided { world, running, .. } = guided;
+    running.signal(Signal::KILL);
+    drop(running);
+
+    let guided = Guided::start_at(port, world, &arguments);
+    guided.kubectl(&["get", "namespace", "mine"]).ok();
+    assert_eq!(guided.kubectl(&address).ok().stdout, before, "the service is the same");
+    let pods = guided.kubectl(&["get", "pods", "--all-namespaces", "--no-headers"]).ok().stdout;
+    assert_eq!(pods.lines().filter(|pod| pod.contains("1/1")).count(), 2, "{pods}");
+    assert_eq!(pods.lines().count(), 2, "pods of the process before have gone: {pods}");
+    // Steps 8 to 15 with what was kept: the wait, the port-forward, a token, the binding.
+    let ready = ["wait", "--for=condition=ready", "pod", "--selector=app.kubernetes.io/name=dex", "--timeout=60s"];
+    guided.kubectl(&[&ready[..], &["--namespace=mural-system"]].concat()).ok();
+    let forward = guided.forward();
+    let credential: serde_json::Value = serde_json::from_str(&guided.token().ok().stdout).unwrap();
+    guided.kubectl(&["config", "set-credentials", "nobody"]).ok();
+    let token = credential["status"]["token"].as_str().unwrap();
+    guided.kubectl(&["--user=nobody", "--token", token, "get", "secrets", "--all-namespaces"]).ok();
+    drop(forward);
+    guided.world.down().ok();
+    assert!(!guided.kubeconfig().exists() && !guided.world.state().exists());
 }

@@ -27,10 +27,8 @@ fn is_of_a_test(port: u16) -> bool {
 }
 
 fn taken(ports: &[(u16, &str)]) -> Option<String> {
-    let taken: Vec<_> = ports
-        .iter()
-        .filter_map(|(port, user)| Some(format!("port {port} ({user}) {}", obstacle(*port)?)))
-        .collect();
+    let taken: Vec<_> =
+        ports.iter().filter_map(|(port, user)| Some(format!("port {port} ({user}) {}", obstacle(*port)?))).collect();
     let all = taken.join("; ");
     let why = "docs/guide.md is walked as it stands, with these ports: end what holds them, and run the test again";
     (!taken.is_empty()).then(|| format!("{all}. {why}"))
