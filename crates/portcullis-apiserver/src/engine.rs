@@ -21,12 +21,12 @@ use crate::authenticate::{TokenAuthenticator, TokenChain, authenticate};
 use crate::controllers::Controllers;
 use crate::discovery::Discovery;
 use crate::handlers::{
-    self, Asked, delete, exec, health, logs, no_such_method, no_such_resource, not_acceptable, patch, port_forward,
-    read, reviews, token, watch, write,
+    self, Asked, delete, exec, health, logs, nameless, no_such_method, no_such_resource, not_acceptable, patch,
+    port_forward, read, reviews, token, watch, write,
 };
 use crate::http::negotiate::{Encoding, negotiate, wants_pretty};
 use crate::http::reply::Reply;
-use crate::http::{Call, Outcome};
+use crate::http::{Call, Outcome, deadline};
 use crate::impersonate::{LastModes, effective_user};
 use crate::openapi::OpenApi;
 use crate::parts::Parts;
@@ -75,9 +75,15 @@ impl Engine {
         let refuse = |status: &Status| Reply::status(status, error_encoding(call));
         let info =
             RequestInfo::read(call.method.as_str(), &call.path, call.params.query()).map_err(|error| match error {
-                RequestInfoError::MalformedPath => refuse(&Status::bad_request(error.to_string())),
-                RequestInfoError::Incomplete(_) => refuse(&Status::internal_error(&error.to_string())),
+                RequestInfoError::MalformedPath => Reply::bad_head(),
+                RequestInfoError::Incomplete(_) => {
+                    let mut reply = internal_error(call, &format!("failed to create RequestInfo: {error}"));
+                    // Compat: it is refused before caching is thought of.
+                    reply.headers.remove(http::header::CACHE_CONTROL);
+                    reply
+                }
             })?;
+        deadline::check(call, &info, error_encoding(call)).map_err(|reply| *reply)?;
         let user = authenticate(call, &self.token_chain()).await.map_err(|why| {
             tracing::warn!(reasons = ?why.reasons, path = %info.path, "unable to authenticate the request");
             let certificate = call.client_cert.is_some() || call.client_cert_refused;
@@ -131,7 +137,8 @@ impl Engine {
 
     async fn resource(&self, call: &Call, Admitted { info, user }: &Admitted) -> Outcome<Reply> {
         let known_group = info.api_prefix == "api" || resources::GROUPS.contains(&info.api_group.as_str());
-        if !known_group {
+        // Compat: upstream's router looks at the beginning of the path as it is.
+        if !known_group || !info.path.starts_with(&format!("/{}/", info.api_prefix)) {
             return Ok(Reply::page_not_found());
         }
         if !resources::serves(&info.api_group, &info.api_version) {
@@ -140,7 +147,8 @@ impl Engine {
         let accept = call.header(http::header::ACCEPT);
         let accepted = negotiate(accept, pretty(call), true);
         if let Some(review) = resources::find_review(&info.api_group, &info.api_version, &info.resource) {
-            if info.parts.len() > 1 {
+            let in_place = review.namespaced != info.namespace.is_empty();
+            if info.parts.len() > 1 || !in_place || info.is_watch_path() {
                 return Err(no_such_resource());
             }
             let accepted = accepted.ok_or_else(|| not_acceptable(accept, false))?;
@@ -149,7 +157,11 @@ impl Engine {
         let served =
             resources::find(&info.api_group, &info.api_version, &info.resource).ok_or_else(no_such_resource)?;
         let resource = served.stored();
-        let (namespace, name) = handlers::place(resource, info).ok_or_else(no_such_resource)?;
+        // Compat: upstream's router has these paths for GET alone, not below subresources, and nothing to proxy.
+        if info.verb == "proxy" || (info.is_watch_path() && info.parts.len() > 2) {
+            return Err(no_such_resource());
+        }
+        let (namespace, name) = handlers::place::place(resource, info).ok_or_else(no_such_resource)?;
         if token::is_of(resource, info) {
             return token::create(self, call, info, accepted).await;
         }
@@ -159,8 +171,18 @@ impl Engine {
             _ => return Err(no_such_resource()),
         };
         let verbs = subresource.map_or(served.verbs, |part| part.verbs);
-        if !verbs.contains(&info.verb.as_str()) || call.method == Method::HEAD {
+        // A subresource of nothing looks like a collection.
+        let verb = match info.verb.as_str() {
+            "list" | "watch" if subresource.is_some() => "get",
+            "deletecollection" if subresource.is_some() => "delete",
+            verb => verb,
+        };
+        let only_read = info.is_watch_path() && call.method != Method::GET;
+        if !verbs.contains(&verb) || call.method == Method::HEAD || only_read {
             return Err(no_such_method());
+        }
+        if subresource.is_some() && name.is_empty() {
+            return Err(nameless());
         }
         match subresource.map(|part| &part.serves) {
             Some(Serves::Exec) => return exec::connect(self, call, info, user),
@@ -200,23 +222,28 @@ impl Engine {
     }
 
     async fn path(&self, call: &Call, path: &str) -> Outcome<Reply> {
-        if let Some(reply) = health::health(call) {
+        if let Some(reply) = health::health(call, path) {
             return Ok(reply);
         }
+        // Compat: where upstream's router serves one document, slashes at the end do not count.
+        let trimmed = path.trim_end_matches('/');
         let reply = match path {
-            "/" | "" => Some(health::paths(self, if pretty(call) { Encoding::Pretty } else { Encoding::Json })),
-            "/version" | "/version/" => Some(health::version(self, call)?),
-            _ if token::is_document(path) => Some(token::document(self, call, path).await?),
-            _ => match self.openapi.answer(call, &self.clock).await {
+            "/" | "/index.html" => {
+                Some(health::paths(self, if pretty(call) { Encoding::Pretty } else { Encoding::Json }))
+            }
+            _ if trimmed == VERSION => Some(health::version(self, call)?),
+            _ if token::is_document(trimmed) => Some(token::document(self, call, trimmed).await?),
+            _ => match self.openapi.answer(call, path, &self.clock).await {
                 Some(reply) => Some(reply),
-                None => self.discovery.answer(call, pretty(call))?,
+                None => self.discovery.answer(call, path, pretty(call))?,
             },
         };
         match reply {
             Some(_) if call.method != Method::GET && !takes_any_method(path) => Err(no_such_method()),
             Some(reply) => Ok(reply),
-            // Compat: below `/api` and known groups only versions can be missing; elsewhere nothing is registered at all.
-            None if path.starts_with("/api/") || below_group(path) => Err(no_such_resource()),
+            // Compat: below `/api` and known groups only versions can be missing, and below a document nothing is; elsewhere
+            // nothing is registered at all.
+            None if path.starts_with("/api/") || below_group(path) || below_document(path) => Err(no_such_resource()),
             None => Ok(Reply::page_not_found()),
         }
     }
@@ -285,10 +312,16 @@ impl Engine {
 /// Compat: what upstream's router does not know by method: the list of paths and of groups, groups, and OpenAPI.
 fn takes_any_method(path: &str) -> bool {
     let group = path.strip_prefix("/apis").filter(|rest| rest.is_empty() || rest.starts_with('/'));
-    path.is_empty()
-        || path == "/"
+    let group = group.map(|rest| rest.strip_suffix('/').unwrap_or(rest));
+    matches!(path, "/" | "/index.html")
         || path.starts_with("/openapi/")
-        || group.is_some_and(|rest| !rest.trim_matches('/').contains('/'))
+        || group.is_some_and(|rest| !rest.trim_start_matches('/').contains('/'))
+}
+
+const VERSION: &str = "/version";
+
+fn below_document(path: &str) -> bool {
+    path.match_indices('/').filter_map(|(at, _)| path.get(..at)).any(|up| up == VERSION || token::is_document(up))
 }
 
 /// Whether a path leads below a group that is served.
@@ -297,17 +330,21 @@ fn below_group(path: &str) -> bool {
     rest.is_some_and(|(group, _)| resources::GROUPS.contains(&group))
 }
 
-/// Compat: `responsewriters.InternalError`.
 fn not_stored(call: &Call) -> Reply {
+    internal_error(call, "failed to store audit event")
+}
+
+/// Compat: `responsewriters.InternalError`.
+fn internal_error(call: &Call, why: &str) -> Reply {
     let query = call.params.query().as_str();
     let target = if query.is_empty() { call.path.clone() } else { format!("{}?{query}", call.path) };
-    let target = target.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    Reply::text(500, format!("Internal Server Error: {}: failed to store audit event\n", quote(&target)))
+    let text = format!("Internal Server Error: {}: {why}", quote(&target));
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    Reply::text(500, format!("{text}\n"))
 }
 
 fn pretty(call: &Call) -> bool {
-    let asked = call.params.has("pretty").then(|| call.params.get("pretty"));
-    wants_pretty(asked, call.header(http::header::USER_AGENT))
+    wants_pretty(call.params.get("pretty"), call.header(http::header::USER_AGENT))
 }
 
 /// Errors are JSON unless the client wants YAML.

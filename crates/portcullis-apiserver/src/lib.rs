@@ -32,6 +32,8 @@ mod streams;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_urls;
 mod watch;
 
 pub use audit::{AuditError, AuditLog, AuditMode, AuditOptions, AuditPolicy, AuditPolicyError};

@@ -356,6 +356,14 @@ impl Edge {
 
     async fn answer(&self, request: Request, record: &Record) -> Reply {
         let (parts, body) = request.into_parts();
+        // Compat: what is no path is refused, but for the server as a whole, which Go answers for by itself.
+        match parts.uri.path() {
+            "" if parts.method != Method::CONNECT => return Reply::bad_head(),
+            "*" if parts.method == Method::OPTIONS => {
+                return Reply::empty(http::StatusCode::OK, HeaderMap::new());
+            }
+            _ => {}
+        }
         let mut call = call_of(&parts.method, &parts.uri, parts.headers, parts.extensions.get::<ConnInfo>());
         call.audit = record.clone();
         let admitted = match self.engine.admit(&call).await {

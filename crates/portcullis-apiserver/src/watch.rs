@@ -285,6 +285,7 @@ mod tests {
 
     use super::*;
     use crate::resources;
+    use crate::selector::Written;
     use crate::store::StoreLimits;
 
     fn namespace(name: &str, label: &str) -> Map<String, Value> {
@@ -308,7 +309,7 @@ mod tests {
                 resource: resources::namespaces(),
                 served: resources::namespaces(),
                 namespace: String::new(),
-                selection: Selection::parse(resources::namespaces(), selector, "").unwrap(),
+                selection: Written::read(selector, "").unwrap().of(resources::namespaces()).unwrap(),
                 form: Form::Object,
                 rows: RowObject::Metadata,
                 from,

@@ -105,6 +105,12 @@ impl FieldError {
         }
     }
 
+    /// A string with a type of its own that is none of the supported ones; messages print it as JSON.
+    pub fn not_supported_typed(field: impl Into<String>, value: &str, supported: &[&str]) -> Self {
+        let shown = Self::invalid_json("", value, "").value;
+        Self { value: shown, ..Self::not_supported(field, value, supported) }
+    }
+
     /// A string that names something which is not there.
     pub fn not_found(field: impl Into<String>, value: &str) -> Self {
         Self {

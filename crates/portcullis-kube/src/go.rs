@@ -68,7 +68,7 @@ pub fn quote_all<S: AsRef<str>>(list: &[S]) -> String {
 }
 
 /// Whether Go's `strconv.IsPrint` holds: letters, marks, numbers, punctuation, symbols and the ASCII space.
-fn is_print(c: char) -> bool {
+pub fn is_print(c: char) -> bool {
     if c.is_ascii() {
         return c == ' ' || c.is_ascii_graphic();
     }

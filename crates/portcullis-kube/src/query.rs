@@ -46,6 +46,11 @@ impl Query {
     }
 }
 
+/// Whether a value stands for false. Compat: `Convert_Slice_string_To_bool`; Go's folding takes `\u{17f}` for an `s`.
+pub fn is_false(value: &str) -> bool {
+    value == "0" || value.replace('\u{17f}', "s").eq_ignore_ascii_case("false")
+}
+
 /// Names only: a value may be a token.
 impl fmt::Debug for Query {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -101,6 +101,8 @@ fn lex(text: &str) -> Vec<Token> {
         if let Some(symbol) = SYMBOLS.into_iter().find(|symbol| rest.starts_with(symbol)) {
             tokens.push(Token::Symbol(symbol));
             rest = rest.get(symbol.len()..).unwrap_or_default();
+            // Compat: what reads symbols takes a zero byte behind them.
+            rest = rest.strip_prefix('\0').unwrap_or(rest);
         } else {
             let ends = |c: char| c == '\0' || blank(c) || matches!(c, '=' | '!' | '(' | ')' | ',' | '>' | '<');
             let (word, after) = rest.split_at(rest.find(ends).unwrap_or(rest.len()));
@@ -306,6 +308,7 @@ mod tests {
             ("e in (c,,b)", true),
             ("a in (c,,d)", false),
             ("a=b\u{0}", true),
+            ("a in (\u{0}b)", true),
             ("a=b \u{0}no", true),
             ("a\u{0}=b", true),
         ] {

@@ -3,9 +3,8 @@
 //! Compat: `pkg/endpoints/request/requestinfo.go` of apiserver v0.37. One reading of a URL for routing, authorization and audit:
 //! a second one, elsewhere, could be made to differ.
 
-use std::borrow::Cow;
-
 use portcullis_kube::names;
+use portcullis_kube::query::is_false;
 use portcullis_kube::{Query, UserInfo};
 
 use crate::attributes::{Attributes, ResourceTarget, Target};
@@ -17,7 +16,7 @@ use crate::label_selector::LabelSelector;
 pub struct RequestInfo {
     /// Whether it is about a resource; otherwise about a path.
     pub is_resource_request: bool,
-    /// The path, percent-decoded.
+    /// The path, percent-decoded. Bytes that are no UTF-8 are replaced.
     pub path: String,
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`, `proxy`; for a path, the method in lower
     /// case; empty for a method that resources do not have.
@@ -47,7 +46,7 @@ pub struct RequestInfo {
 /// A URL that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestInfoError {
-    /// `%` without two hexadecimal digits, or bytes that are no UTF-8. Answer 400.
+    /// `%` without two hexadecimal digits. Answer 400.
     #[error("the path of the URL is malformed")]
     MalformedPath,
     /// `/api/v1/watch` or `/api/v1/proxy` with nothing behind. Upstream answers 500.
@@ -69,7 +68,7 @@ impl RequestInfo {
     /// # Errors
     /// [`RequestInfoError`].
     pub fn read(method: &str, path: &str, query: &Query) -> Result<Self, RequestInfoError> {
-        let decoded = decode(path).ok_or(RequestInfoError::MalformedPath)?.into_owned();
+        let decoded = decode(path).ok_or(RequestInfoError::MalformedPath)?;
         let mut info = Self { verb: method.to_lowercase(), ..Self::default() };
         info.read_resource(method, &decoded, query).map_err(|Incomplete| {
             let query = query.as_str();
@@ -78,6 +77,12 @@ impl RequestInfo {
         })?;
         info.path = decoded;
         Ok(info)
+    }
+
+    /// Whether the path says by itself that it is a watch: `/api/v1/watch/…`.
+    pub fn is_watch_path(&self) -> bool {
+        let before = if self.api_prefix == "api" { 2 } else { 3 };
+        self.verb == "watch" && self.path.trim_matches('/').split('/').nth(before) == Some("watch")
     }
 
     /// The question for an authorizer.
@@ -170,7 +175,7 @@ impl RequestInfo {
     }
 
     fn list_or_watch(&mut self, query: &Query) {
-        let watch = query.first("watch").is_some_and(|v| v != "0" && !v.eq_ignore_ascii_case("false"));
+        let watch = query.first("watch").is_some_and(|value| !is_false(value));
         self.verb = if watch { "watch" } else { "list" }.to_owned();
         // When one of the options is malformed, upstream reads none of them.
         let mut numbers = ["limit", "timeoutSeconds"].iter().filter_map(|key| query.first(key));
@@ -202,10 +207,10 @@ fn resource_verb(method: &str) -> &'static str {
     }
 }
 
-/// Percent-decodes a path. `None` for a broken escape or bytes that are no UTF-8.
-fn decode(path: &str) -> Option<Cow<'_, str>> {
+/// Percent-decodes a path. `None` for a broken escape; bytes that are no UTF-8 are replaced.
+fn decode(path: &str) -> Option<String> {
     if !path.contains('%') {
-        return Some(Cow::Borrowed(path));
+        return Some(path.to_owned());
     }
     let mut out = Vec::with_capacity(path.len());
     let mut bytes = path.bytes();
@@ -218,7 +223,7 @@ fn decode(path: &str) -> Option<Cow<'_, str>> {
         let low = char::from(bytes.next()?).to_digit(16)?;
         out.push(u8::try_from(high * 16 + low).ok()?);
     }
-    String::from_utf8(out).ok().map(Cow::Owned)
+    Some(String::from_utf8_lossy(&out).into_owned())
 }
 
 #[cfg(test)]
@@ -355,8 +360,27 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_are_no_text_are_replaced() {
+        let info = RequestInfo::parse("GET", "/api/v1/pods/a%ff", "").unwrap();
+        assert_eq!(info.name, "a\u{fffd}");
+    }
+
+    #[test]
+    fn only_what_says_it_in_the_path_is_a_watch_path() {
+        for (path, query, want) in [
+            ("/api/v1/watch/pods", "", true),
+            ("/apis/apps/v1/watch/deployments", "", true),
+            ("/api/v1/pods", "watch=1", false),
+            ("/api/v1/namespaces/watch/pods", "watch=1", false),
+            ("/api/v1/pods", "", false),
+        ] {
+            assert_eq!(RequestInfo::parse("GET", path, query).unwrap().is_watch_path(), want, "{path}");
+        }
+    }
+
+    #[test]
     fn urls_that_cannot_be_read_are_refused() {
-        for path in ["/%", "/%4", "/%zz", "/api/v1/pods/%ff", "/%+1"] {
+        for path in ["/%", "/%4", "/%zz", "/%+1"] {
             assert_eq!(RequestInfo::parse("GET", path, ""), Err(RequestInfoError::MalformedPath), "{path}");
         }
         for path in ["/api/v1/watch", "/apis/a/v1/proxy/"] {

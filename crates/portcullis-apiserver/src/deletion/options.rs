@@ -91,11 +91,11 @@ fn validate(sent: &Sent, wrong: &mut Vec<FieldError>) {
     let Some(policy) = &sent.policy else { return };
     if sent.orphan.is_some() {
         let why = "orphanDependents and deletionPropagation cannot be both set";
-        wrong.push(FieldError::invalid("propagationPolicy", policy, why));
+        wrong.push(FieldError::invalid_json("propagationPolicy", policy, why));
     }
     if Policy::named(policy).is_none() {
         let supported = ["Foreground", "Background", "Orphan", "nil"];
-        wrong.push(FieldError::not_supported("propagationPolicy", policy, &supported));
+        wrong.push(FieldError::not_supported_typed("propagationPolicy", policy, &supported));
     }
 }
 

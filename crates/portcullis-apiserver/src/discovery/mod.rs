@@ -37,12 +37,16 @@ impl Discovery {
         }
     }
 
-    /// The document at the call's path; `None` when there is none.
+    /// The document at a path; `None` when there is none.
     ///
     /// # Errors
     /// The 406 for an `Accept` that no form of the document fits.
-    pub(crate) fn answer(&self, call: &Call, pretty: bool) -> Outcome<Option<Reply>> {
-        let path = call.path.strip_suffix('/').unwrap_or(&call.path);
+    pub(crate) fn answer(&self, call: &Call, path: &str, pretty: bool) -> Outcome<Option<Reply>> {
+        // Compat: slashes at the end do not count, but for the list of groups, which takes one.
+        let path = match path.trim_end_matches('/') {
+            "/apis" => path.strip_suffix('/').unwrap_or(path),
+            trimmed => trimmed,
+        };
         let accept = call.header(ACCEPT);
         if let (Some(document), Some(encoding)) = (self.aggregated.get(path), aggregated::asked_for(accept, pretty)) {
             return Ok(Some(document.reply(call, encoding)));
@@ -79,7 +83,7 @@ mod tests {
 
     fn get(line: &str, headers: &[(&'static str, &str)]) -> Option<Reply> {
         let call = headers.iter().fold(Call::test(line, ""), |call, (name, value)| call.with(name, value));
-        Discovery::new("127.0.0.1:6443").answer(&call, false).ok()?
+        Discovery::new("127.0.0.1:6443").answer(&call, &call.path, false).ok()?
     }
 
     fn tree(reply: &Reply) -> Value {
@@ -123,7 +127,7 @@ mod tests {
     fn what_no_form_fits_is_refused_in_the_words_of_who_refuses() {
         let refused = |path: &str, accept: &str| {
             let call = Call::test(&format!("GET {path}"), "").with("accept", accept);
-            Discovery::new("127.0.0.1:6443").answer(&call, false).err().unwrap()
+            Discovery::new("127.0.0.1:6443").answer(&call, &call.path, false).err().unwrap()
         };
         for (path, accept, words) in [
             ("/api", "text/foo", "406: Not Acceptable"),

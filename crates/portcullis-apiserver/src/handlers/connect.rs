@@ -9,6 +9,7 @@ use portcullis_kube::status::GroupResource;
 use portcullis_kube::{Status, UserInfo};
 use portcullis_rbac::{RequestInfo, authorize};
 
+use super::place::check_key;
 use super::store_error;
 use crate::engine::Engine;
 use crate::http::{Call, Outcome};
@@ -43,6 +44,7 @@ pub(crate) fn may_create(engine: &Engine, info: &RequestInfo, user: &UserInfo) -
 /// The pod.
 pub(crate) fn pod_there(engine: &Engine, info: &RequestInfo) -> Outcome<Arc<Object>> {
     let pods = resources::pods();
+    check_key(pods, &info.namespace, &info.name)?;
     let pod = engine.store.get(pods, &info.namespace, &info.name);
     pod.ok_or_else(|| store_error(StoreError::NotFound, pods, &info.namespace, &info.name))
 }

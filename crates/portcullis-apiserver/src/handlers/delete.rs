@@ -7,7 +7,9 @@ use std::sync::Arc;
 use portcullis_kube::Status;
 use portcullis_rbac::{Attributes, ResourceTarget, authorize};
 
-use super::read::{ListOptions, many, one, page};
+use super::list_options::ListRequest;
+use super::place::{check_folder, check_key, is_of_no_namespace, registry_key};
+use super::read::{many, one, page};
 use super::{Asked, no_such_method, store_error};
 use crate::deletion::Refusal;
 use crate::deletion::options::{self, DeleteOptions};
@@ -47,10 +49,14 @@ pub(crate) fn delete(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
 /// DELETE of a collection: what the list of the same options shows.
 pub(crate) fn delete_collection(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
     if asked.resource.namespaced && asked.namespace.is_empty() {
-        return Err(no_such_method());
+        // Compat: there is such a path below a namespace only.
+        let below = is_of_no_namespace(&asked.call.path);
+        return if below { check_folder(asked.resource, "").and(Err(no_such_method())) } else { Err(no_such_method()) };
     }
-    let list = ListOptions::parse(asked, engine.store.version())?;
+    // Compat: all options are judged before anything is looked up.
+    let list = ListRequest::read(asked)?;
     let options = options::read(asked, true)?;
+    let list = list.at(engine.store.version())?;
     let warnings = unsaid(asked, &options);
     asked.call.note(&warnings);
     let page = page(engine, asked, &list)?;
@@ -75,6 +81,7 @@ fn unsaid(asked: &Asked<'_>, options: &DeleteOptions) -> Vec<String> {
 
 /// Deletes the object of that name, also when it changes meanwhile.
 fn attempt(engine: &Engine, asked: &Asked<'_>, name: &str, options: &DeleteOptions) -> Outcome<Deleted> {
+    check_key(asked.resource, asked.namespace, name)?;
     let refused = |error| store_error(error, asked.served, asked.namespace, name);
     for _ in 0..ATTEMPTS {
         let old: Option<Arc<Object>> = engine.store.get(asked.resource, asked.namespace, name);
@@ -108,7 +115,7 @@ fn refuse_unreadable(engine: &Engine, asked: &Asked<'_>) -> Box<Status> {
     if engine.store.get(asked.resource, asked.namespace, asked.name).is_none() {
         return store_error(StoreError::NotFound, asked.served, asked.namespace, asked.name);
     }
-    let key = super::write::registry_key(asked);
+    let key = registry_key(asked.resource, asked.namespace, asked.name);
     let why = format!(
         "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: \
          unsafe deletion is not allowed because the object is decodable from storage"

@@ -3,7 +3,10 @@
 //! Compat: `/livez`, `/readyz` and `/healthz` with `?verbose` and `?exclude`, and one path per check, as
 //! `apiserver/pkg/server/healthz` answers them. The checks are ours.
 
+use std::collections::BTreeSet;
+
 use portcullis_kube::discovery::VersionInfo;
+use portcullis_kube::go::quote;
 
 use super::no_representation;
 use crate::engine::Engine;
@@ -17,11 +20,12 @@ const ENDPOINTS: [&str; 3] = ["livez", "readyz", "healthz"];
 const CHECKS: [&str; 4] = ["ping", "log", "store", "poststarthook/rbac/bootstrap-roles"];
 
 /// The answer of a health endpoint; `None` for another path.
-pub(crate) fn health(call: &Call) -> Option<Reply> {
-    let path = call.path.trim_start_matches('/').trim_end_matches('/');
-    let (endpoint, check) = path.split_once('/').unwrap_or((path, ""));
+pub(crate) fn health(call: &Call, path: &str) -> Option<Reply> {
+    let path = path.strip_prefix('/')?;
+    let (endpoint, check) = path.split_once('/').map_or((path, None), |(endpoint, check)| (endpoint, Some(check)));
     let endpoint = ENDPOINTS.into_iter().find(|known| *known == endpoint)?;
-    if !check.is_empty() {
+    if let Some(check) = check {
+        // Compat: a slash at the end leads elsewhere.
         if !CHECKS.contains(&check) {
             return Some(Reply::page_not_found());
         }
@@ -39,8 +43,10 @@ pub(crate) fn health(call: &Call) -> Option<Reply> {
         let state = if excluded.contains(&check) { "excluded: ok" } else { "ok" };
         text.push_str(&format!("[+]{check} {state}\n"));
     }
-    for unknown in excluded.iter().filter(|name| !CHECKS.contains(name)) {
-        let unknown = portcullis_kube::go::quote(unknown);
+    let unknown: BTreeSet<&str> = excluded.into_iter().filter(|name| !CHECKS.contains(name)).collect();
+    if !unknown.is_empty() {
+        let unknown: Vec<String> = unknown.into_iter().map(quote).collect();
+        let unknown = unknown.join(",");
         text.push_str(&format!("warn: some health checks cannot be excluded: no matches for {unknown}\n"));
     }
     text.push_str(&format!("{endpoint} check passed\n"));
@@ -101,7 +107,8 @@ mod tests {
     use super::*;
 
     fn body(line: &str) -> Option<(u16, String)> {
-        let reply = health(&Call::test(line, ""))?;
+        let call = Call::test(line, "");
+        let reply = health(&call, &call.path)?;
         Some((reply.status.as_u16(), String::from_utf8(reply.bytes().to_vec()).unwrap()))
     }
 
@@ -112,10 +119,13 @@ mod tests {
             let (_, long) = body(&format!("GET /{endpoint}?verbose")).unwrap();
             assert!(long.starts_with("[+]ping ok\n") && long.ends_with(&format!("{endpoint} check passed\n")));
             assert_eq!(body(&format!("GET /{endpoint}/ping")), Some((200, "ok".to_owned())));
-            assert_eq!(body(&format!("GET /{endpoint}/nope")).unwrap().0, 404);
+            for other in ["nope", "", "ping/"] {
+                assert_eq!(body(&format!("GET /{endpoint}/{other}")).unwrap().0, 404);
+            }
         }
         assert_eq!(body("GET /livezz"), None);
-        assert!(body("GET /livez?verbose&exclude=ping&exclude=x").unwrap().1.contains("no matches for \"x\""));
+        let excluded = body("GET /livez?verbose&exclude=ping&exclude=y&exclude=x&exclude=y").unwrap().1;
+        assert!(excluded.contains("no matches for \"x\",\"y\"\n"));
     }
 
     #[test]

@@ -17,17 +17,16 @@ use portcullis_rbac::RequestInfo;
 use portcullis_runtime::{LogLine, LogRing, Shutdown, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::connect::{container, part_of};
-use super::{TYPES, no_representation, store_error};
+use super::connect::{container, part_of, pod_there};
+use super::{TYPES, no_representation};
 use crate::engine::Engine;
 use crate::http::go_time;
 use crate::http::negotiate::clauses;
 use crate::http::params::Params;
 use crate::http::reply::Reply;
 use crate::http::{Call, Outcome};
+use crate::resources::text;
 use crate::resources::tree::{Members, list_at, string};
-use crate::resources::{self, text};
-use crate::store::StoreError;
 
 /// Lines that are sent in one piece.
 const BATCH: usize = 256;
@@ -63,9 +62,7 @@ pub(crate) fn get(engine: &Engine, call: &Call, info: &RequestInfo) -> Outcome<R
     if !wrong.is_empty() {
         return Err(Box::new(Status::invalid("", "PodLogOptions", &info.name, &wrong)));
     }
-    let pods = resources::pods();
-    let pod = engine.store.get(pods, &info.namespace, &info.name);
-    let pod = pod.ok_or_else(|| store_error(StoreError::NotFound, pods, &info.namespace, &info.name))?;
+    let pod = pod_there(engine, info)?;
     let members = pod.members();
     let container = container(&options.container, &members, &pod.name)?;
     let node = text(&members, &["spec", "nodeName"]);

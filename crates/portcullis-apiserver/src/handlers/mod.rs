@@ -6,8 +6,10 @@ pub(crate) mod connect;
 pub(crate) mod delete;
 pub(crate) mod exec;
 pub(crate) mod health;
+pub(crate) mod list_options;
 pub(crate) mod logs;
 pub(crate) mod patch;
+pub(crate) mod place;
 pub(crate) mod port_forward;
 pub(crate) mod read;
 pub(crate) mod reviews;
@@ -19,10 +21,9 @@ use std::sync::Arc;
 
 use portcullis_kube::status::{GroupResource, StatusDetails};
 use portcullis_kube::{Status, UserInfo};
-use portcullis_rbac::RequestInfo;
 
-use crate::http::Call;
 use crate::http::negotiate::{Accepted, clauses};
+use crate::http::{Call, Outcome};
 use crate::resources::{self, Resource, Serves, Subresource, scale};
 use crate::store::StoreError;
 use crate::store::object::Object;
@@ -48,6 +49,11 @@ pub(crate) struct Asked<'a> {
 const TYPES: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
 impl Asked<'_> {
+    /// Whether an object can lie where the path says.
+    pub(crate) fn check_key(&self) -> Outcome<()> {
+        place::check_key(self.resource, self.namespace, self.name)
+    }
+
     /// The document that the path shows instead of the stored object.
     pub(crate) fn shown(&self, object: &Object) -> Option<Arc<Object>> {
         self.part_of(object).or_else(|| self.served.shown(object))
@@ -67,6 +73,11 @@ impl Asked<'_> {
 /// What the real server says to a resource, version or subresource that it does not have.
 pub(crate) fn no_such_resource() -> Box<Status> {
     generic(404, "NotFound", "the server could not find the requested resource")
+}
+
+/// What the real server says to a subresource of nothing.
+pub(crate) fn nameless() -> Box<Status> {
+    Box::new(Status::bad_request("name must be provided"))
 }
 
 /// What the real server says to a method that a path does not take.
@@ -138,19 +149,4 @@ pub(crate) fn too_large_version(wanted: u64, current: u64) -> Box<Status> {
         }];
     }
     Box::new(status)
-}
-
-/// The namespace and name of a request's object.
-pub(crate) fn place<'a>(resource: &Resource, info: &'a RequestInfo) -> Option<(&'a str, &'a str)> {
-    let name = info.parts.get(1).map_or("", String::as_str);
-    if std::ptr::eq(resource, resources::namespaces()) {
-        // Compat: `/namespaces/a/namespaces` is no path.
-        let below = info.path.split('/').nth(5) == Some("namespaces");
-        return (!below).then_some(("", name));
-    }
-    match (resource.namespaced, info.namespace.is_empty()) {
-        (true, true) if !name.is_empty() => None,
-        (true, _) | (false, true) => Some((&info.namespace, name)),
-        (false, false) => None,
-    }
 }

@@ -59,6 +59,7 @@ pub(crate) fn patch(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
     let options = WriteOptions::of_patch(&asked.call.params)?;
     let text = PatchText::check(&asked.call.body).map_err(refused_text)?;
     asked.call.audit.request_patch(&asked.call.body);
+    asked.check_key()?;
     if engine.store.get(asked.resource, asked.namespace, asked.name).is_none() {
         return Err(store_error(StoreError::NotFound, asked.served, asked.namespace, asked.name));
     }

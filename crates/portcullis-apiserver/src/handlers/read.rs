@@ -9,19 +9,18 @@ use base64::alphabet::URL_SAFE;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use portcullis_kube::Status;
-use portcullis_kube::field::FieldError;
 use portcullis_kube::go::quote;
 use serde_json::{Map, Value, json};
 
-use super::{Asked, too_large_version};
+use super::list_options::{ListOptions, ListRequest};
+use super::{Asked, place, too_large_version};
 use crate::engine::Engine;
 use crate::http::Outcome;
 use crate::http::negotiate::Form;
-use crate::http::params::{Params, invalid};
+use crate::http::params::Params;
 use crate::http::reply::Reply;
 use crate::json;
 use crate::resources::{Resource, Subresource};
-use crate::selector::Selection;
 use crate::store::list::{ListQuery, Page};
 use crate::store::object::Object;
 use crate::table::{self, RowObject};
@@ -37,6 +36,12 @@ const TOKENS: GeneralPurpose = GeneralPurpose::new(
 
 /// One object.
 pub(crate) fn get(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
+    // Compat: of an object itself, not of its parts.
+    if asked.subresource.is_none() && asked.call.params.flag("export") {
+        let why = "the export parameter, deprecated since v1.14, is no longer supported";
+        return Err(Box::new(Status::bad_request(why)));
+    }
+    asked.check_key()?;
     let wanted = unprefixed_version(&asked.call.params)?.unwrap_or(0);
     let current = engine.store.version();
     if wanted > current {
@@ -76,13 +81,14 @@ fn kind(asked: &Asked<'_>) -> &'static str {
 
 /// A list.
 pub(crate) fn list(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
-    let options = ListOptions::parse(asked, engine.store.version())?;
+    let options = ListRequest::read(asked)?.at(engine.store.version())?;
     let page = page(engine, asked, &options)?;
     many(engine, asked, &page)
 }
 
 /// What a list shows.
 pub(crate) fn page(engine: &Engine, asked: &Asked<'_>, options: &ListOptions) -> Outcome<Page> {
+    place::check_list(asked.resource, asked.namespace, options.selection.fields.required("metadata.name"))?;
     let filter = |object: &Object| options.selection.matches(object);
     let query = ListQuery {
         namespace: asked.namespace,
@@ -177,78 +183,6 @@ fn list_meta(asked: &Asked<'_>, page: &Page) -> Value {
     Value::Object(meta)
 }
 
-/// What a list is about.
-pub(crate) struct ListOptions {
-    selection: Selection,
-    limit: usize,
-    at: Option<u64>,
-    from: Option<String>,
-}
-
-impl ListOptions {
-    pub(crate) fn parse(asked: &Asked<'_>, current: u64) -> Outcome<Self> {
-        let params = &asked.call.params;
-        let selection = selection(asked)?;
-        let limit = usize::try_from(params.number("limit")?.unwrap_or(0)).unwrap_or(0);
-        params.number("timeoutSeconds")?;
-        let (text, rule) = (params.get("resourceVersion"), params.get("resourceVersionMatch"));
-        let token = params.get("continue");
-        let mut wrong = Vec::new();
-        if !rule.is_empty() {
-            let field = "resourceVersionMatch";
-            let mut forbid = |why: &str| wrong.push(FieldError::forbidden(field, why));
-            if text.is_empty() {
-                forbid("resourceVersionMatch is forbidden unless resourceVersion is provided");
-            }
-            if !token.is_empty() {
-                forbid("resourceVersionMatch is forbidden when continue is provided");
-            }
-            if !matches!(rule, "Exact" | "NotOlderThan") {
-                wrong.push(FieldError::not_supported(field, rule, &["Exact", "NotOlderThan", ""]));
-            } else if rule == "Exact" && text == "0" {
-                wrong.push(FieldError::forbidden(
-                    field,
-                    "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-                ));
-            }
-        }
-        if params.has("sendInitialEvents") {
-            wrong.push(FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
-        }
-        invalid("ListOptions", &wrong)?;
-        // Compat: what is read from the watch cache is not cut into pages.
-        let limit = if text == "0" { 0 } else { limit };
-        if !token.is_empty() {
-            let (at, from) = read_continue(asked.namespace, token)?;
-            if !matches!(text, "" | "0") {
-                let why = "specifying resource version is not allowed when using continue";
-                return Err(Box::new(Status::bad_request(why)));
-            }
-            if at.is_some_and(|at| at > current) {
-                return Err(too_large_version(at.unwrap_or(0), current));
-            }
-            return Ok(Self { selection, limit, at: at.filter(|at| *at < current), from: Some(from) });
-        }
-        let wanted = version_param(params)?;
-        let at = match (wanted, rule) {
-            (None | Some(0), _) => None,
-            (Some(wanted), _) if wanted > current => return Err(too_large_version(wanted, current)),
-            (Some(wanted), "Exact") => Some(wanted),
-            // Compat: the legacy meaning of a page at a version.
-            (Some(wanted), "") if limit > 0 => Some(wanted),
-            (Some(_), _) => None,
-        };
-        Ok(Self { selection, limit, at, from: None })
-    }
-}
-
-/// The selectors of a request.
-pub(crate) fn selection(asked: &Asked<'_>) -> Outcome<Selection> {
-    let params = &asked.call.params;
-    Selection::parse(asked.served, params.get("labelSelector"), params.get("fieldSelector"))
-        .map_err(|why| Box::new(Status::bad_request(why)))
-}
-
 /// What table rows carry.
 pub(crate) fn rows(asked: &Asked<'_>) -> Outcome<RowObject> {
     RowObject::parse(asked.call.params.get("includeObject"), asked.served)
@@ -256,7 +190,7 @@ pub(crate) fn rows(asked: &Asked<'_>) -> Outcome<RowObject> {
 }
 
 /// A version in the query of a list.
-fn version_param(params: &Params) -> Outcome<Option<u64>> {
+pub(super) fn version_param(params: &Params) -> Outcome<Option<u64>> {
     parse_version(params.get("resourceVersion"))
         .map_err(|why| Box::new(Status::bad_request(format!("invalid resource version: {why}"))))
 }
@@ -288,45 +222,43 @@ fn write_continue(namespace: &str, version: u64, next: &str) -> String {
 }
 
 /// The version to go on at (`None` for now) and the first key. Compat: `apiserver/pkg/storage/continue.go`.
-fn read_continue(namespace: &str, token: &str) -> Outcome<(Option<u64>, String)> {
+pub(super) fn read_continue(namespace: &str, token: &str) -> Outcome<(Option<u64>, String)> {
     let bad =
         |why: &str| Box::new(Status::bad_request(format!("invalid continue token: continue key is not valid: {why}")));
-    if token.len() > 4_096 {
-        return Err(bad("too long"));
-    }
     let bytes = TOKENS.decode(token.replace(['\r', '\n'], "")).map_err(|_| bad(&corrupt(token)))?;
     let parsed = json::parse(&bytes).map_err(|error| bad(&error.to_string()))?.value;
-    let empty = Map::new();
-    let members = match &parsed {
+    let sent = match parsed {
         Value::Object(members) => members,
-        Value::Null => &empty,
+        Value::Null => Map::new(),
         other => {
-            let kind = go_kind(other);
+            let kind = go_kind(&other);
             return Err(bad(&format!("json: cannot unmarshal {kind} into Go value of type storage.continueToken")));
         }
     };
-    for (name, value) in members.iter().filter(|(_, value)| !value.is_null()) {
-        let (right, wanted) = match name.as_str() {
-            "rv" => (value.is_i64(), "int64"),
-            "v" | "start" => (value.is_string(), "string"),
-            _ => continue,
+    let mut members = Map::new();
+    for (name, value) in sent.into_iter().filter(|(_, value)| !value.is_null()) {
+        // Compat: Go takes members in other letters too.
+        let Some((name, wanted)) = MEMBERS.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known)) else {
+            continue;
         };
+        let right = if wanted == "int64" { value.is_i64() } else { value.is_string() };
         if !right {
             let shown = if wanted == "int64" && value.is_number() {
                 format!("number {value}")
             } else {
-                go_kind(value).to_owned()
+                go_kind(&value).to_owned()
             };
             let why =
                 format!("json: cannot unmarshal {shown} into Go struct field continueToken.{name} of type {wanted}");
             return Err(bad(&why));
         }
+        members.insert(name.to_owned(), value);
     }
-    let text = |name: &str| parsed.get(name).and_then(Value::as_str).unwrap_or_default();
+    let text = |name: &str| members.get(name).and_then(Value::as_str).unwrap_or_default();
     if text("v") != "meta.k8s.io/v1" {
         return Err(bad(&format!("server does not recognize this encoded version {}", text("v"))));
     }
-    let version = match parsed.get("rv").and_then(Value::as_i64).unwrap_or(0) {
+    let version = match members.get("rv").and_then(Value::as_i64).unwrap_or(0) {
         0 => return Err(bad("incorrect encoded start resourceVersion (version meta.k8s.io/v1)")),
         // Compat: a client that was too late may go on with what is there now.
         version => u64::try_from(version).ok(),
@@ -341,6 +273,9 @@ fn read_continue(namespace: &str, token: &str) -> Outcome<(Option<u64>, String)>
     }
     Ok((version, if namespace.is_empty() { key.to_owned() } else { format!("{namespace}/{key}") }))
 }
+
+/// What a token holds, and Go's types of it.
+const MEMBERS: [(&str, &str); 3] = [("v", "string"), ("rv", "int64"), ("start", "string")];
 
 /// Go's name of a JSON value's kind.
 fn go_kind(value: &Value) -> &'static str {

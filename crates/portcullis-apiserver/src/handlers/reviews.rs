@@ -27,8 +27,7 @@ pub(crate) async fn review(
     review: &'static Review,
     accepted: Accepted,
 ) -> Outcome<Reply> {
-    let in_place = review.namespaced != info.namespace.is_empty();
-    if info.verb != "create" || info.parts.len() > 1 || !in_place {
+    if info.verb != "create" || info.parts.len() > 1 {
         return Err(no_such_method());
     }
     if accepted.form != Form::Object {

@@ -16,7 +16,8 @@ use portcullis_rbac::RequestInfo;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{no_representation, no_such_method, not_acceptable, store_error};
+use super::place::check_key;
+use super::{nameless, no_representation, no_such_method, not_acceptable, store_error};
 use crate::engine::Engine;
 use crate::http::body::{self, Expected};
 use crate::http::negotiate::{Accepted, Form, clauses};
@@ -90,6 +91,9 @@ pub(crate) async fn create(
 ) -> Outcome<Reply> {
     if info.verb != "create" {
         return Err(no_such_method());
+    }
+    if info.name.is_empty() {
+        return Err(nameless());
     }
     let accept = call.header(ACCEPT);
     let accepted =
@@ -195,6 +199,7 @@ fn account(
             FieldError::invalid("metadata.name", &sent("name"), "must match the service account name if specified");
         return Err(Box::new(Status::invalid(GROUP, KIND, name, &[wrong])));
     }
+    check_key(what, namespace, name)?;
     let account = engine.store.get(what, namespace, name);
     let account = account.ok_or_else(|| store_error(StoreError::NotFound, what, namespace, name))?;
     let uid = sent("uid");
@@ -334,7 +339,7 @@ fn bind(engine: &Engine, binding: &mut Binding, wanted: &BoundObject) -> Outcome
 
 /// Whether a path is that of one of the issuer's documents.
 pub(crate) fn is_document(path: &str) -> bool {
-    matches!(path.strip_suffix('/').unwrap_or(path), CONFIGURATION | KEYS)
+    matches!(path, CONFIGURATION | KEYS)
 }
 
 /// The issuer's configuration or its keys.

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_kube::Status;
-use portcullis_kube::field::FieldError;
 
-use super::read::{rows, selection, unprefixed_version};
+use super::list_options::{Numbers, initial_events, selection, selectors, wrong};
+use super::place::check_list;
+use super::read::{rows, unprefixed_version};
 use super::{Asked, no_such_resource, too_large_version};
 use crate::engine::Engine;
 use crate::http::Outcome;
 use crate::http::negotiate::Encoding;
-use crate::http::params::{Params, invalid};
+use crate::http::params::invalid;
 use crate::http::reply::Reply;
 use crate::store::beginning::Everything;
 use crate::store::list::ListQuery;
@@ -21,7 +22,9 @@ use crate::watch::{WatchRequest, frames, refused};
 /// Seconds that a watch without `timeoutSeconds` lives at least; at most twice as long (`--min-request-timeout`).
 const MIN_SECONDS: u32 = 1_800;
 /// Seconds that a client can ask for.
-const MAX_SECONDS: i64 = 24 * 3_600;
+const MAX_SECONDS: u64 = 24 * 3_600;
+/// Nanoseconds of a second: Go counts in them.
+const NANOS: i64 = 1_000_000_000;
 
 /// Starts a watch.
 pub(crate) fn watch(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
@@ -30,14 +33,20 @@ pub(crate) fn watch(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
         return Err(Box::new(Status::not_acceptable(&accepted)));
     }
     let params = &asked.call.params;
-    let mut selection = selection(asked)?;
+    let Numbers { seconds, .. } = Numbers::read(params)?;
+    let written = selectors(params)?;
+    invalid("ListOptions", &wrong(params))?;
+    let initial_events = initial_events(params);
+    let mut selection = selection(asked, written)?;
     if !asked.name.is_empty() {
+        // Compat: who names an object in the path may select no other.
+        if !selection.fields.is_empty() && selection.fields.required("metadata.name") != Some(asked.name) {
+            return Err(Box::new(Status::bad_request("fieldSelector metadata.name doesn't match requested name")));
+        }
         selection.fields.require_name(asked.name);
     }
-    let seconds = params.number("timeoutSeconds")?;
-    params.number("limit")?;
-    let initial_events = initial_events(params)?;
     let wanted = unprefixed_version(params)?;
+    check_list(asked.resource, asked.namespace, selection.fields.required("metadata.name"))?;
     let send_initial = initial_events.unwrap_or(matches!(wanted, None | Some(0)));
     let current = engine.store.version();
     if let Some(wanted) = wanted.filter(|wanted| send_initial && *wanted > current) {
@@ -56,9 +65,10 @@ pub(crate) fn watch(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
             .map_err(|gone| Box::new(Status::expired(format!("too old resource version: 0 ({})", gone.oldest))))?;
         (page.version, Everything::new(page.objects))
     };
-    let timeout = match seconds {
-        Some(seconds) if seconds > 0 => u64::try_from(seconds.min(MAX_SECONDS)).unwrap_or(1),
-        _ => u64::from(MIN_SECONDS + engine.rng.below(MIN_SECONDS)),
+    let timeout = match seconds.unwrap_or(0).wrapping_mul(NANOS) {
+        0 => u64::from(MIN_SECONDS + engine.rng.below(MIN_SECONDS)),
+        // Compat: what no duration can hold, or is negative, is over at once.
+        nanos => u64::try_from(nanos / NANOS).unwrap_or(0).min(MAX_SECONDS),
     };
     let bookmarks = params.flag("allowWatchBookmarks");
     let request = WatchRequest {
@@ -76,36 +86,3 @@ pub(crate) fn watch(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
     };
     frames(request, Arc::clone(&engine.store), engine.clock.clone()).map(Reply::pieces).ok_or_else(no_such_resource)
 }
-
-/// Whether what is there is sent first, and whether the client asked for that. Compat: `SetListOptionsDefaults` and the
-/// rules of `ValidateListOptions` for watches.
-fn initial_events(params: &Params) -> Outcome<Option<bool>> {
-    let mut asked = params.has("sendInitialEvents").then(|| params.flag("sendInitialEvents"));
-    let mut rule = params.get("resourceVersionMatch");
-    if asked.is_none() && rule.is_empty() && matches!(params.get("resourceVersion"), "" | "0") {
-        (asked, rule) = (Some(true), NOT_OLDER);
-    }
-    let field = "resourceVersionMatch";
-    let mut wrong = Vec::new();
-    if asked.is_some() && rule != NOT_OLDER {
-        let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-        wrong.push(FieldError::forbidden(field, why));
-    }
-    if !rule.is_empty() {
-        if asked.is_none() {
-            let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
-            wrong.push(FieldError::forbidden(field, why));
-        }
-        if rule != NOT_OLDER {
-            wrong.push(FieldError::not_supported(field, rule, &[NOT_OLDER]));
-        }
-        if !params.get("continue").is_empty() {
-            let why = "resourceVersionMatch is forbidden when continue is provided";
-            wrong.push(FieldError::forbidden(field, why));
-        }
-    }
-    invalid("ListOptions", &wrong)?;
-    Ok(asked)
-}
-
-const NOT_OLDER: &str = "NotOlderThan";

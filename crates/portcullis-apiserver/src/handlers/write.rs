@@ -8,12 +8,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use portcullis_kube::Status;
 use portcullis_kube::field::FieldError;
 use portcullis_kube::go::quote;
 use portcullis_kube::status::GroupResource;
+use portcullis_kube::{Status, names};
 use serde_json::Value;
 
+use super::place::{is_of_no_namespace, registry_key};
 use super::read::one;
 use super::{Asked, admission, certificates, no_such_method, store_error};
 use crate::deletion::registry;
@@ -35,7 +36,8 @@ const ATTEMPTS: usize = 1_000;
 
 /// POST to a collection.
 pub(crate) fn create(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
-    if !asked.name.is_empty() || (asked.resource.namespaced && asked.namespace.is_empty()) {
+    let nowhere = asked.resource.namespaced && asked.namespace.is_empty();
+    if !asked.name.is_empty() || (nowhere && !is_of_no_namespace(&asked.call.path)) {
         return Err(no_such_method());
     }
     let options = WriteOptions::parse(&asked.call.params, "CreateOptions")?;
@@ -45,6 +47,11 @@ pub(crate) fn create(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
 
 fn create_object(engine: &Engine, asked: &Asked<'_>, mut decoded: Decoded, options: WriteOptions) -> Outcome<Reply> {
     check_namespace(asked, &decoded.members)?;
+    if asked.resource.namespaced && asked.namespace.is_empty() {
+        let (what, why) = (asked.resource, FieldError::required("metadata.namespace", ""));
+        let name = text(&decoded.members, &["metadata", "name"]);
+        return Err(Box::new(Status::invalid(what.group, what.kind, &name, &[why])));
+    }
     one_of_each_owner(asked, &mut decoded, "");
     if !text(&decoded.members, &["metadata", "resourceVersion"]).is_empty() {
         return Err(Box::new(Status::failure(500, "", "resourceVersion should not be set on objects to be created")));
@@ -105,6 +112,12 @@ fn check_namespace_is_there(engine: &Engine, asked: &Asked<'_>, name: &str) -> O
     if !asked.resource.namespaced {
         return Ok(());
     }
+    let wrong = names::path_segment(asked.namespace);
+    if !wrong.is_empty() {
+        // Compat: upstream's admission asks the server for it as a client.
+        let why = format!("invalid resource name {}: [{}]", quote(asked.namespace), wrong.join(" "));
+        return Err(Box::new(Status::internal_error(&why)));
+    }
     let error = match engine.store.get(resources::namespaces(), "", asked.namespace) {
         None => StoreError::NoNamespace,
         Some(namespace) if namespace.terminating => StoreError::NamespaceTerminating,
@@ -137,6 +150,7 @@ pub(crate) fn update(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
     let options = WriteOptions::parse(&asked.call.params, "UpdateOptions")?;
     let decoded = decode(asked, options)?;
     check_identity(asked, &decoded.members)?;
+    asked.check_key()?;
     if engine.store.get(asked.resource, asked.namespace, asked.name).is_none() {
         // Compat: objects of some kinds are created by an update.
         if asked.subresource.is_some() || !asked.resource.rules.create_on_update {
@@ -222,7 +236,7 @@ fn check_uid(asked: &Asked<'_>, members: &Members, old: &Object) -> Outcome<()> 
     let why = format!(
         "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: \
          Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-        registry_key(asked),
+        registry_key(asked.resource, asked.namespace, asked.name),
         old.uid
     );
     Err(Box::new(Status::conflict(asked.served.group_resource(), asked.name, &why)))
@@ -306,18 +320,6 @@ fn replace(
 /// What the store's reader of versions says.
 fn no_version(text: &str) -> Box<Status> {
     Box::new(Status::failure(500, "", format!("strconv.ParseUint: parsing {}: invalid syntax", quote(text))))
-}
-
-/// Where etcd would keep the object: one message shows it.
-pub(super) fn registry_key(asked: &Asked<'_>) -> String {
-    let folder = match asked.resource.plural {
-        "services" => "services/specs",
-        "endpoints" => "services/endpoints",
-        "nodes" => "minions",
-        "ingresses" => "ingress",
-        plural => plural,
-    };
-    format!("/registry/{folder}/{}", crate::store::object::key(asked.namespace, asked.name))
 }
 
 /// The kind that the path takes.

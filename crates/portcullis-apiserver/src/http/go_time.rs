@@ -3,8 +3,9 @@
 //! Compat: `Time.UnmarshalQueryParameter` of apimachinery, which is Go's `time.Parse` with RFC 3339; the text names the first
 //! element of the layout that does not fit.
 
-use portcullis_kube::go::quote;
 use portcullis_runtime::Timestamp;
+
+use super::go_duration::quote;
 
 const LAYOUT: &str = "2006-01-02T15:04:05Z07:00";
 /// The elements of the layout: what they are called, how many digits they have, their range and its name.
@@ -25,7 +26,8 @@ pub(crate) fn parse_query(text: &str) -> Result<Timestamp, String> {
     }
     match mistake(text) {
         Some(why) => Err(why),
-        None => Timestamp::parse_rfc3339(text).ok_or_else(|| format!("parsing time {}: day out of range", quote(text))),
+        None => Timestamp::parse_rfc3339(&text.replace(',', "."))
+            .ok_or_else(|| format!("parsing time {}: day out of range", quote(text))),
     }
 }
 
@@ -55,7 +57,20 @@ fn mistake(text: &str) -> Option<String> {
     }
     let after = match rest.strip_prefix('Z') {
         Some(after) => after,
-        None if is_offset(rest) => rest.get(6..).unwrap_or_default(),
+        None if is_offset(rest) => {
+            let number = |range| rest.get(range).and_then(|part: &str| part.parse::<u32>().ok()).unwrap_or(0);
+            let wrong = if number(4..6) > 60 {
+                Some("minute")
+            } else if number(1..3) > 24 {
+                Some("hour")
+            } else {
+                None
+            };
+            if let Some(wrong) = wrong {
+                return Some(format!("parsing time {whole}: time zone offset {wrong} out of range"));
+            }
+            rest.get(6..).unwrap_or_default()
+        }
         None => return unfit(rest, "Z07:00"),
     };
     (!after.is_empty()).then(|| format!("parsing time {whole}: extra text: {}", quote(after)))
@@ -76,12 +91,24 @@ mod tests {
 
     #[test]
     fn times_are_read_or_refused_in_gos_words() {
-        for good in ["2026-08-01T09:30:00Z", "2026-08-01T09:30:00.5+02:00", "", "null"] {
+        for good in ["2026-08-01T09:30:00Z", "2026-08-01T09:30:00,5Z", "2026-08-01T09:30:00.5+02:00", "", "null"] {
             assert!(parse_query(good).is_ok(), "{good}");
         }
         for (bad, want) in [
             ("x", "parsing time \"x\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"x\" as \"2006\""),
             ("2026-13-01T00:00:00Z", "parsing time \"2026-13-01T00:00:00Z\": month out of range"),
+            (
+                "2026-01-01T00:00:00+25:00",
+                "parsing time \"2026-01-01T00:00:00+25:00\": time zone offset hour out of range",
+            ),
+            (
+                "2026-01-01T00:00:00-01:61",
+                "parsing time \"2026-01-01T00:00:00-01:61\": time zone offset minute out of range",
+            ),
+            (
+                "\u{e9}",
+                "parsing time \"\\xc3\\xa9\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"\\xc3\\xa9\" as \"2006\"",
+            ),
             ("2026-02-30T00:00:00Z", "parsing time \"2026-02-30T00:00:00Z\": day out of range"),
             ("2026-01-01T00:00:00Zx", "parsing time \"2026-01-01T00:00:00Zx\": extra text: \"x\""),
         ] {

@@ -3,6 +3,8 @@
 //! The listener's types stay in `server`, so that every test and fuzz target can drive the whole server with values.
 
 pub(crate) mod body;
+pub(crate) mod deadline;
+pub(crate) mod go_duration;
 pub(crate) mod go_time;
 pub(crate) mod gzip;
 pub(crate) mod media_type;

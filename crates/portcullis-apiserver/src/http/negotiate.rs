@@ -71,10 +71,12 @@ pub(crate) fn clauses(header: &str) -> Vec<Clause<'_>> {
 }
 
 /// Whether a person is reading: `pretty`, or a browser or curl without it.
-pub(crate) fn wants_pretty(pretty: Option<&str>, user_agent: &str) -> bool {
+///
+/// Compat: unlike other booleans, `pretty` is read by `strconv.ParseBool`.
+pub(crate) fn wants_pretty(pretty: &str, user_agent: &str) -> bool {
     match pretty {
-        Some(value) => !matches!(value.to_ascii_lowercase().as_str(), "false" | "0"),
-        None => ["curl", "Wget", "Mozilla/5.0"].iter().any(|agent| user_agent.starts_with(agent)),
+        "" => ["curl", "Wget", "Mozilla/5.0"].iter().any(|agent| user_agent.starts_with(agent)),
+        value => matches!(value, "1" | "t" | "T" | "TRUE" | "true" | "True"),
     }
 }
 
@@ -133,10 +135,11 @@ mod tests {
     #[test]
     fn people_get_indentation() {
         for (pretty, agent, want) in [
-            (None, "curl/8", true),
-            (None, "kubectl/v1.37", false),
-            (Some("true"), "", true),
-            (Some("false"), "curl/8", false),
+            ("", "curl/8", true),
+            ("", "kubectl/v1.37", false),
+            ("true", "", true),
+            ("yes", "", false),
+            ("false", "curl/8", false),
         ] {
             assert_eq!(wants_pretty(pretty, agent), want);
         }

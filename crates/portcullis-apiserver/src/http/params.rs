@@ -4,7 +4,8 @@
 //! true) and the option validations of `apis/meta/v1/validation` and `internalversion/validation`.
 
 use portcullis_kube::field::FieldError;
-use portcullis_kube::{Query, Status};
+use portcullis_kube::query::is_false;
+use portcullis_kube::{Query, Status, go};
 
 use super::Outcome;
 
@@ -39,7 +40,7 @@ impl Params {
 
     /// Whether a boolean parameter is there and not false.
     pub(crate) fn flag(&self, name: &str) -> bool {
-        self.has(name) && !matches!(self.get(name).to_ascii_lowercase().as_str(), "false" | "0")
+        self.has(name) && !is_false(self.get(name))
     }
 
     /// A whole number; `None` when absent.
@@ -52,7 +53,7 @@ impl Params {
         let number = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
         text.parse().map(Some).map_err(|_| {
             let why = if number { "value out of range" } else { "invalid syntax" };
-            let quoted = portcullis_kube::go::quote(text);
+            let quoted = go::quote(text);
             Box::new(Status::bad_request(format!("strconv.ParseInt: parsing {quoted}: {why}")))
         })
     }
@@ -93,7 +94,7 @@ impl WriteOptions {
         if manager.len() > 128 {
             wrong.push(FieldError::too_long("fieldManager", 128));
         }
-        for (at, odd) in manager.char_indices().filter(|(_, c)| !is_print(*c)) {
+        for (at, odd) in manager.char_indices().filter(|(_, c)| !go::is_print(*c)) {
             let why = format!("invalid character U+{:04X} (at position {at})", u32::from(odd));
             wrong.push(FieldError::invalid("fieldManager", manager, why));
         }
@@ -110,11 +111,6 @@ impl WriteOptions {
         invalid(kind, &wrong)?;
         Ok(Self { dry_run, field_validation })
     }
-}
-
-/// Go's `unicode.IsPrint`, but for code points that Unicode has not assigned.
-fn is_print(c: char) -> bool {
-    !c.is_control() && (c == ' ' || !c.is_whitespace())
 }
 
 /// `dryRun`: only `All` is known.
@@ -150,6 +146,7 @@ mod tests {
             ("", false),
             ("watch=0", false),
             ("watch=False", false),
+            ("watch=fal%C5%BFe", false),
             ("watch=1", true),
             ("watch=", true),
             ("watch=maybe", true),

@@ -113,6 +113,15 @@ impl Reply {
         reply
     }
 
+    /// What Go's server says to a head that it cannot read, before it closes the connection.
+    pub(crate) fn bad_head() -> Self {
+        let mut reply = Self::text(400, "400 Bad Request");
+        reply.headers.remove(CACHE_CONTROL);
+        reply.headers.remove(X_CONTENT_TYPE_OPTIONS);
+        reply.headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+        reply
+    }
+
     /// What the real server says to a path that leads nowhere.
     pub(crate) fn page_not_found() -> Self {
         Self::text(404, portcullis_kube::status::PAGE_NOT_FOUND)

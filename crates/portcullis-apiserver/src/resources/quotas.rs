@@ -12,8 +12,12 @@ use super::storage::not_negative_amount;
 use super::tree::{Members, child, has, list, list_at, members, members_at, string, take_over};
 use crate::schema::quantity::Quantity;
 
-pub(crate) const LIMIT_RULES: Rules =
-    Rules { validate: limit_range, validate_update: |new, _, wrong| limit_range(new, wrong), ..Rules::NAMESPACED };
+pub(crate) const LIMIT_RULES: Rules = Rules {
+    create_on_update: true,
+    validate: limit_range,
+    validate_update: |new, _, wrong| limit_range(new, wrong),
+    ..Rules::NAMESPACED
+};
 pub(crate) const QUOTA_RULES: Rules = Rules {
     returns_deleted: true,
     prepare_create: |members| drop(members.shift_remove("status")),

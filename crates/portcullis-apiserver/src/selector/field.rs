@@ -1,6 +1,9 @@
-//! `fieldSelector`: `a.b=c`, `a.b==c`, `a.b!=c`, joined by commas; `\` escapes `,`, `=` and itself.
+//! `fieldSelector`: the fields that a kind has, and what they are compared with.
 //!
-//! Compat: grammar and messages follow `apimachinery/pkg/fields/selector.go` and each kind's field label conversion.
+//! Compat: each kind's field label conversion. The grammar is the authorizer's, `portcullis_rbac::field_selector`.
+
+use portcullis_kube::go::quote;
+use portcullis_rbac::field_selector;
 
 use crate::resources::Resource;
 
@@ -20,32 +23,40 @@ struct Term {
     value: String,
 }
 
+/// Reads a selector without a look at its fields; the error is the message of a 400.
+pub(crate) fn read(text: &str) -> Result<field_selector::FieldSelector, String> {
+    if text.len() > MAX_BYTES {
+        return Err(format!("the field selector is longer than {MAX_BYTES} bytes"));
+    }
+    let written = field_selector::FieldSelector::parse(text).map_err(|error| error.to_string())?;
+    if written.terms.len() > MAX_TERMS {
+        return Err(format!("the field selector has more than {MAX_TERMS} terms"));
+    }
+    Ok(written)
+}
+
 impl FieldSelector {
-    /// Reads a selector for `resource`; the error is the message of a 400.
+    /// The selector by the fields of `resource`; the error is the message of a 400.
+    pub(crate) fn of(resource: &Resource, written: field_selector::FieldSelector) -> Result<Self, String> {
+        let terms = written.terms.into_iter();
+        // Compat: a term of nothing selects everything.
+        let terms = terms.filter(|term| !term.field.is_empty() || !term.value.is_empty());
+        let named = terms.map(|term| {
+            let name = known(resource, &term.field)?;
+            Ok(Term { name, equal: term.equal, value: term.value })
+        });
+        Ok(Self(named.collect::<Result<_, String>>()?))
+    }
+
+    /// Reads a selector for `resource`.
+    #[cfg(test)]
     pub(crate) fn parse(resource: &Resource, text: &str) -> Result<Self, String> {
-        if text.len() > MAX_BYTES {
-            return Err(format!("the field selector is longer than {MAX_BYTES} bytes"));
-        }
-        let mut terms = Vec::new();
-        for part in split(text) {
-            if part.is_empty() {
-                continue;
-            }
-            let Some((name, equal, value)) = term(part) else {
-                return Err(format!("invalid selector: '{text}'; can't understand '{part}'"));
-            };
-            let value = unescape(value)?;
-            if name.is_empty() && value.is_empty() {
-                // Compat: such a term selects everything.
-                continue;
-            }
-            let name = known(resource, name)?;
-            terms.push(Term { name, equal, value });
-            if terms.len() > MAX_TERMS {
-                return Err(format!("the field selector has more than {MAX_TERMS} terms"));
-            }
-        }
-        Ok(Self(terms))
+        Self::of(resource, read(text)?)
+    }
+
+    /// The first value that a field must have.
+    pub(crate) fn required(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|term| term.equal && term.name == name).map(|term| term.value.as_str())
     }
 
     /// Adds the name that stands in the path of `/watch/…/name`.
@@ -86,64 +97,13 @@ fn known(resource: &Resource, name: &str) -> Result<String, String> {
         // Compat: `pkg/apis/core/v1/conversion.go` keeps this old name.
         ("Pod", "spec.host") => Ok("spec.nodeName".to_owned()),
         _ if resource.selectable_names.is_empty() => {
-            Err(format!("\"{name}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""))
+            let name = quote(name);
+            Err(format!("{name} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""))
         }
         // Compat: `pkg/apis/batch/v1/conversion.go` has words of its own.
-        ("Job", _) => Err(format!("field label {} not supported for Job", portcullis_kube::go::quote(name))),
+        ("Job", _) => Err(format!("field label {} not supported for Job", quote(name))),
         _ => Err(format!("field label not supported: {name}")),
     }
-}
-
-/// Splits at commas that are not escaped.
-fn split(text: &str) -> Vec<&str> {
-    let mut parts = Vec::new();
-    let (mut start, mut escaped) = (0, false);
-    for (at, character) in text.char_indices() {
-        match character {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            ',' => {
-                parts.push(text.get(start..at).unwrap_or_default());
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    parts.push(text.get(start..).unwrap_or_default());
-    parts
-}
-
-fn term(text: &str) -> Option<(&str, bool, &str)> {
-    let operators = [("!=", false), ("==", true), ("=", true)];
-    (0..text.len()).filter(|at| text.is_char_boundary(*at)).find_map(|at| {
-        let (name, rest) = text.split_at(at);
-        operators.iter().find_map(|(operator, equal)| rest.strip_prefix(operator).map(|value| (name, *equal, value)))
-    })
-}
-
-fn unescape(text: &str) -> Result<String, String> {
-    if !text.contains(['\\', ',', '=']) {
-        return Ok(text.to_owned());
-    }
-    let mut out = String::new();
-    let mut chars = text.chars();
-    while let Some(character) = chars.next() {
-        match character {
-            '\\' => match chars.next() {
-                Some(escaped @ ('\\' | ',' | '=')) => out.push(escaped),
-                other => {
-                    let sequence: String = std::iter::once('\\').chain(other).collect();
-                    return Err(format!("invalid field selector: invalid escape sequence: {sequence}"));
-                }
-            },
-            ',' | '=' => {
-                // Compat: Go prints the character's number.
-                return Err(format!("invalid field selector: unescaped character in value: {}", u32::from(character)));
-            }
-            other => out.push(other),
-        }
-    }
-    Ok(out)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub(crate) mod field;
 
+use portcullis_rbac::field_selector::FieldSelector;
 use portcullis_rbac::label_selector::LabelSelector;
 
 use crate::resources::Resource;
@@ -14,12 +15,25 @@ pub(crate) struct Selection {
     pub(crate) fields: field::FieldSelector,
 }
 
-impl Selection {
+/// Both selectors as they are written.
+pub(crate) struct Written {
+    labels: LabelSelector,
+    fields: FieldSelector,
+}
+
+impl Written {
     /// Reads both selectors; the error is the message of a 400.
-    pub(crate) fn parse(resource: &Resource, labels: &str, fields: &str) -> Result<Self, String> {
-        Ok(Self { labels: LabelSelector::parse(labels)?, fields: field::FieldSelector::parse(resource, fields)? })
+    pub(crate) fn read(labels: &str, fields: &str) -> Result<Self, String> {
+        Ok(Self { labels: LabelSelector::parse(labels)?, fields: field::read(fields)? })
     }
 
+    /// What they select of `resource`; the error is the message of a 400.
+    pub(crate) fn of(self, resource: &Resource) -> Result<Selection, String> {
+        Ok(Selection { labels: self.labels, fields: field::FieldSelector::of(resource, self.fields)? })
+    }
+}
+
+impl Selection {
     pub(crate) fn everything(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
     }

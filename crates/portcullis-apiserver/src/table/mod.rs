@@ -51,7 +51,8 @@ impl RowObject {
             other => Err(format!(
                 "Unable to convert to Table as requested: includeObject: Invalid value: {}: \
                  must be 'Metadata', 'Object', 'None', or empty",
-                portcullis_kube::go::quote(other)
+                // Compat: a text with a type of its own is shown as JSON.
+                String::from_utf8_lossy(&json::to_vec(other))
             )),
         }
     }

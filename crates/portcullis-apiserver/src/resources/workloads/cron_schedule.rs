@@ -3,6 +3,8 @@
 //! Only judged, never run. Compat: rules and texts are those of the parser that Kubernetes uses (`robfig/cron` v3, standard
 //! form); the day of the month and the week take `?` as well as `*`.
 
+use crate::http::go_duration;
+
 /// Names that a field knows, with the number of the first.
 struct Field {
     low: u32,
@@ -48,37 +50,11 @@ fn word(schedule: &str) -> Result<(), String> {
         return Ok(());
     }
     match schedule.strip_prefix("@every ") {
-        Some(duration) if is_duration(duration) => Ok(()),
-        Some(duration) => Err(format!(
-            "failed to parse duration {schedule}: time: invalid duration {}",
-            portcullis_kube::go::quote(duration)
-        )),
+        Some(duration) => go_duration::parse(duration)
+            .map(|_| ())
+            .map_err(|why| format!("failed to parse duration {schedule}: {why}")),
         None => Err(format!("unrecognized descriptor: {schedule}")),
     }
-}
-
-/// Go's durations: numbers with units, such as `1h30m`.
-fn is_duration(text: &str) -> bool {
-    let mut rest = text.strip_prefix(['+', '-']).unwrap_or(text);
-    if rest == "0" {
-        return true;
-    }
-    if rest.is_empty() {
-        return false;
-    }
-    while !rest.is_empty() {
-        let figures = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let (number, after) = rest.split_at(figures);
-        if !number.contains(|c: char| c.is_ascii_digit()) || number.matches('.').count() > 1 {
-            return false;
-        }
-        let unit = ["ns", "us", "µs", "ms", "s", "m", "h"]
-            .iter()
-            .find(|unit| after.strip_prefix(**unit).is_some_and(|next| !next.starts_with(|c: char| c.is_alphabetic())));
-        let Some(unit) = unit else { return false };
-        rest = after.get(unit.len()..).unwrap_or_default();
-    }
-    true
 }
 
 fn check_range(range: &str, field: &Field) -> Result<(), String> {

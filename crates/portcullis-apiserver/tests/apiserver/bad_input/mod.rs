@@ -9,9 +9,11 @@ mod headers;
 mod known;
 mod methods;
 mod mutate;
+mod queries;
 mod seeds;
 mod types;
 mod wire;
+mod words;
 
 use std::collections::BTreeMap;
 
@@ -32,6 +34,7 @@ const FAMILIES: &[Family] = &[
     ("methods", methods::cases, 10),
     ("types", types::cases, 10),
     ("headers", headers::cases, 20),
+    ("queries", queries::cases, 30),
 ];
 /// The config map that is there when a request comes.
 const KEPT: &str = "/configmaps/kept";
@@ -83,10 +86,13 @@ struct Side {
     admin: HttpClient,
     /// Whether someone may have changed the config map.
     changed: bool,
+    /// What stands in braces in targets, as this side says it.
+    words: Vec<(&'static str, String)>,
 }
 
 impl Side {
     async fn ask(&mut self, case: &Case) -> Answer {
+        let case = &words::fill(case, &self.words);
         // Another one's change must not be seen by the next.
         if case.target.contains(KEPT) && (self.changed || case.method != "GET") {
             self.keep().await;
@@ -144,6 +150,7 @@ async fn bad_input_is_answered_as_a_real_kube_apiserver_answers_it() {
         nobody: Wire::new(plane.port(), plane.ca(), None),
         admin: plane.admin_client(),
         changed: false,
+        words: Vec::new(),
     };
     let leaf = bench.ca.client("admin", masters);
     let port = bench.running.addr().port();
@@ -153,6 +160,7 @@ async fn bad_input_is_answered_as_a_real_kube_apiserver_answers_it() {
         nobody: Wire::new(port, &bench.ca, None),
         admin: bench.client(Some(("admin", masters))),
         changed: false,
+        words: Vec::new(),
     };
     for side in [&real, &ours] {
         let body = json!({"metadata": {"name": "bad"}}).to_string().into();
@@ -160,9 +168,12 @@ async fn bad_input_is_answered_as_a_real_kube_apiserver_answers_it() {
         let made = side.admin.request(http::Method::POST, &url, &[("content-type", "application/json")], Some(body));
         assert_eq!(made.await.unwrap().status, 201);
         side.keep().await;
+        words::furnish(&side.admin, &side.base).await;
     }
     differential::settled(&plane).await;
-    differential::complete(&plane, "bad").await;
+    for namespace in ["bad", "odd"] {
+        differential::complete(&plane, namespace).await;
+    }
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     let mut wrong = Vec::new();
     for (family, cases, accepted_least) in FAMILIES {
@@ -172,9 +183,12 @@ async fn bad_input_is_answered_as_a_real_kube_apiserver_answers_it() {
         let start = std::time::Instant::now();
         let (mut strata, mut accepted, mut differing) = (BTreeMap::<&str, usize>::new(), 0, 0);
         let cases = cases(&dice);
+        for side in [&mut real, &mut ours] {
+            side.words = words::learn(&side.admin, &side.base).await;
+        }
         for case in &cases {
             *strata.entry(case.stratum).or_default() += 1;
-            let (want, got) = (real.ask(case).await, ours.ask(case).await);
+            let (want, got) = tokio::join!(real.ask(case), ours.ask(case));
             accepted += usize::from((200..300).contains(&want.status));
             if want == got {
                 continue;
