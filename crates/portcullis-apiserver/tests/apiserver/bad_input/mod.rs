@@ -9,6 +9,7 @@ mod headers;
 mod known;
 mod methods;
 mod mutate;
+mod paths;
 mod queries;
 mod seeds;
 mod types;
@@ -35,6 +36,7 @@ const FAMILIES: &[Family] = &[
     ("types", types::cases, 10),
     ("headers", headers::cases, 20),
     ("queries", queries::cases, 30),
+    ("paths", paths::cases, 10),
 ];
 /// The config map that is there when a request comes.
 const KEPT: &str = "/configmaps/kept";
