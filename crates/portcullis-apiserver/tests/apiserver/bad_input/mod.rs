@@ -123,6 +123,19 @@ impl Side {
         assert_eq!(made.status, 201);
     }
 
+    /// Removes what the families before have left in a collection: what happens to one depends on whether it is empty.
+    async fn clear(&self, plural: &str) {
+        let all = self.admin.get(&format!("{}/api/v1/{plural}", self.base), &[]).await.unwrap();
+        let all: Value = serde_json::from_slice(&all.body).unwrap();
+        for left in all["items"].as_array().unwrap() {
+            let (namespace, name) = (&left["metadata"]["namespace"], &left["metadata"]["name"]);
+            let place = format!("namespaces/{}/{plural}/{}", namespace.as_str().unwrap(), name.as_str().unwrap());
+            let url = format!("{}/api/v1/{place}", self.base);
+            let gone = self.admin.request(http::Method::DELETE, &url, &[], None).await.unwrap();
+            assert_eq!(gone.status, 200, "{place}");
+        }
+    }
+
     /// Removes what a request made, so that the next one finds what it found. Namespaces stay: only a controller empties them.
     async fn forget(&self, case: &Case, raw: &Raw) {
         let body: Value = serde_json::from_slice(&raw.body).unwrap_or_default();
@@ -187,6 +200,7 @@ async fn bad_input_is_answered_as_a_real_kube_apiserver_answers_it() {
         let cases = cases(&dice);
         for side in [&mut real, &mut ours] {
             side.words = words::learn(&side.admin, &side.base).await;
+            side.clear("limitranges").await;
         }
         for case in &cases {
             *strata.entry(case.stratum).or_default() += 1;

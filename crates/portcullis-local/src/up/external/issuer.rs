@@ -283,7 +283,10 @@ mod tests {
         assert!(error.to_string().starts_with("asked "), "{error}");
         assert_eq!(
             portcullis_runtime::chain(&error),
-            format!("asked {0} for the provider's keys: request to {0}: timed out", issuer.url("/keys"))
+            format!(
+                "asked {0} for the provider's keys: oidc: get keys failed request to {0}: timed out",
+                issuer.url("/keys")
+            )
         );
         issuer.reply(DISCOVERY, Reply::hang());
         let error = late().await;
