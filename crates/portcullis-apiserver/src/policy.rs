@@ -341,7 +341,7 @@ mod tests {
         refresh(resources::cluster_role_bindings(), "b");
         assert!(can_get(&policy, "u", "pods"));
         let odd = members(json!({"metadata": {"name": "b"}, "roleRef": 7}));
-        store.replace(resources::cluster_role_bindings(), &bound, odd.clone()).unwrap();
+        store.replace(resources::cluster_role_bindings(), &bound, odd).unwrap();
         refresh(resources::cluster_role_bindings(), "b");
         assert!(!can_get(&policy, "u", "pods"));
         let user = UserInfo::new("u", [""; 0]);

@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use portcullis_jose::{JoseError, SigningKey};
-use portcullis_runtime::{Clock, Timestamp};
+use portcullis_runtime::Clock;
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, watch};
 

@@ -152,7 +152,7 @@ pub async fn run(
         servers.stopped().await;
         outcome
     };
-    claim::alone((&options, &state, steps), ask, say, start).await
+    Box::pin(claim::alone((&options, &state, steps), ask, say, start)).await
 }
 
 /// The servers' logs go into a file of the state folder, made anew at each start: the terminal is for the steps.
