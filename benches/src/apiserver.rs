@@ -19,6 +19,8 @@ use crate::process::{self, Memory, Server, median};
 use crate::report::{Peer, Report};
 
 const STARTS: usize = 15;
+/// Starts with kept objects.
+const STARTS_AGAIN: usize = 5;
 const GETS: u32 = 4_000;
 /// Requests under way at a time.
 const PARALLEL: u32 = 8;
@@ -34,6 +36,7 @@ pub(crate) fn measure(report: &mut Report, options: &Options) -> Result<()> {
         times.push(runtime.block_on(Site::start(&program))?.1);
     }
     times.sort();
+    let again = runtime.block_on(again(&program))?;
     let (site, _) = runtime.block_on(Site::start(&program))?;
     let client = site.client()?;
     let memory = Memory::of(site.server.0.id()).context("the dev API server has ended")?;
@@ -51,6 +54,10 @@ pub(crate) fn measure(report: &mut Report, options: &Options) -> Result<()> {
         median(&times).as_secs_f64() * 1e3,
         200.0,
         told(|p| format!("{:.0} ms", p.ready.as_secs_f64() * 1e3)),
+    );
+    report.told(
+        "dev API server, start with 5,000 kept objects, after kill -9",
+        format!("{:.0} ms", again.as_secs_f64() * 1e3),
     );
     report.at_most(
         "dev API server, memory when idle",
@@ -108,18 +115,39 @@ fn loads(report: &mut Report, cost: &Cost, peer: Option<&Cost>) {
     report.at_most("dev API server, events lost of 10,000 to 100 watchers", "", cost.lost as f64, 0.0, told(&lost));
 }
 
+/// How long a server with kept objects takes to be ready when the one before was killed: the median.
+async fn again(program: &Path) -> Result<Duration> {
+    let (mut site, _) = Site::start_in(program, tempfile::tempdir()?, &["--keep-state"]).await?;
+    site.target()?.fill().await?;
+    let mut times = Vec::with_capacity(STARTS_AGAIN);
+    for _ in 0..STARTS_AGAIN {
+        let Site { server, folder, .. } = site;
+        drop(server);
+        let (started, took) = Site::start_in(program, folder, &["--keep-state"]).await?;
+        anyhow::ensure!(started.target()?.is_filled().await?, "an object is missing");
+        times.push(took);
+        site = started;
+    }
+    times.sort();
+    Ok(median(&times))
+}
+
 /// A dev API server with a state folder of its own.
 struct Site {
     server: Server,
     url: String,
     kubeconfig: PathBuf,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Site {
     /// Starts it, and says how long it took until `/readyz` was answered.
     async fn start(program: &Path) -> Result<(Self, Duration)> {
-        let folder = tempfile::tempdir()?;
+        Self::start_in(program, tempfile::tempdir()?, &[]).await
+    }
+
+    /// Likewise with the state that is in `folder`.
+    async fn start_in(program: &Path, folder: tempfile::TempDir, flags: &[&str]) -> Result<(Self, Duration)> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let url = format!("https://127.0.0.1:{port}");
         let begin = Instant::now();
@@ -127,6 +155,7 @@ impl Site {
             Command::new(program)
                 .args(["apiserver", "--secure-port", &port.to_string(), "--state"])
                 .arg(folder.path())
+                .args(flags)
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
@@ -142,7 +171,7 @@ impl Site {
                     if client.get(&format!("{url}/readyz"), &[]).await.is_ok_and(|answer| answer.status == 200) {
                         let took = begin.elapsed();
                         let kubeconfig = folder.path().join("dev/kubeconfig");
-                        return Ok((Self { server, url, kubeconfig, _folder: folder }, took));
+                        return Ok((Self { server, url, kubeconfig, folder }, took));
                     }
                     tokio::time::sleep(Duration::from_micros(500)).await;
                 }

@@ -194,8 +194,8 @@ impl Target<'_> {
         Ok((self.cpu()? - before, u64::from(CHANGES * WATCHERS).saturating_sub(arrived)))
     }
 
-    /// Memory with many watches and objects, after each object has changed.
-    async fn full(&self) -> Result<f64> {
+    /// Makes many objects, and returns their names.
+    pub(crate) async fn fill(&self) -> Result<Vec<String>> {
         let filling = "x".repeat(850);
         let names: Vec<String> = (0..OBJECTS).map(|number| format!("object-{number}")).collect();
         let made = names.iter().map(|name| {
@@ -204,6 +204,19 @@ impl Target<'_> {
             self.send(Method::POST, MAPS, Some(body))
         });
         stream::iter(made).buffer_unordered(PARALLEL).try_for_each(|_| async { Ok(()) }).await?;
+        Ok(names)
+    }
+
+    /// Whether all of [`Self::fill`] are there.
+    pub(crate) async fn is_filled(&self) -> Result<bool> {
+        let list: Value = serde_json::from_slice(&self.send(Method::GET, MAPS, None).await?)?;
+        let items = list.get("items").and_then(Value::as_array).context("no list")?;
+        Ok(items.len() >= OBJECTS)
+    }
+
+    /// Memory with many watches and objects, after each object has changed.
+    async fn full(&self) -> Result<f64> {
+        let names = self.fill().await?;
         let from = format!("resourceVersion={}", self.version().await?);
         let mut watches = JoinSet::new();
         for _ in 0..WATCHES {

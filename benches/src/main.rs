@@ -35,7 +35,7 @@ struct Options {
     /// A kubelogin binary.
     #[arg(long)]
     kubelogin: Option<PathBuf>,
-    /// Only the dev API server beside kube-apiserver.
+    /// Only the dev API server beside kube-apiserver; other rows of the table stay.
     #[arg(long)]
     apiserver_only: bool,
     /// A Dex binary.
@@ -55,7 +55,9 @@ fn main() -> Result<()> {
     if !options.apiserver_only {
         chain::measure(&mut report, &options)?;
     }
-    fs::write(&options.out, report.markdown(&machine()))
+    // Rows that were not measured stay.
+    let before = if options.apiserver_only { fs::read_to_string(&options.out).unwrap_or_default() } else { String::new() };
+    fs::write(&options.out, report.markdown(&machine(), &before))
         .with_context(|| format!("cannot write {}", options.out.display()))?;
     say(&format!("written to {}", options.out.display()));
     Ok(())

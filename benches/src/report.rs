@@ -1,7 +1,5 @@
 //! The table in docs/benchmarks.md: what, ours, the peer's, the budget, and whether it is met.
 
-use std::fmt::Write as _;
-
 /// One row.
 struct Row {
     what: String,
@@ -83,14 +81,55 @@ impl Report {
         self.0.push(row);
     }
 
-    pub(crate) fn markdown(&self, machine: &str) -> String {
+    /// The whole document. Rows of `before` that were not measured now stay in their places.
+    pub(crate) fn markdown(&self, machine: &str, before: &str) -> String {
         let mut text = format!(
-            "# Benchmarks\n\nMade by `cargo xtask bench`; one run, medians, on {machine}.\nA peer that was not there is printed as absent; its figures of another day are no comparison.\n\n| What | Portcullis | Peer | Budget | |\n|---|---|---|---|---|\n"
+            "# Benchmarks\n\nMade by `cargo xtask bench`; one run, medians, on {machine}.\nA peer that was not there is printed as absent; its figures of another day are no comparison.\nRows of `bench --apiserver-only` may be of a later run than the others.\n\n| What | Portcullis | Peer | Budget | |\n|---|---|---|---|---|\n"
         );
-        for row in &self.0 {
-            let _infallible =
-                writeln!(text, "| {} | {} | {} | {} | {} |", row.what, row.ours, row.peer, row.budget, row.verdict);
+        let mut new: Vec<String> = self.0.iter().map(Row::line).collect();
+        for old in before.lines().filter(|line| line.starts_with('|')).skip(2) {
+            match new.iter().position(|line| what(line) == what(old)) {
+                Some(at) => text.extend(new.drain(..=at)),
+                None if self.0.iter().any(|row| row.what.trim() == what(old)) => {}
+                None => text.extend([old, "\n"]),
+            }
         }
+        text.extend(new);
         text
+    }
+}
+
+impl Row {
+    fn line(&self) -> String {
+        format!("| {} | {} | {} | {} | {} |\n", self.what, self.ours, self.peer, self.budget, self.verdict)
+    }
+}
+
+/// What a line of the table is about.
+fn what(line: &str) -> &str {
+    line.split('|').nth(1).unwrap_or_default().trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_were_not_measured_stay_and_the_others_are_replaced_in_their_places() {
+        let mut first = Report::default();
+        for what in ["plugin", "server, ready", "server, memory", "chain"] {
+            first.told(what, "1".to_owned());
+        }
+        let before = first.markdown("a machine", "");
+        let mut second = Report::default();
+        for what in ["server, ready", "server, kept", "server, memory"] {
+            second.told(what, "2".to_owned());
+        }
+        let after = second.markdown("a machine", &before);
+        let rows: Vec<_> = after.lines().filter(|line| line.starts_with('|')).skip(2).collect();
+        let row = |what: &str, figure: u8| format!("| {what} | {figure} | – | – |  |");
+        let expected = [("plugin", 1), ("server, ready", 2), ("server, kept", 2), ("server, memory", 2), ("chain", 1)];
+        assert_eq!(rows, expected.map(|(what, figure)| row(what, figure)));
+        assert_eq!(second.markdown("a machine", &after), after, "once more changes nothing");
     }
 }

@@ -15,6 +15,9 @@ pub(crate) struct Options {
     /// A Dex binary to measure beside our provider.
     #[arg(long)]
     dex: Option<String>,
+    /// Measure only the dev API server beside kube-apiserver; the other rows stay as they are.
+    #[arg(long)]
+    apiserver_only: bool,
 }
 
 const CAP: Duration = Duration::from_secs(40 * 60);
@@ -22,7 +25,9 @@ const CAP: Duration = Duration::from_secs(40 * 60);
 pub(crate) fn run(options: &Options) -> Result<()> {
     let peers = peers::build_all()?;
     let mut outcomes = Vec::new();
-    for package in ["portcullis", "kubectl-oidc_login"] {
+    let packages: &[&str] =
+        if options.apiserver_only { &["portcullis"] } else { &["portcullis", "kubectl-oidc_login"] };
+    for package in packages {
         outcomes.push(stage::run(
             &format!("release {package}"),
             CAP,
@@ -33,6 +38,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     bench.args(["run", "--release", "--locked", "-p", "portcullis-benches", "--"]);
     bench.env("PORTCULLIS_PEERS", peers).env("PORTCULLIS_BIN", stage::target_dir().join("release"));
     bench.arg("--out").arg(stage::root().join("docs/benchmarks.md"));
+    if options.apiserver_only {
+        bench.arg("--apiserver-only");
+    }
     for (flag, path) in [("--kubelogin", &options.kubelogin), ("--dex", &options.dex)] {
         if let Some(path) = path {
             bench.arg(flag).arg(path);
