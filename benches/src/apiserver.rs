@@ -1,5 +1,6 @@
 //! The dev API server beside the real kube-apiserver with etcd: time to ready, memory, CPU of calls and events.
 
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -37,6 +38,7 @@ pub(crate) fn measure(report: &mut Report, options: &Options) -> Result<()> {
     }
     times.sort();
     let again = runtime.block_on(again(&program))?;
+    let guide = guide(&program)?;
     let (site, _) = runtime.block_on(Site::start(&program))?;
     let client = site.client()?;
     let memory = Memory::of(site.server.0.id()).context("the dev API server has ended")?;
@@ -58,6 +60,13 @@ pub(crate) fn measure(report: &mut Report, options: &Options) -> Result<()> {
     report.told(
         "dev API server, start with 5,000 kept objects, after kill -9",
         format!("{:.0} ms", again.as_secs_f64() * 1e3),
+    );
+    report.at_most(
+        "up --guide, memory when ready: provider and API server",
+        "MB",
+        guide.resident as f64 * 1024.0 / 1e6,
+        40.0,
+        Peer::None,
     );
     report.at_most(
         "dev API server, memory when idle",
@@ -130,6 +139,24 @@ async fn again(program: &Path) -> Result<Duration> {
     }
     times.sort();
     Ok(median(&times))
+}
+
+/// The memory of `up --guide` when it is ready for the guide's steps.
+fn guide(program: &Path) -> Result<Memory> {
+    let folder = tempfile::tempdir()?;
+    let mut up = Server(
+        Command::new(program)
+            .args(["up", "--guide", "--port", "0", "--state"])
+            .arg(folder.path().join("state"))
+            .env("HOME", folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?,
+    );
+    let mut told = BufReader::new(up.0.stderr.take().context("no pipe")?).lines();
+    while !told.next().context("up --guide has ended")??.starts_with("running until") {}
+    Memory::of(up.0.id()).context("up --guide has ended")
 }
 
 /// A dev API server with a state folder of its own.

@@ -56,7 +56,8 @@ fn main() -> Result<()> {
         chain::measure(&mut report, &options)?;
     }
     // Rows that were not measured stay.
-    let before = if options.apiserver_only { fs::read_to_string(&options.out).unwrap_or_default() } else { String::new() };
+    let before =
+        if options.apiserver_only { fs::read_to_string(&options.out).unwrap_or_default() } else { String::new() };
     fs::write(&options.out, report.markdown(&machine(), &before))
         .with_context(|| format!("cannot write {}", options.out.display()))?;
     say(&format!("written to {}", options.out.display()));
