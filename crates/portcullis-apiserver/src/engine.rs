@@ -202,7 +202,11 @@ impl Engine {
             return reply;
         }
         call.audit.annotate("k8s.io/deprecated", "true");
-        let mut reply = reply.unwrap_or_else(|status| Reply::status(&status, error_encoding(call)));
+        let mut reply = reply.unwrap_or_else(|status| {
+            let mut reply = Reply::status(&status, error_encoding(call));
+            reply.warn(&call.noted());
+            reply
+        });
         reply.warn_first(served.deprecated);
         Ok(reply)
     }

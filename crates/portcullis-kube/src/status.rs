@@ -176,6 +176,16 @@ impl Status {
         Self::failure(409, "AlreadyExists", format!("{what} {} already exists", go::quote(name))).about(what, name)
     }
 
+    /// The 409 of a create whose name was, or could have been, generated.
+    pub fn name_not_generated(what: GroupResource<'_>, name: &str) -> Self {
+        let mut status = Self::already_exists(what, name);
+        status.message.push_str(", the server was not able to generate a unique name for the object");
+        if let Some(details) = &mut status.details {
+            details.retry_after_seconds = 1;
+        }
+        status
+    }
+
     /// The 409 of an update or a delete.
     pub fn conflict(what: GroupResource<'_>, name: &str, why: &str) -> Self {
         let message = format!("Operation cannot be fulfilled on {what} {}: {why}", go::quote(name));

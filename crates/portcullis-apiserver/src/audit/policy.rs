@@ -15,7 +15,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::event::{Level, Stage};
-use crate::json::{self, Parsed};
+use crate::http::body::type_meta;
+use crate::json::{self, Node};
 use crate::schema::SCHEMA;
 use crate::schema::normalise::normalise;
 
@@ -116,16 +117,12 @@ impl AuditPolicy {
     /// Reads a policy from its text, YAML or JSON.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let failed = |why: String| format!("failed decoding: {why}");
-        let Parsed { value, duplicates } =
-            tree(bytes).map_err(|why| failed(format!("couldn't get version/kind; {why}")))?;
-        let type_meta = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let (kind, api_version) = (type_meta("kind"), type_meta("apiVersion"));
+        let tree = tree(bytes).map_err(|why| failed(format!("couldn't get version/kind; {why}")))?;
+        let (kind, api_version) = type_meta(&tree).map_err(failed)?;
         check_kind(&kind, &api_version)?;
         let schema = SCHEMA.find("audit.Policy").ok_or_else(|| failed("no schema".to_owned()))?;
-        let shaped = normalise(schema, value).map_err(|why| failed(named_types(why)))?;
-        let mut strict: Vec<String> =
-            duplicates.iter().map(|path| format!("duplicate field {}", quote(path))).collect();
-        strict.extend(shaped.unknown.iter().map(|path| format!("unknown field {}", quote(path))));
+        let shaped = normalise(schema, tree).map_err(|why| failed(named_types(why)))?;
+        let strict = shaped.found;
         let raw: Raw =
             serde_json::from_value(Value::Object(shaped.value)).map_err(|error| failed(error.to_string()))?;
         let wrong = validate(&raw);
@@ -188,14 +185,14 @@ fn go_open_error(path: &Path, error: &std::io::Error) -> String {
     }
 }
 
-fn tree(bytes: &[u8]) -> Result<Parsed, String> {
+fn tree(bytes: &[u8]) -> Result<Node, String> {
     if bytes.trim_ascii_start().first() == Some(&b'{') {
         return json::parse(bytes).map_err(|error| format!("json parse error: {error}"));
     }
     let text = std::str::from_utf8(bytes).map_err(|_| "yaml: invalid UTF-8".to_owned())?;
     let limit = usize::try_from(MAX_FILE).unwrap_or(usize::MAX);
     match yaml::parse::<Value>(text, "policy", limit) {
-        Ok(value) => Ok(Parsed { value, duplicates: Vec::new() }),
+        Ok(value) => Ok(value.into()),
         Err(error) => Err(format!("yaml: {error}")),
     }
 }

@@ -20,13 +20,13 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use super::connect::{container, part_of, pod_there};
 use super::{TYPES, no_representation};
 use crate::engine::Engine;
-use crate::http::go_time;
 use crate::http::negotiate::clauses;
 use crate::http::params::Params;
 use crate::http::reply::Reply;
 use crate::http::{Call, Outcome};
 use crate::resources::text;
 use crate::resources::tree::{Members, list_at, string};
+use crate::schema::go_time;
 
 /// Lines that are sent in one piece.
 const BATCH: usize = 256;

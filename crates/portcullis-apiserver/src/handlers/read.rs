@@ -226,7 +226,7 @@ pub(super) fn read_continue(namespace: &str, token: &str) -> Outcome<(Option<u64
     let bad =
         |why: &str| Box::new(Status::bad_request(format!("invalid continue token: continue key is not valid: {why}")));
     let bytes = TOKENS.decode(token.replace(['\r', '\n'], "")).map_err(|_| bad(&corrupt(token)))?;
-    let parsed = json::parse(&bytes).map_err(|error| bad(&error.to_string()))?.value;
+    let parsed = json::value(&bytes).map_err(|error| bad(&error.to_string()))?;
     let sent = match parsed {
         Value::Object(members) => members,
         Value::Null => Map::new(),

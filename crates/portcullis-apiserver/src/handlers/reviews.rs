@@ -16,6 +16,7 @@ use crate::http::negotiate::{Accepted, Form};
 use crate::http::params::WriteOptions;
 use crate::http::reply::Reply;
 use crate::http::{Call, Outcome};
+use crate::resources::strategy::SYSTEM;
 use crate::resources::{Review, api_version, at, tree};
 
 /// POST of a review.
@@ -36,6 +37,9 @@ pub(crate) async fn review(
     let options = WriteOptions::parse(&call.params, "CreateOptions")?;
     let decoded = body::decode(call, Expected::of_review(review)?, options.field_validation)?;
     let mut members = decoded.members;
+    for name in SYSTEM {
+        tree::object(&mut members, "metadata").shift_remove(name);
+    }
     let policy = engine.policy.snapshot();
     match review.kind {
         "SelfSubjectReview" => {

@@ -53,9 +53,7 @@ fn create_object(engine: &Engine, asked: &Asked<'_>, mut decoded: Decoded, optio
         return Err(Box::new(Status::invalid(what.group, what.kind, &name, &[why])));
     }
     one_of_each_owner(asked, &mut decoded, "");
-    if !text(&decoded.members, &["metadata", "resourceVersion"]).is_empty() {
-        return Err(Box::new(Status::failure(500, "", "resourceVersion should not be set on objects to be created")));
-    }
+    let version = text(&decoded.members, &["metadata", "resourceVersion"]);
     let (policy, place) = (engine.policy.snapshot(), (asked.namespace, asked.name));
     check_escalation(&policy, asked.user, asked.resource, place, &decoded.members, None)?;
     check_namespace_is_there(engine, asked, admission::told_name(&decoded.members))?;
@@ -82,11 +80,19 @@ fn create_object(engine: &Engine, asked: &Asked<'_>, mut decoded: Decoded, optio
     note_pod_security(engine, asked);
     let mut warnings = decoded.warnings;
     warnings.extend((asked.served.rules.warnings)(&members, None));
+    // Compat: the store looks at it, and takes what is no number for nothing.
+    if !options.dry_run && parse_version(&version).is_ok_and(|version| version != 0) {
+        return Err(Box::new(Status::failure(500, "", "resourceVersion should not be set on objects to be created")));
+    }
     let members = strategy::stored(asked.resource, members);
+    let stem = !string_at(&members, &["metadata", "generateName"]).is_empty();
     let object =
         if options.dry_run { dry_create(engine, asked, members) } else { engine.store.create(asked.resource, members) };
     drop(turn);
-    let object = object.map_err(|error| store_error(error, asked.served, asked.namespace, &name))?;
+    let object = object.map_err(|error| match error {
+        StoreError::Exists => already_there(engine, asked, &name, stem),
+        error => store_error(error, asked.served, asked.namespace, &name),
+    })?;
     if !options.dry_run {
         engine.written(asked.resource, asked.namespace, &name);
         engine.explain(asked.resource, &object);
@@ -94,6 +100,17 @@ fn create_object(engine: &Engine, asked: &Asked<'_>, mut decoded: Decoded, optio
     let mut reply = one(engine, asked, 201, &object)?;
     reply.warn(&warnings);
     Ok(reply)
+}
+
+/// The 409 for a name that is taken. Compat: it tells whether the other one is going, and whether the name could have been
+/// another.
+fn already_there(engine: &Engine, asked: &Asked<'_>, name: &str, stem: bool) -> Box<Status> {
+    let what = asked.served.group_resource();
+    let mut status = if stem { Status::name_not_generated(what, name) } else { Status::already_exists(what, name) };
+    if engine.store.get(asked.resource, asked.namespace, name).is_some_and(|there| there.terminating) {
+        status.message = format!("object is being deleted: {}", status.message);
+    }
+    Box::new(status)
 }
 
 /// Compat: upstream's admission notes the level that it holds a new pod to. Ours holds it to none, and says so where none is
@@ -156,6 +173,7 @@ pub(crate) fn update(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
         if asked.subresource.is_some() || !asked.resource.rules.create_on_update {
             return Err(store_error(StoreError::NotFound, asked.served, asked.namespace, asked.name));
         }
+        check_uid(asked, &decoded.members, "", options)?;
         let mut decoded = decoded;
         if let Some(Value::Object(metadata)) = decoded.members.get_mut("metadata") {
             metadata.shift_remove("resourceVersion");
@@ -169,7 +187,7 @@ pub(crate) fn update(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
             None => decode(asked, options)?,
         };
         one_of_each_owner(asked, &mut decoded, "");
-        check_uid(asked, &decoded.members, old)?;
+        check_uid(asked, &decoded.members, &old.uid, options)?;
         Ok(decoded)
     })
 }
@@ -228,16 +246,17 @@ pub(super) fn one_of_each_owner(asked: &Asked<'_>, decoded: &mut Decoded, when: 
 }
 
 /// The id that a body names has to be the object's.
-fn check_uid(asked: &Asked<'_>, members: &Members, old: &Object) -> Outcome<()> {
+fn check_uid(asked: &Asked<'_>, members: &Members, old: &str, options: WriteOptions) -> Outcome<()> {
     let uid = string_at(members, &["metadata", "uid"]);
-    if uid.is_empty() || *uid == *old.uid {
+    if uid.is_empty() || uid == old {
         return Ok(());
     }
+    // Compat: without effect it is not etcd that says so, but what stands before it.
+    let key = registry_key(asked.resource, asked.namespace, asked.name);
+    let key = if options.dry_run { key.trim_start_matches("/registry") } else { key.as_str() };
     let why = format!(
-        "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: \
-         Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-        registry_key(asked.resource, asked.namespace, asked.name),
-        old.uid
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: \
+         Precondition failed: UID in precondition: {uid}, UID in object meta: {old}"
     );
     Err(Box::new(Status::conflict(asked.served.group_resource(), asked.name, &why)))
 }
@@ -259,11 +278,7 @@ fn replace(
     let policy = engine.policy.snapshot();
     check_escalation(&policy, asked.user, asked.resource, place, &decoded.members, Some(&before))?;
     // Compat: a version of zero is none.
-    let version = match version.parse::<u64>() {
-        Ok(version) => version,
-        Err(_) if version.is_empty() => 0,
-        Err(_) => return Err(no_version(&version)),
-    };
+    let version = parse_version(&version).map_err(|why| Box::new(Status::failure(500, "", why)))?;
     if version == 0 && !asked.resource.rules.unconditional_update {
         let why = FieldError::invalid_json("metadata.resourceVersion", &0, "must be specified for an update");
         // Compat: this one message names the resource where others name the kind.
@@ -292,7 +307,11 @@ fn replace(
         note_pod_security(engine, asked);
         warnings.extend((asked.served.rules.warnings)(&members, Some(&before)));
     }
-    let members = strategy::stored(asked.resource, members);
+    let mut members = strategy::stored(asked.resource, members);
+    // Compat: it is not kept, and an update without effect shows it.
+    if let Some(Value::Object(metadata)) = members.get_mut("metadata").filter(|_| !options.dry_run) {
+        metadata.shift_remove("selfLink");
+    }
     if members == before || options.dry_run {
         return Ok(Ok((Object::seal(asked.resource, members, old.version), warnings)));
     }
@@ -317,9 +336,17 @@ fn replace(
     Ok(Ok((object, warnings)))
 }
 
-/// What the store's reader of versions says.
-fn no_version(text: &str) -> Box<Status> {
-    Box::new(Status::failure(500, "", format!("strconv.ParseUint: parsing {}: invalid syntax", quote(text))))
+/// A version as the store reads it; none is zero.
+///
+/// Compat: `strconv.ParseUint`, which takes no sign.
+fn parse_version(text: &str) -> Result<u64, String> {
+    if text.is_empty() {
+        return Ok(0);
+    }
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let why = if digits { "value out of range" } else { "invalid syntax" };
+    let wrong = || format!("strconv.ParseUint: parsing {}: {why}", quote(text));
+    text.parse().ok().filter(|_| digits).ok_or_else(wrong)
 }
 
 /// The kind that the path takes.

@@ -10,9 +10,9 @@ use serde_json::{Map, Value};
 
 use super::params::FieldValidation;
 use super::{Call, Outcome};
-use crate::json::{self, JsonError, Parsed};
+use crate::json::{self, JsonError, Node};
 use crate::resources;
-use crate::schema::normalise::{json_kind, normalise};
+use crate::schema::normalise::normalise;
 use crate::schema::{SCHEMA, TypeId, protobuf};
 
 /// Largest body, in bytes: upstream's `MaxRequestBodyBytes`.
@@ -74,18 +74,18 @@ pub(crate) fn decode_options(call: &Call, kind: &'static str, schema: &str) -> O
         }
         _ => status,
     };
-    let value = if call.media_type().as_deref() == Some("application/vnd.kubernetes.protobuf") {
+    let tree = if call.media_type().as_deref() == Some("application/vnd.kubernetes.protobuf") {
         let envelope = protobuf::envelope(&call.body).map_err(|why| Box::new(Status::bad_request(why.to_string())))?;
         check_options_kind(&envelope.kind, &envelope.api_version, kind)?;
         let members = protobuf::message(schema, envelope.raw);
-        Value::Object(members.map_err(|why| Box::new(Status::bad_request(why.to_string())))?)
+        Value::Object(members.map_err(|why| Box::new(Status::bad_request(why.to_string())))?).into()
     } else {
-        let value = tree(call, expected).map_err(bare)?.value;
-        let meta = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
-        check_options_kind(meta("kind"), meta("apiVersion"), kind)?;
-        value
+        let tree = tree(call, expected).map_err(bare)?;
+        let (sent, api_version) = type_meta(&tree).map_err(|why| Box::new(Status::bad_request(why)))?;
+        check_options_kind(&sent, &api_version, kind)?;
+        tree
     };
-    let members = normalise(schema, value).map_err(|why| Box::new(Status::bad_request(why)))?.value;
+    let members = normalise(schema, tree).map_err(|why| Box::new(Status::bad_request(why)))?.value;
     call.audit.request_object(expected, &members);
     Ok(members)
 }
@@ -102,19 +102,23 @@ fn check_options_kind(sent: &str, api_version: &str, kind: &str) -> Outcome<()> 
     Err(Box::new(Status::bad_request(why)))
 }
 
-fn shape(parsed: Parsed, expected: Expected, validation: FieldValidation) -> Outcome<Decoded> {
-    let Parsed { value, duplicates } = parsed;
-    let type_meta = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let (kind, api_version) = (type_meta("kind"), type_meta("apiVersion"));
-    check_kind(&kind, &api_version, expected)?;
-    let shaped = normalise(expected.schema, value).map_err(|why| unusable(expected, &why))?;
-    let duplicates: Vec<String> = duplicates
-        .into_iter()
-        .filter(|path| !shaped.raw.iter().any(|raw| path != raw && lies_in(path, std::slice::from_ref(raw))))
-        .collect();
+fn shape(tree: Node, expected: Expected, validation: FieldValidation) -> Outcome<Decoded> {
+    let (kind, api_version) = type_meta(&tree).map_err(|why| unusable(expected, &why))?;
+    if let Some(problem) = kind_problem(&kind, &api_version, expected) {
+        // Compat: it is decoded as what it says it is before it is found not to be of the right kind.
+        let wrong = match schema_of(&kind, &api_version, expected) {
+            Some(schema) => normalise(schema, tree).err(),
+            None => None,
+        };
+        return Err(match wrong {
+            Some(why) => misplaced(&kind, &api_version, expected, &why),
+            None => refused_kind(problem, &kind, &api_version, expected),
+        });
+    }
+    let shaped = normalise(expected.schema, tree).map_err(|why| unusable(expected, &why))?;
     let warnings = match validation {
         FieldValidation::Ignore => Vec::new(),
-        FieldValidation::Warn | FieldValidation::Strict => findings(&duplicates, &shaped.unknown),
+        FieldValidation::Warn | FieldValidation::Strict => shaped.found,
     };
     if validation == FieldValidation::Strict && !warnings.is_empty() {
         return Err(unusable(expected, &strict(&warnings)));
@@ -122,25 +126,12 @@ fn shape(parsed: Parsed, expected: Expected, validation: FieldValidation) -> Out
     Ok(Decoded { members: shaped.value, warnings })
 }
 
-/// What a strict reader says. Compat: what stands in an unknown field is not looked at.
-pub(super) fn findings(duplicates: &[String], unknown: &[String]) -> Vec<String> {
-    let known = duplicates.iter().filter(|path| !lies_in(path, unknown));
-    let duplicates = known.map(|path| format!("duplicate field {}", quote(path)));
-    duplicates.chain(unknown.iter().map(|path| format!("unknown field {}", quote(path)))).collect()
-}
-
-/// Whether a path is one of those, or leads into one.
-fn lies_in(path: &str, places: &[String]) -> bool {
-    let rest = |place: &String| path.strip_prefix(place.as_str());
-    places.iter().filter_map(rest).any(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-}
-
 /// The message that names all of it.
 pub(super) fn strict(found: &[String]) -> String {
     format!("strict decoding error: {}", found.join(", "))
 }
 
-fn tree(call: &Call, expected: Expected) -> Outcome<Parsed> {
+fn tree(call: &Call, expected: Expected) -> Outcome<Node> {
     match call.media_type().as_deref() {
         Some("" | "application/json") => parse_json(&call.body, expected),
         Some("application/yaml") => parse_yaml(&call.body, expected),
@@ -149,78 +140,128 @@ fn tree(call: &Call, expected: Expected) -> Outcome<Parsed> {
     }
 }
 
-fn parse_json(body: &[u8], expected: Expected) -> Outcome<Parsed> {
-    let parsed = json::parse(body).map_err(|error| match error {
+fn parse_json(body: &[u8], expected: Expected) -> Outcome<Node> {
+    let tree = json::parse(body).map_err(|error| match error {
         JsonError::TooManyValues => Box::new(Status::too_large(&error.to_string())),
         JsonError::Syntax(why) => {
             unrecognized(expected, &format!("couldn't get version/kind; json parse error: {why}"), body)
         }
     })?;
-    if matches!(parsed.value, Value::Object(_) | Value::Null) {
-        check_type_meta(&parsed.value).map_err(|why| unrecognized(expected, &why, body))?;
-        let text = |name: &str| parsed.value.get(name).and_then(Value::as_str).unwrap_or_default();
-        let group = text("apiVersion").strip_suffix('/').unwrap_or_default();
-        if !group.is_empty() && group != expected.group {
-            let kind = Some(text("kind")).filter(|kind| !kind.is_empty()).unwrap_or(expected.kind);
-            let why = format!("Object 'apiVersion' is missing in '{}'", String::from_utf8_lossy(body));
-            let message = format!("{kind} in version \"\" cannot be handled as a {}: {why}", expected.kind);
-            return Err(Box::new(Status::bad_request(message)));
-        }
-        return Ok(parsed);
+    let (kind, api_version) = type_meta(&tree).map_err(|why| unrecognized(expected, &why, body))?;
+    let group = api_version.strip_suffix('/').unwrap_or_default();
+    if !group.is_empty() && group != expected.group {
+        let kind = if kind.is_empty() { expected.kind } else { &kind };
+        let why = format!("Object 'apiVersion' is missing in '{}'", String::from_utf8_lossy(body));
+        let message = format!("{kind} in version \"\" cannot be handled as a {}: {why}", expected.kind);
+        return Err(Box::new(Status::bad_request(message)));
     }
-    let found = json_kind(&parsed.value);
-    let why = format!(
-        "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go value of type {TYPE_META}"
-    );
-    Err(unrecognized(expected, &why, body))
+    Ok(tree)
 }
 
-/// Compat: `runtime/serializer/json/meta.go` reads kind and version first.
-fn check_type_meta(value: &Value) -> Result<(), String> {
-    for (name, member) in value.as_object().into_iter().flatten() {
-        if matches!(name.as_str(), "kind" | "apiVersion") && !matches!(member, Value::String(_) | Value::Null) {
-            let found = json_kind(member);
-            return Err(format!(
-                "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go struct field .{name} of type string"
-            ));
+/// Kind and version of a document, empty when it names none.
+///
+/// Compat: `runtime/serializer/json/meta.go` reads them first, and takes names in any case.
+pub(crate) fn type_meta(tree: &Node) -> Result<(String, String), String> {
+    let wrong = |found: &Node, place: &str| {
+        format!("couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go {place}", found.kind())
+    };
+    let members = match tree {
+        Node::Object(members) => members.as_slice(),
+        Node::Null => &[],
+        other => return Err(wrong(other, &format!("value of type {TYPE_META}"))),
+    };
+    let (mut kind, mut api_version, mut problem) = (String::new(), String::new(), None);
+    for (name, node) in members {
+        let (field, place) = match folded(name).as_str() {
+            "kind" => ("kind", &mut kind),
+            "apiversion" => ("apiVersion", &mut api_version),
+            _ => continue,
+        };
+        match node {
+            Node::String(text) => text.clone_into(place),
+            Node::Null => {}
+            other => problem = problem.or_else(|| Some(wrong(other, &format!("struct field .{field} of type string")))),
         }
     }
-    let version = value.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
-    if version.matches('/').count() > 1 { Err(format!("unexpected GroupVersion string: {version}")) } else { Ok(()) }
+    if let Some(problem) = problem {
+        return Err(problem);
+    }
+    if api_version.matches('/').count() > 1 {
+        return Err(format!("unexpected GroupVersion string: {api_version}"));
+    }
+    Ok((kind, api_version))
 }
 
-fn parse_yaml(body: &[u8], expected: Expected) -> Outcome<Parsed> {
+/// Compat: how Go compares names in any case.
+fn folded(name: &str) -> String {
+    let fold = |c| match c {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        c => c.to_ascii_lowercase(),
+    };
+    name.chars().map(fold).collect()
+}
+
+fn parse_yaml(body: &[u8], expected: Expected) -> Outcome<Node> {
     let wrong = |why: &str| unrecognized(expected, &format!("yaml: {why}"), body);
     let text = std::str::from_utf8(body).map_err(|_| wrong("invalid UTF-8"))?;
     let value: Value =
         portcullis_kube::yaml::parse(text, "body", MAX_BYTES).map_err(|error| wrong(&error.to_string()))?;
-    if value.is_object() || value.is_null() {
-        return Ok(Parsed { value, duplicates: Vec::new() });
-    }
-    Err(wrong("the body is not an object"))
+    let tree = Node::from(value);
+    type_meta(&tree).map_err(|why| unrecognized(expected, &why, body))?;
+    Ok(tree)
 }
 
-fn parse_protobuf(body: &[u8], expected: Expected) -> Outcome<Parsed> {
+fn parse_protobuf(body: &[u8], expected: Expected) -> Outcome<Node> {
     let bad = |why: protobuf::ProtobufError| unrecognized(expected, &why.to_string(), body);
     let envelope = protobuf::envelope(body).map_err(bad)?;
     check_kind(&envelope.kind, &envelope.api_version, expected)?;
     let members = protobuf::message(expected.schema, envelope.raw).map_err(bad)?;
-    Ok(Parsed { value: Value::Object(members), duplicates: Vec::new() })
+    Ok(Value::Object(members).into())
 }
 
 /// An empty kind or version is that of the path.
 fn check_kind(kind: &str, api_version: &str, expected: Expected) -> Outcome<()> {
-    let Some(problem) = kind_problem(kind, api_version, expected) else { return Ok(()) };
-    let why = match problem {
-        KindProblem::Old(why) => why,
-        KindProblem::Other(why) => {
-            let kind = if kind.is_empty() { expected.kind } else { kind };
-            let version = api_version.rsplit('/').next().filter(|version| !version.is_empty());
-            let version = quote(version.unwrap_or(expected.version));
-            format!("{kind} in version {version} cannot be handled as a {}: {why}", expected.kind)
-        }
+    let problem = kind_problem(kind, api_version, expected);
+    problem.map_or(Ok(()), |problem| Err(refused_kind(problem, kind, api_version, expected)))
+}
+
+fn refused_kind(problem: KindProblem, kind: &str, api_version: &str, expected: Expected) -> Box<Status> {
+    match problem {
+        KindProblem::Old(why) => Box::new(Status::bad_request(why)),
+        KindProblem::Other(why) => misplaced(kind, api_version, expected, &why),
+    }
+}
+
+fn misplaced(kind: &str, api_version: &str, expected: Expected, why: &str) -> Box<Status> {
+    let kind = if kind.is_empty() { expected.kind } else { kind };
+    let version = api_version.rsplit('/').next().filter(|version| !version.is_empty());
+    let version = quote(version.unwrap_or(expected.version));
+    Box::new(Status::bad_request(format!(
+        "{kind} in version {version} cannot be handled as a {}: {why}",
+        expected.kind
+    )))
+}
+
+/// The type of a document that says to be of that kind and version.
+pub(super) fn schema_of(kind: &str, api_version: &str, expected: Expected) -> Option<TypeId> {
+    let own = resources::api_version(expected.group, expected.version);
+    let kind = if kind.is_empty() { expected.kind } else { kind };
+    let api_version = if api_version.is_empty() { own.as_str() } else { api_version };
+    if kind == expected.kind && is_old(kind, api_version) {
+        return Some(expected.schema);
+    }
+    let stored = resources::find_kind(api_version, kind);
+    let review = || {
+        let is_it =
+            |r: &&resources::Review| r.kind == kind && resources::api_version(r.group, r.version) == api_version;
+        SCHEMA.find(resources::REVIEWS.iter().find(is_it)?.schema)
     };
-    Err(Box::new(Status::bad_request(why)))
+    stored.and_then(resources::Resource::schema).or_else(review)
+}
+
+fn is_old(kind: &str, api_version: &str) -> bool {
+    OLD_VERSIONS.iter().any(|(old, kinds)| *old == api_version && kinds.contains(&kind))
 }
 
 /// Why a document is not of the kind that a path takes.
@@ -246,8 +287,7 @@ pub(super) fn kind_problem(kind: &str, api_version: &str, expected: Expected) ->
     let twin = resources::find_kind(api_version, kind).map(resources::Resource::id);
     let is_twin =
         twin.is_some() && twin == resources::find_kind(&right_version, expected.kind).map(resources::Resource::id);
-    let old = OLD_VERSIONS.iter().any(|(old, kinds)| *old == api_version && kinds.contains(&kind));
-    if kind == expected.kind && (is_twin || old) {
+    if kind == expected.kind && (is_twin || is_old(kind, api_version)) {
         return Some(KindProblem::Old(format!(
             "the API version in the data ({api_version}) does not match the expected API version ({right_version})"
         )));
@@ -367,7 +407,7 @@ mod tests {
             r#"{"metadata":{"generateName":"gen-","name2":"x"},"foo":1,"spec":{"finalizers":[],"finalizers":[]}}"#;
         assert_eq!(
             read(body, FieldValidation::Strict).err().unwrap(),
-            r#"Namespace in version "v1" cannot be handled as a Namespace: strict decoding error: duplicate field "spec.finalizers", unknown field "metadata.name2", unknown field "foo""#
+            r#"Namespace in version "v1" cannot be handled as a Namespace: strict decoding error: unknown field "metadata.name2", unknown field "foo", duplicate field "spec.finalizers""#
         );
         assert_eq!(read(body, FieldValidation::Warn).unwrap().warnings.len(), 3);
         assert!(read(body, FieldValidation::Ignore).unwrap().warnings.is_empty());

@@ -2,6 +2,8 @@
 //!
 //! Compat: `time.ParseDuration`: numbers with units, such as `1h30m`, at most 2^63-1 nanoseconds.
 
+use crate::schema::go_time::quote;
+
 /// Nanoseconds of a unit.
 fn unit(name: &str) -> Option<u64> {
     Some(match name {
@@ -73,23 +75,6 @@ fn part_of(fraction: &str, scale: u64) -> u64 {
         sum += u128::from(digit - b'0') * one;
     }
     u64::try_from(sum / 1_000).unwrap_or(0)
-}
-
-/// Compat: Go's `time` quotes in a way of its own.
-pub(crate) fn quote(text: &str) -> String {
-    let mut out = String::from('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            ' '..='\u{7f}' => out.push(c),
-            other => {
-                let mut buffer = [0; 4];
-                other.encode_utf8(&mut buffer).bytes().for_each(|byte| out.push_str(&format!("\\x{byte:02x}")));
-            }
-        }
-    }
-    out.push('"');
-    out
 }
 
 #[cfg(test)]

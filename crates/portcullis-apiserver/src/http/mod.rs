@@ -5,7 +5,6 @@
 pub(crate) mod body;
 pub(crate) mod deadline;
 pub(crate) mod go_duration;
-pub(crate) mod go_time;
 pub(crate) mod gzip;
 pub(crate) mod media_type;
 pub(crate) mod negotiate;

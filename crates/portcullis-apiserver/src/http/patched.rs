@@ -12,11 +12,11 @@ use portcullis_patch::{DocumentError, read_document};
 use serde_json::{Map, Value};
 
 use super::Outcome;
-use super::body::{Decoded, Expected, KindProblem, TYPE_META, findings, kind_problem, strict};
+use super::body::{Decoded, Expected, KindProblem, kind_problem, schema_of, strict, type_meta};
 use super::params::FieldValidation;
-use crate::resources;
+use crate::json::{self, Node};
 use crate::schema::convert::convert;
-use crate::schema::normalise::{json_kind, normalise};
+use crate::schema::normalise::normalise;
 
 /// What a JSON patch or merge patch made of an object, shaped like a body. `reported` is what a strict reader says of the
 /// patch itself.
@@ -29,31 +29,29 @@ pub(crate) fn from_text(
     validation: FieldValidation,
 ) -> Outcome<Decoded> {
     let wrong = |why: &str| Box::new(invalid_patch(&String::from_utf8_lossy(text), why));
-    let document = read_document(text).map_err(|error| match error {
-        DocumentError::Text(limit) => Box::new(Status::too_large(&format!("the patched object: {limit}"))),
-        error => wrong(&error.to_string()),
-    })?;
-    let (kind, api_version) = type_meta(&document.value).map_err(|why| wrong(&why))?;
+    // Its limits; what the numbers are to be is the type's business.
+    if let Err(DocumentError::Text(limit)) = read_document(text) {
+        return Err(Box::new(Status::too_large(&format!("the patched object: {limit}"))));
+    }
+    let document = json::parse(text).map_err(|error| wrong(&error.to_string()))?;
+    let (kind, api_version) = type_meta(&document).map_err(|why| wrong(&why))?;
     match kind_problem(&kind, &api_version, expected) {
         None | Some(KindProblem::Old(_)) => {}
         Some(KindProblem::Other(why)) => {
             // Compat: it is decoded as what it says it is before it is found not to be of the right kind.
-            let named = resources::find_kind(&api_version, &kind);
-            if let Some(schema) = named.and_then(resources::Resource::schema) {
-                normalise(schema, document.value).map_err(|why| wrong(&why))?;
+            if let Some(schema) = schema_of(&kind, &api_version, expected) {
+                normalise(schema, document).map_err(|why| wrong(&why))?;
             }
             return Err(wrong(&why));
         }
     }
     let mut found = reported.to_vec();
     let members = if api_version.is_empty() {
-        let names = document.value.as_object().into_iter().flat_map(Map::keys);
-        let names = names.filter(|name| !matches!(name.as_str(), "kind" | "apiVersion"));
-        found.extend(names.map(|name| format!("unknown field {}", quote(name))));
+        found.extend(unknown(document));
         Map::new()
     } else {
-        let shaped = normalise(expected.schema, document.value).map_err(|why| wrong(&why))?;
-        found.extend(findings(&document.duplicates, &shaped.unknown));
+        let shaped = normalise(expected.schema, document).map_err(|why| wrong(&why))?;
+        found.extend(shaped.found);
         shaped.value
     };
     judge(members, found, validation, wrong)
@@ -93,33 +91,12 @@ fn invalid_patch(value: &str, why: &str) -> Status {
     Status::invalid("", "", "", &[FieldError::invalid("patch", value, why)])
 }
 
-/// The kind and version that a document names; empty where it names none.
-fn type_meta(document: &Value) -> Result<(String, String), String> {
-    let wrong = |found: &str, into: &str| {
-        Err(format!("couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go {into}"))
-    };
-    let members = match document {
-        Value::Object(members) => members,
-        Value::Null => return Ok(Default::default()),
-        other => return wrong(json_kind(other), &format!("value of type {TYPE_META}")),
-    };
-    let (mut kind, mut api_version) = (String::new(), String::new());
-    for (name, value) in members {
-        let text = match name.as_str() {
-            "kind" => &mut kind,
-            "apiVersion" => &mut api_version,
-            _ => continue,
-        };
-        match value {
-            Value::String(value) => value.clone_into(text),
-            Value::Null => {}
-            other => return wrong(json_kind(other), &format!("struct field .{name} of type string")),
-        }
-    }
-    if api_version.matches('/').count() > 1 {
-        return Err(format!("unexpected GroupVersion string: {api_version}"));
-    }
-    Ok((kind, api_version))
+/// What a type that knows nothing but kind and version finds unknown.
+fn unknown(document: Node) -> Vec<String> {
+    let Node::Object(members) = document else { return Vec::new() };
+    let names =
+        members.into_iter().map(|(name, _)| name).filter(|name| !matches!(name.as_str(), "kind" | "apiVersion"));
+    names.map(|name| format!("unknown field {}", quote(&name))).collect()
 }
 
 #[cfg(test)]
@@ -127,6 +104,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::http::body::TYPE_META;
     use crate::resources;
 
     fn read(text: &str, validation: FieldValidation) -> Result<Decoded, String> {

@@ -1,34 +1,25 @@
 //! JSON as the API server reads and writes it.
 //!
-//! Reading keeps the paths of duplicate members (`fieldValidation` reports them) and is bounded in depth and in number
-//! of values, so that a body of a few megabytes cannot become a tree of hundreds. Writing escapes `<`, `>` and `&` as
-//! Go's encoder does, because clients compare bytes.
+//! Reading keeps what Go's decoder looks at ([`Node`]) and is bounded in depth and in number of values, so that a body of a
+//! few megabytes cannot become a tree of hundreds. Writing escapes `<`, `>` and `&` as Go's encoder does, because clients
+//! compare bytes.
 //!
 //! Compat: error texts are those of Go's `encoding/json`.
 
+mod node;
 mod scan;
 
-use std::cell::RefCell;
 use std::fmt;
 use std::io;
 
 use serde::Serialize;
-use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 use serde_json::ser::{Formatter, PrettyFormatter};
-use serde_json::{Map, Number, Value};
+
+pub(crate) use self::node::{Node, parse};
 
 /// Values (members, elements, scalars) that one body may hold.
 pub(crate) const MAX_VALUES: usize = 200_000;
-/// Duplicate members that are reported; further ones are counted as none.
-const MAX_DUPLICATES: usize = 100;
-const TOO_MANY: &str = "too many values";
-
-/// A JSON text as a tree, with what the tree alone does not show.
-pub(crate) struct Parsed {
-    pub(crate) value: Value,
-    /// Paths such as `metadata.name` or `spec.containers[0].image`, in the order met.
-    pub(crate) duplicates: Vec<String>,
-}
 
 /// Why a text is not JSON that this server reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,131 +39,9 @@ impl fmt::Display for JsonError {
     }
 }
 
-/// Reads one JSON text; nothing but white space may follow it.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, JsonError> {
-    let tracker = RefCell::new(Tracker { path: Vec::new(), duplicates: Vec::new(), left: MAX_VALUES });
-    let text = scan::mended(bytes);
-    let mut reader = serde_json::Deserializer::from_slice(&text);
-    let value = Seed(&tracker).deserialize(&mut reader).map_err(|error| describe(&error, bytes))?;
-    reader.end().map_err(|error| describe(&error, bytes))?;
-    Ok(Parsed { value, duplicates: tracker.into_inner().duplicates })
-}
-
-fn describe(error: &serde_json::Error, bytes: &[u8]) -> JsonError {
-    if error.is_data() && error.to_string().starts_with(TOO_MANY) {
-        return JsonError::TooManyValues;
-    }
-    // What Go would read and this server does not: too deep, or a number beyond all types.
-    JsonError::Syntax(scan::problem(bytes).unwrap_or_else(|| error.to_string()))
-}
-
-enum Segment {
-    Member(String),
-    Element(usize),
-}
-
-struct Tracker {
-    path: Vec<Segment>,
-    duplicates: Vec<String>,
-    left: usize,
-}
-
-impl Tracker {
-    fn path_of(&self, member: &str) -> String {
-        let mut text = String::new();
-        for segment in &self.path {
-            match segment {
-                Segment::Member(name) if text.is_empty() => text.push_str(name),
-                Segment::Member(name) => text.extend([".", name]),
-                Segment::Element(index) => text.push_str(&format!("[{index}]")),
-            }
-        }
-        if text.is_empty() { member.to_owned() } else { format!("{text}.{member}") }
-    }
-}
-
-struct Seed<'t>(&'t RefCell<Tracker>);
-
-impl<'de> DeserializeSeed<'de> for Seed<'_> {
-    type Value = Value;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        {
-            let mut tracker = self.0.borrow_mut();
-            match tracker.left.checked_sub(1) {
-                Some(left) => tracker.left = left,
-                None => return Err(D::Error::custom(TOO_MANY)),
-            }
-        }
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Seed<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(Value::String(value))
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut items = Vec::new();
-        self.0.borrow_mut().path.push(Segment::Element(0));
-        while let Some(item) = access.next_element_seed(Seed(self.0))? {
-            items.push(item);
-            if let Some(Segment::Element(index)) = self.0.borrow_mut().path.last_mut() {
-                *index = items.len();
-            }
-        }
-        self.0.borrow_mut().path.pop();
-        Ok(Value::Array(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut members = Map::new();
-        while let Some(name) = access.next_key::<String>()? {
-            if members.contains_key(&name) {
-                let mut tracker = self.0.borrow_mut();
-                let path = tracker.path_of(&name);
-                if tracker.duplicates.len() < MAX_DUPLICATES && !tracker.duplicates.contains(&path) {
-                    tracker.duplicates.push(path);
-                }
-            }
-            self.0.borrow_mut().path.push(Segment::Member(name.clone()));
-            let value = access.next_value_seed(Seed(self.0))?;
-            self.0.borrow_mut().path.pop();
-            members.insert(name, value);
-        }
-        Ok(Value::Object(members))
-    }
+/// Reads one JSON text as a tree. Of several members of one name the last one stays.
+pub(crate) fn value(bytes: &[u8]) -> Result<Value, JsonError> {
+    parse(bytes)?.into_value().map_err(JsonError::Syntax)
 }
 
 /// Sets a member of a value that is an object; other values stay as they are.
@@ -269,14 +138,6 @@ mod tests {
     }
 
     #[test]
-    fn duplicates_are_found_at_any_depth_and_the_last_one_counts() {
-        let parsed = parse(br#"{"a":1,"m":{"n":1,"n":2},"l":[{"x":1},{"x":1,"x":2,"x":3}],"a":5}"#).unwrap();
-        assert_eq!(parsed.duplicates, ["m.n", "l[1].x", "a"]);
-        assert_eq!(parsed.value["a"], 5);
-        assert_eq!(parsed.value["m"]["n"], 2);
-    }
-
-    #[test]
     fn mistakes_read_as_go_words_them() {
         assert_eq!(error("{"), "unexpected end of JSON input");
         assert_eq!(error(""), "unexpected end of JSON input");
@@ -285,21 +146,11 @@ mod tests {
     }
 
     #[test]
-    fn depth_and_number_of_values_are_bounded() {
-        assert!(parse("[".repeat(100_000).as_bytes()).is_err());
-        assert!(parse(format!("{}{}", "[".repeat(120), "]".repeat(120)).as_bytes()).is_ok());
-        let fits = format!("[{}0]", "0,".repeat(MAX_VALUES - 2));
-        assert!(parse(fits.as_bytes()).is_ok());
-        let over = format!("[{}0]", "0,".repeat(MAX_VALUES));
-        assert_eq!(parse(over.as_bytes()).err(), Some(JsonError::TooManyValues));
-    }
-
-    #[test]
     fn writing_escapes_what_go_escapes() {
         let value = json!({"a": "<b>&\u{2028}\"ü", "<": [1, {}]});
         let text = String::from_utf8(to_vec(&value)).unwrap();
         assert_eq!(text, "{\"a\":\"\\u003cb\\u003e\\u0026\\u2028\\\"ü\",\"\\u003c\":[1,{}]}");
-        assert_eq!(parse(text.as_bytes()).unwrap().value, value);
+        assert_eq!(super::value(text.as_bytes()).unwrap(), value);
         assert_eq!(
             String::from_utf8(to_pretty(&json!({"a": {}, "b": [1]}))).unwrap(),
             "{\n  \"a\": {},\n  \"b\": [\n    1\n  ]\n}"

@@ -34,7 +34,7 @@ const TYPES: [&str; 3] = ["FQDN", "IPv4", "IPv6"];
 /// A port without a name has the empty one.
 pub(super) fn fill_port(port: &mut Members) {
     port.entry("name").or_insert_with(|| json!(""));
-    default(port, "protocol", "TCP");
+    port.entry("protocol").or_insert_with(|| json!("TCP"));
 }
 
 /// Compat: the old field is not for `v1` clients to write.
@@ -95,7 +95,9 @@ fn ports(ports: &[Value], wrong: &mut Wrong) {
             wrong.duplicate(&path.child("name"), name);
         }
         seen.push(name);
-        wrong.required_one_of(&path.child("protocol"), string(port, "protocol"), &PROTOCOLS);
+        if !PROTOCOLS.contains(&string(port, "protocol")) {
+            wrong.not_supported(&path.child("protocol"), string(port, "protocol"), &PROTOCOLS);
+        }
         if has(port, "appProtocol") {
             let protocol = string(port, "appProtocol");
             wrong.each(&path.child("appProtocol"), protocol, names::label_key(protocol));

@@ -52,14 +52,10 @@ pub(crate) const RULES: Rules = Rules {
         event(new, "reportingComponent", wrong);
         // Compat: metadata is judged by `rest.BeforeCreate` alone, and only when the rest is right.
         if wrong.is_empty() {
-            meta::general(new, true, names::path_segment, wrong);
+            meta::general(new, true, wrong);
         }
     },
-    validate_update: |new, old, wrong| {
-        meta::object_meta_update(new, old, wrong);
-        meta::general(new, true, names::path_segment, wrong);
-        event(new, "reportingComponent", wrong);
-    },
+    validate_update: |new, _, wrong| event(new, "reportingComponent", wrong),
     ..Rules::NAMESPACED
 };
 

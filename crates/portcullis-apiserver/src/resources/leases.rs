@@ -25,12 +25,12 @@ fn without_coordination(members: &mut Members) {
 }
 
 fn validate(new: &Members, wrong: &mut Wrong) {
-    meta::object_meta(new, true, names::dns_subdomain, wrong);
+    meta::any_finalizers(new, true, names::dns_subdomain, wrong);
     spec(new, wrong);
 }
 
 fn validate_update(new: &Members, old: &Members, wrong: &mut Wrong) {
-    meta::object_meta_update(new, old, wrong);
+    meta::general_update(new, old, wrong);
     spec(new, wrong);
 }
 

@@ -12,7 +12,7 @@ use super::check::{IMMUTABLE, Path, Wrong, meta, same};
 use super::pod_spec::{self, Around};
 use super::rules::{Rules, count_up, differs, keep_all_but_status, set_generation};
 use super::tree::{Members, at, default, flag_at, list_at, members_at, object, string, string_at, take_over};
-use super::{SelectableFields, text};
+use super::{SelectableFields, text, workloads};
 
 pub(crate) const RULES: Rules = Rules {
     returns_deleted: true,
@@ -38,8 +38,11 @@ pub(crate) const RULES: Rules = Rules {
     validate_update,
     validate_status,
     warnings: |new, old| {
-        let changed = old.is_none_or(|old| differs(new, old, "spec"));
-        if changed { pod_spec::warnings::pod(new) } else { Vec::new() }
+        let mut warnings = if old.is_none() { workloads::no_label(new, "the Pod's hostname") } else { Vec::new() };
+        if old.is_none_or(|old| differs(new, old, "spec")) {
+            warnings.extend(pod_spec::warnings::pod(new));
+        }
+        warnings
     },
     ..Rules::NAMESPACED
 };

@@ -9,11 +9,12 @@ use serde_json::Value;
 use super::check::{IMMUTABLE, Path, Wrong, meta};
 use super::rules::{Rules, keep_all_but_status};
 use super::storage::not_negative_amount;
-use super::tree::{Members, child, has, list, list_at, members, members_at, string, take_over};
+use super::tree::{Members, child, has, list, list_at, members, members_at, object, string, string_at, take_over};
 use crate::schema::quantity::Quantity;
 
 pub(crate) const LIMIT_RULES: Rules = Rules {
     create_on_update: true,
+    prepare_create: name_it,
     validate: limit_range,
     validate_update: |new, _, wrong| limit_range(new, wrong),
     ..Rules::NAMESPACED
@@ -69,6 +70,16 @@ fn resource_name(name: &str, path: &Path, wrong: &mut Wrong) -> bool {
         wrong.invalid(path, name, "must be a standard resource type or fully qualified");
     }
     known
+}
+
+/// Compat: a limit range without a name gets an id for one.
+fn name_it(new: &mut Members) {
+    let metadata = object(new, "metadata");
+    if string_at(metadata, &["name"]).is_empty()
+        && let Some(id) = metadata.get("uid").cloned()
+    {
+        metadata.insert("name".to_owned(), id);
+    }
 }
 
 fn limit_range(new: &Members, wrong: &mut Wrong) {

@@ -13,7 +13,7 @@ use super::check::{IMMUTABLE, Path, Wrong, meta};
 use super::config_maps::{MAX_BYTES, decoded_length, fixed};
 use super::rules::Rules;
 use super::tree::{Members, default, members_at, object, string_at};
-use crate::json;
+use crate::json::{self, Node};
 
 pub(crate) const RULES: Rules = Rules { prepare_update, validate, validate_update, warnings, ..Rules::NAMESPACED };
 const SERVICE_ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
@@ -85,13 +85,8 @@ fn json_object(data: &Members, key: &str, path: &Path, wrong: &mut Wrong) {
     };
     let why = match json::parse(&bytes_of(value)) {
         Err(error) => error.to_string(),
-        Ok(parsed) => match parsed.value {
-            Value::Object(_) | Value::Null => return,
-            Value::Array(_) => cannot("array"),
-            Value::String(_) => cannot("string"),
-            Value::Number(_) => cannot("number"),
-            Value::Bool(_) => cannot("bool"),
-        },
+        Ok(Node::Object(_) | Node::Null) => return,
+        Ok(other) => cannot(other.kind()),
     };
     wrong.invalid(&path.key(key), REDACTED, why);
 }

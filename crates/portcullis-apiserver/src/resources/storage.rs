@@ -31,13 +31,7 @@ pub(crate) const CLAIM_RULES: Rules = Rules {
     validate_status: |new, old, wrong| {
         meta::object_meta_update(new, old, wrong);
         for (name, amount) in members_at(new, &["status", "capacity"]) {
-            let amount = Quantity::parse(amount.as_str().unwrap_or_default());
-            if let Ok(whole) = amount.map(Quantity::whole)
-                && whole < 0
-            {
-                let path = Path::new("status.capacity").key(name);
-                wrong.push(FieldError::invalid_json(path, &whole, "must be a valid resource quantity"));
-            }
+            basic(amount, &Path::new("status.capacity").key(name), wrong);
         }
     },
     ..Rules::NAMESPACED
@@ -117,12 +111,22 @@ fn access_modes(spec: &Value, required: &str, path: &Path, wrong: &mut Wrong) {
 
 fn known_modes(spec: &Value, path: &Path, wrong: &mut Wrong) {
     let modes: Vec<&str> = list(spec, "accessModes").iter().filter_map(Value::as_str).collect();
-    for mode in &modes {
-        wrong.one_of(path, mode, &MODES);
+    for mode in modes.iter().filter(|mode| !MODES.contains(mode)) {
+        wrong.not_supported(path, mode, &MODES);
     }
     let alone = modes.contains(&"ReadWriteOncePod");
     if alone && modes.iter().any(|mode| MODES.contains(mode) && *mode != "ReadWriteOncePod") {
         wrong.forbidden(path, "may not use ReadWriteOncePod with other access modes");
+    }
+}
+
+/// An amount whose whole number is not below zero. Compat: that number is what the message shows.
+fn basic(amount: &Value, path: &Path, wrong: &mut Wrong) {
+    let amount = Quantity::parse(amount.as_str().unwrap_or_default());
+    if let Ok(whole) = amount.map(Quantity::whole)
+        && whole < 0
+    {
+        wrong.push(FieldError::invalid_json(path, &whole, "must be a valid resource quantity"));
     }
 }
 
@@ -215,10 +219,7 @@ fn volume(new: &Members, wrong: &mut Wrong) {
         wrong.push(error);
     }
     for (name, amount) in capacity {
-        let text = amount.as_str().unwrap_or_default();
-        if Quantity::parse(text).is_ok_and(Quantity::is_negative) {
-            wrong.invalid(&at.key(name), text, "must be a valid resource quantity");
-        }
+        basic(amount, &at.key(name), wrong);
         positive(amount, &at.key(name), wrong);
     }
     let policy = string(spec, "persistentVolumeReclaimPolicy");

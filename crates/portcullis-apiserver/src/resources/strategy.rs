@@ -6,7 +6,6 @@
 //! Compat: `apiserver/pkg/registry/rest/{create,update}.go`.
 
 use portcullis_kube::field::FieldError;
-use portcullis_kube::names;
 use portcullis_runtime::{Rng, Timestamp};
 use serde_json::Value;
 
@@ -19,18 +18,13 @@ use crate::schema::normalise::normalise;
 /// Characters of generated names: those that form no words (upstream's `util/rand`).
 const SUFFIX: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 const SUFFIX_LENGTH: usize = 5;
-/// Longest stem of a generated name.
+/// Longest stem of a generated name, in bytes.
 const STEM: usize = 63 - SUFFIX_LENGTH;
-/// Metadata that a client cannot give a new object.
-const SYSTEM: [&str; 7] = [
-    "uid",
-    "resourceVersion",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "selfLink",
-    "managedFields",
-];
+/// Metadata that a client cannot give a new object, nor a review.
+pub(crate) const SYSTEM: [&str; 5] =
+    ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"];
+/// Metadata of a new object that the store and server-side apply give.
+const OF_STORE: [&str; 2] = ["resourceVersion", "managedFields"];
 /// Metadata that is the old object's after every update.
 const KEPT: [&str; 5] = ["name", "namespace", "resourceVersion", "generation", "creationTimestamp"];
 
@@ -51,11 +45,13 @@ pub(crate) fn new_object(
     now: Timestamp,
 ) -> Members {
     let metadata = object(&mut members, "metadata");
-    for name in SYSTEM {
+    for name in SYSTEM.into_iter().chain(OF_STORE) {
         metadata.shift_remove(name);
     }
     if resource.namespaced {
         metadata.insert("namespace".to_owned(), Value::String(namespace.to_owned()));
+    } else {
+        metadata.shift_remove("namespace");
     }
     let stem = string_at(metadata, &["generateName"]);
     if string_at(metadata, &["name"]).is_empty() && !stem.is_empty() {
@@ -92,9 +88,7 @@ pub(crate) fn for_create(resource: &Resource, members: Members, namespace: &str,
 pub(crate) fn next_state(resource: &Resource, mut members: Members, old: &Members) -> Members {
     let before = members_at(old, &["metadata"]);
     let metadata = object(&mut members, "metadata");
-    for name in ["selfLink", "managedFields"] {
-        metadata.shift_remove(name);
-    }
+    metadata.shift_remove("managedFields");
     for name in KEPT {
         match before.get(name) {
             Some(value) => metadata.insert(name.to_owned(), value.clone()),
@@ -161,7 +155,7 @@ pub(crate) fn validate_create(resource: &Resource, members: &Members) -> Vec<Fie
     let mut wrong = Wrong::default();
     (resource.rules.validate)(members, &mut wrong);
     if wrong.is_empty() {
-        meta::general(members, resource.namespaced, names::path_segment, &mut wrong);
+        meta::general(members, resource.namespaced, &mut wrong);
     }
     wrong.finish()
 }
@@ -171,7 +165,7 @@ pub(crate) fn validate_create(resource: &Resource, members: &Members) -> Vec<Fie
 /// Compat: metadata is judged in general, and again by the kind.
 pub(crate) fn validate_update(resource: &Resource, through: Through, new: &Members, old: &Members) -> Vec<FieldError> {
     let mut wrong = Wrong::default();
-    meta::general(new, resource.namespaced, names::path_segment, &mut wrong);
+    meta::general(new, resource.namespaced, &mut wrong);
     meta::general_update(new, old, &mut wrong);
     let judge = match through {
         Through::Object => resource.rules.validate_update,
@@ -184,7 +178,7 @@ pub(crate) fn validate_update(resource: &Resource, through: Through, new: &Membe
 
 /// A name that nothing has, most likely: the stem and five random characters.
 fn generated_name(stem: &str, rng: &Rng) -> String {
-    let mut name: String = stem.chars().take(STEM).collect();
+    let mut name = String::from_utf8_lossy(stem.as_bytes().get(..STEM).unwrap_or(stem.as_bytes())).into_owned();
     for _ in 0..SUFFIX_LENGTH {
         let at = usize::try_from(rng.below(27)).unwrap_or(0);
         name.push(SUFFIX.get(at).copied().map_or('x', char::from));
@@ -194,6 +188,7 @@ fn generated_name(stem: &str, rng: &Rng) -> String {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_kube::names;
     use serde_json::json;
 
     use super::*;

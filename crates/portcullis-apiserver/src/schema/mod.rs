@@ -6,6 +6,7 @@
 //! The table is data (`types.txt`), made by `examples/schema_gen.rs` from the pinned Kubernetes modules.
 
 pub(crate) mod convert;
+pub(crate) mod go_time;
 pub(crate) mod normalise;
 pub(crate) mod patch;
 pub(crate) mod protobuf;

@@ -7,26 +7,27 @@
 //!
 //! Compat: texts of type errors follow Go's `encoding/json` (`json: cannot unmarshal … into Go struct field …`).
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use portcullis_kube::go::quote;
 use serde_json::{Map, Value};
 
 use super::quantity::Quantity;
-use super::{EMBEDDED, Field, Kind, SCHEMA, TYPE_META, TypeId};
-use portcullis_runtime::Timestamp;
+use super::{EMBEDDED, Field, Kind, SCHEMA, TYPE_META, TypeId, go_time};
+use crate::json::Node;
 
-/// Unknown fields that are reported one by one.
-const MAX_UNKNOWN: usize = 100;
+const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
+/// Findings of a strict reader that are reported one by one.
+const MAX_FOUND: usize = 100;
 
 /// A tree in the shape of its type, and what in the input had no place in it.
 pub(crate) struct Normalised {
     pub(crate) value: Map<String, Value>,
-    /// Paths of unknown fields in the order met.
-    pub(crate) unknown: Vec<String>,
-    /// Paths of what is kept as it came, into which a strict reader does not look.
-    pub(crate) raw: Vec<String>,
+    /// What a strict reader says, in the order met: `unknown field "a.b"`, `duplicate field "a"`.
+    pub(crate) found: Vec<String>,
 }
 
 /// Brings `input` into the shape of `root`. `kind` and `apiVersion` of the root are accepted and left out.
@@ -34,75 +35,104 @@ pub(crate) struct Normalised {
 /// # Errors
 ///
 /// Go's text for a value of the wrong type.
-pub(crate) fn normalise(root: TypeId, input: Value) -> Result<Normalised, String> {
-    let mut walk = Walk::default();
-    let mut members = match input {
-        Value::Object(members) => members,
-        Value::Null => Map::new(),
+pub(crate) fn normalise(root: TypeId, input: impl Into<Node>) -> Result<Normalised, String> {
+    let mut walk = Walk { root: true, ..Walk::default() };
+    let members = match input.into() {
+        Node::Object(members) => members,
+        Node::Null => Vec::new(),
         other => {
             let go = go_type(&Kind::Message(root));
-            return Err(format!("json: cannot unmarshal {} into Go value of type {go}", json_kind(&other)));
+            return Err(format!("json: cannot unmarshal {} into Go value of type {go}", other.kind()));
         }
     };
-    for type_meta in TYPE_META {
-        if let Some(value) = members.shift_remove(type_meta)
-            && !matches!(value, Value::String(_) | Value::Null)
-        {
-            return Err(format!(
-                "json: cannot unmarshal {} into Go struct field {}.{type_meta} of type string",
-                json_kind(&value),
-                SCHEMA.go_name(root)
-            ));
-        }
-    }
-    let value = walk.message(root, members)?;
-    walk.saved.map_or(Ok(Normalised { value, unknown: walk.unknown, raw: walk.raw }), Err)
+    let value = walk.message(root, members, Map::new())?;
+    walk.saved.map_or(Ok(Normalised { value, found: walk.found }), Err)
 }
 
 #[derive(Default)]
 struct Walk {
+    /// Whether the members are those of the root.
+    root: bool,
     /// Where the value is, as a strict reader names it: `spec.volumes[0].emptyDir`.
     path: String,
     /// And as a mismatch names it: `spec.volumes.VolumeSource.emptyDir`.
     place: String,
-    unknown: Vec<String>,
-    raw: Vec<String>,
+    found: Vec<String>,
     /// Compat: the first mismatch. Go's decoder goes on after one, but not after what a type's own decoder refuses (times,
     /// quantities).
     saved: Option<String>,
 }
 
 impl Walk {
-    /// Reads the members in the order they stand in (so that unknown ones are named in it), then puts them in the type's.
-    fn message(&mut self, id: TypeId, input: Map<String, Value>) -> Result<Map<String, Value>, String> {
-        let mut read = Map::new();
-        for (name, value) in input {
-            let (before, place) = (self.enter(&name), self.place.len());
-            match find(id, &name, &mut self.place) {
-                None if value.is_string()
-                    && TYPE_META.contains(&name.as_str())
-                    && Some(id) == SCHEMA.find(EMBEDDED) =>
-                {
-                    read.insert(name, value);
+    /// Reads the members in the order they stand in, then puts them in the type's.
+    ///
+    /// Compat: what comes again is read into what is there already (`before`).
+    fn message(
+        &mut self,
+        id: TypeId,
+        input: Vec<(String, Node)>,
+        before: Map<String, Value>,
+    ) -> Result<Map<String, Value>, String> {
+        let root = std::mem::take(&mut self.root);
+        let embedded = !root && Some(id) == SCHEMA.find(EMBEDDED);
+        let (mut read, mut seen) = (before, HashSet::new());
+        for (name, node) in input {
+            let (before, place) = (self.path.len(), self.place.len());
+            if (root || embedded) && TYPE_META.contains(&name.as_str()) {
+                self.once(&mut seen, &name);
+                match node {
+                    Node::String(text) if embedded => {
+                        read.insert(name, Value::String(text));
+                    }
+                    Node::String(_) | Node::Null => {}
+                    other => {
+                        step(&mut self.place, &name);
+                        self.mismatch(&Kind::String, other.kind(), id)?;
+                    }
                 }
-                None if self.unknown.len() < MAX_UNKNOWN => self.unknown.push(self.path.clone()),
-                None => {}
-                Some(_) if value.is_null() => {}
-                Some(field) => {
-                    step(&mut self.place, &name);
-                    let value = self.value(&field.kind, value, id)?;
-                    read.insert(name, value);
-                }
+            } else if let Some(field) = find(id, &name, &mut self.place) {
+                self.once(&mut seen, &name);
+                step(&mut self.path, &name);
+                step(&mut self.place, &name);
+                let there = read.get_mut(&name).map(Value::take);
+                let value = match node {
+                    Node::Null => after_null(field, there),
+                    node => Some(self.value(&field.kind, node, id, there.unwrap_or_default())?),
+                };
+                match value.filter(|value| !value.is_null()) {
+                    Some(value) => read.insert(name, value),
+                    None => read.swap_remove(&name),
+                };
+            } else {
+                self.find("unknown", &name);
             }
             self.path.truncate(before);
             self.place.truncate(place);
         }
         let mut out = Map::new();
-        if Some(id) == SCHEMA.find(EMBEDDED) {
+        if embedded {
             out.extend(TYPE_META.into_iter().filter_map(|name| Some((name.to_owned(), read.swap_remove(name)?))));
         }
         self.arrange(id, &mut read, &mut out)?;
         Ok(out)
+    }
+
+    /// Notes a member that has come before.
+    fn once(&mut self, seen: &mut HashSet<String>, name: &str) {
+        if !seen.insert(name.to_owned()) {
+            self.find("duplicate", name);
+        }
+    }
+
+    /// Notes what a strict reader finds: each thing once.
+    fn find(&mut self, what: &str, name: &str) {
+        let before = self.path.len();
+        step(&mut self.path, name);
+        let finding = format!("{what} field {}", quote(&self.path));
+        self.path.truncate(before);
+        if self.found.len() < MAX_FOUND && !self.found.contains(&finding) {
+            self.found.push(finding);
+        }
     }
 
     fn arrange(
@@ -135,7 +165,7 @@ impl Walk {
         if let Kind::Message(inner) = field.kind {
             let value = match value {
                 Some(value) => value,
-                None => Value::Object(self.message(inner, Map::new())?),
+                None => Value::Object(self.message(inner, Vec::new(), Map::new())?),
             };
             let zero = value.as_object().is_some_and(Map::is_empty);
             return Ok((!(field.omit_zero && zero)).then_some(value));
@@ -153,53 +183,57 @@ impl Walk {
         Ok((!(field.omit_empty || field.omit_zero) || !is_empty(&value)).then_some(value))
     }
 
-    fn value(&mut self, kind: &Kind, value: Value, owner: TypeId) -> Result<Value, String> {
-        match (kind, value) {
-            (Kind::Raw, value) => {
-                self.raw.push(self.path.clone());
-                Ok(value)
-            }
-            (Kind::Fields, value @ Value::Object(_))
-            | (Kind::String | Kind::Named(_) | Kind::IntOrString, value @ Value::String(_))
-            | (Kind::Bool, value @ Value::Bool(_)) => Ok(value),
-            (Kind::Int32 | Kind::IntOrString, Value::Number(number)) => {
-                match number.as_i64().and_then(|wide| i32::try_from(wide).ok()) {
-                    Some(_) => Ok(Value::Number(number)),
-                    None => self.mismatch(kind, &format!("number {number}"), owner),
+    /// A value that is not null; `before` is what stands there already.
+    fn value(&mut self, kind: &Kind, node: Node, owner: TypeId, before: Value) -> Result<Value, String> {
+        match (kind, node) {
+            (Kind::Raw | Kind::Fields, node) => node.into_value(),
+            (Kind::String | Kind::Named(_) | Kind::IntOrString, Node::String(text)) => Ok(Value::String(text)),
+            (Kind::Bool, Node::Bool(flag)) => Ok(Value::Bool(flag)),
+            (Kind::Int32 | Kind::IntOrString, Node::Number(digits)) => {
+                match digits.int().filter(|wide| i32::try_from(*wide).is_ok()) {
+                    Some(number) => Ok(number.into()),
+                    None => self.mismatch(kind, &format!("number {}", digits.text()), owner),
                 }
             }
-            (Kind::Int64, Value::Number(number)) if number.as_i64().is_none() => {
-                self.mismatch(kind, &format!("number {number}"), owner)
-            }
-            (Kind::Int64 | Kind::Float, Value::Number(number)) => Ok(Value::Number(number)),
-            (Kind::Bytes, Value::String(text)) => match base64_of_go(&text) {
+            (Kind::Int64, Node::Number(digits)) => match digits.int() {
+                Some(number) => Ok(number.into()),
+                None => self.mismatch(kind, &format!("number {}", digits.text()), owner),
+            },
+            (Kind::Float, Node::Number(digits)) => match digits.number() {
+                Some(number) => Ok(Value::Number(number)),
+                None => self.mismatch(kind, &format!("number {}", digits.text()), owner),
+            },
+            (Kind::Bytes, Node::String(text)) => match base64_of_go(&text) {
                 Ok(bytes) => Ok(Value::String(STANDARD.encode(bytes))),
                 Err(at) => Ok(self.save(format!("illegal base64 data at input byte {at}"))),
             },
-            (Kind::Bytes, Value::Array(items)) => Ok(self.bytes(&items, owner)),
-            (Kind::Time, Value::String(text)) => time(&text),
-            (Kind::MicroTime, Value::String(text)) => micro_time(&text),
-            (Kind::Quantity, Value::String(text)) => quantity(&text),
-            (Kind::Quantity, other) => quantity(&other.to_string()),
-            (Kind::ExtraValue, Value::Array(items)) => self.list(&Kind::String, items, owner),
-            (Kind::List(inner), Value::Array(items)) => self.list(inner, items, owner),
-            (Kind::Map(inner), Value::Object(members)) => self.map(inner, members, owner),
-            (Kind::Message(id), Value::Object(members)) => Ok(Value::Object(self.message(*id, members)?)),
-            (kind, other) => self.mismatch(kind, json_kind(&other), owner),
+            (Kind::Bytes, Node::Array(items)) => Ok(self.bytes(&items, owner)),
+            (Kind::Time, Node::String(text)) => time(&text),
+            (Kind::MicroTime, Node::String(text)) => micro_time(&text),
+            (Kind::Quantity, Node::String(text)) => quantity(&text),
+            (Kind::Quantity, Node::Number(digits)) => quantity(&digits.text()),
+            (Kind::Quantity, _) => quantity("x"),
+            (Kind::ExtraValue, Node::Array(items)) => self.list(&Kind::String, items, owner, before),
+            (Kind::List(inner), Node::Array(items)) => self.list(inner, items, owner, before),
+            (Kind::Map(inner), Node::Object(members)) => self.map(inner, members, owner, before),
+            (Kind::Message(id), Node::Object(members)) => {
+                Ok(Value::Object(self.message(*id, members, members_of(before))?))
+            }
+            (kind, other) => self.mismatch(kind, other.kind(), owner),
         }
     }
 
     /// Compat: bytes may be written as a list of numbers.
-    fn bytes(&mut self, items: &[Value], owner: TypeId) -> Value {
+    fn bytes(&mut self, items: &[Node], owner: TypeId) -> Value {
         let mut bytes = Vec::with_capacity(items.len());
         for item in items {
             let byte = match item {
-                Value::Null => Ok(0),
-                Value::Number(number) => match number.as_u64().and_then(|wide| u8::try_from(wide).ok()) {
-                    Some(byte) => Ok(byte),
-                    None => Err(format!("number {number}")),
+                Node::Null => Ok(0),
+                Node::Number(digits) => match digits.int().and_then(|wide| u8::try_from(wide).ok()) {
+                    Some(byte) if !digits.text().starts_with('-') => Ok(byte),
+                    _ => Err(format!("number {}", digits.text())),
                 },
-                other => Err(json_kind(other).to_owned()),
+                other => Err(other.kind().to_owned()),
             };
             match byte {
                 Ok(byte) => bytes.push(byte),
@@ -212,23 +246,39 @@ impl Walk {
         Value::String(STANDARD.encode(bytes))
     }
 
-    fn list(&mut self, inner: &Kind, items: Vec<Value>, owner: TypeId) -> Result<Value, String> {
+    fn list(&mut self, inner: &Kind, items: Vec<Node>, owner: TypeId, before: Value) -> Result<Value, String> {
         let mut out = Vec::with_capacity(items.len().min(1_024));
+        let mut there = match before {
+            Value::Array(items) => items.into_iter(),
+            _ => Vec::new().into_iter(),
+        };
         for (index, item) in items.into_iter().enumerate() {
             let before = self.path.len();
             let _ = write!(self.path, "[{index}]");
-            out.push(self.element(inner, item, owner)?);
+            out.push(self.element(inner, item, owner, there.next().unwrap_or_default())?);
             self.path.truncate(before);
         }
         Ok(Value::Array(out))
     }
 
     /// Compat: Go writes maps in the order of their keys.
-    fn map(&mut self, inner: &Kind, members: Map<String, Value>, owner: TypeId) -> Result<Value, String> {
-        let mut out = Map::new();
-        for (name, value) in members {
+    fn map(
+        &mut self,
+        inner: &Kind,
+        members: Vec<(String, Node)>,
+        owner: TypeId,
+        before: Value,
+    ) -> Result<Value, String> {
+        let (mut out, mut seen) = (members_of(before), HashSet::new());
+        for (name, node) in members {
             let before = self.path.len();
-            let value = self.element(inner, value, owner)?;
+            self.once(&mut seen, &name);
+            step(&mut self.path, &name);
+            let value = match (inner, node) {
+                // Compat: protobuf, in which upstream stores, knows no bytes that are nothing.
+                (Kind::Bytes, Node::Null) => Value::String(String::new()),
+                (inner, node) => self.element(inner, node, owner, Value::Null)?,
+            };
             self.path.truncate(before);
             out.insert(name, value);
         }
@@ -236,18 +286,12 @@ impl Walk {
         Ok(Value::Object(out))
     }
 
-    fn element(&mut self, kind: &Kind, value: Value, owner: TypeId) -> Result<Value, String> {
-        match (kind, value) {
-            (Kind::Message(id), Value::Null) => Ok(Value::Object(self.message(*id, Map::new())?)),
-            (kind, Value::Null) => Ok(zero(kind)),
-            (kind, value) => self.value(kind, value, owner),
+    fn element(&mut self, kind: &Kind, node: Node, owner: TypeId, before: Value) -> Result<Value, String> {
+        match (kind, node) {
+            (Kind::Message(id), Node::Null) => Ok(Value::Object(self.message(*id, Vec::new(), members_of(before))?)),
+            (kind, Node::Null) => Ok(zero(kind)),
+            (kind, node) => self.value(kind, node, owner, before),
         }
-    }
-
-    fn enter(&mut self, name: &str) -> usize {
-        let before = self.path.len();
-        step(&mut self.path, name);
-        before
     }
 
     /// Keeps the first mistake that Go's decoder goes on after; the value counts as absent.
@@ -264,6 +308,38 @@ impl Walk {
     fn mismatch_text(&self, found: &str, owner: TypeId, wanted: &str) -> String {
         let (owner, place) = (SCHEMA.go_name(owner), &self.place);
         format!("json: cannot unmarshal {found} into Go struct field {owner}.{place} of type {wanted}")
+    }
+}
+
+fn members_of(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}
+
+/// What a null leaves of what stood there. Compat: it makes pointers, maps and lists nothing, and what reads itself zero;
+/// anything else it leaves alone.
+fn after_null(field: &Field, there: Option<Value>) -> Option<Value> {
+    match field.kind {
+        _ if field.pointer => None,
+        Kind::String
+        | Kind::Named(_)
+        | Kind::Int32
+        | Kind::Int64
+        | Kind::Bool
+        | Kind::Float
+        | Kind::Raw
+        | Kind::Message(_) => there,
+        Kind::Bytes
+        | Kind::Time
+        | Kind::MicroTime
+        | Kind::Quantity
+        | Kind::IntOrString
+        | Kind::Fields
+        | Kind::ExtraValue
+        | Kind::List(_)
+        | Kind::Map(_) => None,
     }
 }
 
@@ -291,28 +367,15 @@ fn find(id: TypeId, name: &str, place: &mut String) -> Option<&'static Field> {
     })
 }
 
-/// A `metav1.Time` as it is written.
+/// A `metav1.Time` as it is written. Compat: the time zero is none.
 pub(super) fn time(text: &str) -> Result<Value, String> {
-    match Timestamp::parse_rfc3339(text) {
-        Some(time) => Ok(Value::String(time.rfc3339())),
-        None => Err(format!(
-            "parsing time \"{text}\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"{text}\" as \"2006\""
-        )),
-    }
+    let time = go_time::parse(go_time::SECONDS, text)?;
+    Ok(if text == ZERO_TIME { Value::Null } else { Value::String(time.rfc3339()) })
 }
 
-/// Compat: a time with microseconds must have six digits of them.
+/// A `metav1.MicroTime` as it is written.
 pub(super) fn micro_time(text: &str) -> Result<Value, String> {
-    const LAYOUT: &str = "2006-01-02T15:04:05.000000Z07:00";
-    let Some(time) = Timestamp::parse_rfc3339(text) else {
-        return Err(format!("parsing time \"{text}\" as \"{LAYOUT}\": cannot parse \"{text}\" as \"2006\""));
-    };
-    let rest = text.get(19..).unwrap_or_default();
-    let digits = rest.strip_prefix('.').map_or(0, |after| after.bytes().take_while(u8::is_ascii_digit).count());
-    if digits == 6 {
-        return Ok(Value::String(time.rfc3339_micros()));
-    }
-    Err(format!("parsing time \"{text}\" as \"{LAYOUT}\": cannot parse \"{rest}\" as \".000000\""))
+    Ok(Value::String(go_time::parse(go_time::MICROS, text)?.rfc3339_micros()))
 }
 
 /// Decodes as Go does; the error is the place that it names.
@@ -365,18 +428,6 @@ fn is_empty(value: &Value) -> bool {
         Value::String(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),
         Value::Object(members) => members.is_empty(),
-    }
-}
-
-/// What Go's decoder calls a value.
-pub(crate) fn json_kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
     }
 }
 
@@ -438,7 +489,8 @@ mod tests {
         let input = json!({"metadata": {"name": "p", "name2": "x"}, "foo": 1,
             "spec": {"containers": [{"name": "c"}, {"name": "d", "imag": 1}], "hostPath": {}}});
         let shaped = shape("core.Pod", input).unwrap();
-        assert_eq!(shaped.unknown, ["metadata.name2", "foo", "spec.containers[1].imag", "spec.hostPath"]);
+        let paths = ["metadata.name2", "foo", "spec.containers[1].imag", "spec.hostPath"];
+        assert_eq!(shaped.found, paths.map(|path| format!("unknown field \"{path}\"")));
         assert!(!shaped.value.contains_key("foo"));
     }
 
@@ -447,7 +499,7 @@ mod tests {
         let input = json!({"spec": {"containers": null, "volumes": [{"name": "v", "emptyDir": {}, "emptyDirr": {}}]}});
         let shaped = shape("core.Pod", input).unwrap();
         assert_eq!(shaped.value["spec"]["volumes"][0], json!({"name": "v", "emptyDir": {}}));
-        assert_eq!(shaped.unknown, ["spec.volumes[0].emptyDirr"]);
+        assert_eq!(shaped.found, ["unknown field \"spec.volumes[0].emptyDirr\""]);
     }
 
     #[test]
@@ -471,6 +523,42 @@ mod tests {
             ("core.Pod", json!([]), "json: cannot unmarshal array into Go value of type v1.Pod"),
         ] {
             assert_eq!(shape(kind, input).err().unwrap(), want);
+        }
+    }
+
+    #[test]
+    fn what_comes_again_is_read_into_what_is_there() {
+        let read = |text: &str| {
+            let shaped = normalise(SCHEMA.find("core.Pod").unwrap(), crate::json::parse(text.as_bytes()).unwrap());
+            shaped.map(|shaped| (Value::Object(shaped.value), shaped.found))
+        };
+        let text = r#"{"metadata":{"name":"a","labels":{"x":"1"}},"zzz":{"a":1,"a":2},"kind":"Pod","kind":"Pod",
+            "metadata":{"name":null,"labels":{"y":"2","y":"3"},"uid":"u"},"spec":{"containers":[{"name":"c","image":"i"},{}]},
+            "spec":{"containers":[{"name":"d"}],"hostname":"h"},"metadata":{"labels":null}}"#;
+        let (value, found) = read(text).unwrap();
+        assert_eq!(value["metadata"], json!({"name": "a", "uid": "u"}));
+        assert_eq!(value["spec"]["containers"], json!([{"name": "d", "image": "i", "resources": {}}]));
+        let want = [
+            "unknown field \"zzz\"",
+            "duplicate field \"kind\"",
+            "duplicate field \"metadata\"",
+            "duplicate field \"metadata.labels.y\"",
+            "duplicate field \"spec\"",
+        ];
+        assert_eq!(found, want);
+    }
+
+    #[test]
+    fn numbers_are_taken_as_they_are_written() {
+        let read = |number: &str| {
+            let text = format!(r#"{{"spec":{{"containers":[{{"ports":[{{"containerPort":{number}}}]}}]}}}}"#);
+            let shaped = normalise(SCHEMA.find("core.Pod").unwrap(), crate::json::parse(text.as_bytes()).unwrap());
+            shaped.map(|shaped| shaped.value["spec"]["containers"][0]["ports"][0]["containerPort"].clone())
+        };
+        assert_eq!((read("-0"), read("2147483647")), (Ok(json!(0)), Ok(json!(2_147_483_647))));
+        for number in ["1.0", "1E+2", "2147483648", "1e400", "123456789012345678901234567890"] {
+            let why = read(number).unwrap_err();
+            assert!(why.starts_with(&format!("json: cannot unmarshal number {number} into")), "{why}");
         }
     }
 
@@ -510,7 +598,7 @@ mod tests {
             if let Ok(once) = shape("core.Pod", input) {
                 let twice = shape("core.Pod", Value::Object(once.value.clone())).unwrap();
                 prop_assert_eq!(&twice.value, &once.value);
-                prop_assert!(twice.unknown.is_empty());
+                prop_assert!(twice.found.is_empty());
             }
         }
     }

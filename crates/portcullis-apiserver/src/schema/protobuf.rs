@@ -219,7 +219,7 @@ impl Decoder {
             (Kind::IntOrString, Wire::Bytes(bytes)) => Some(int_or_string(bytes)?),
             (Kind::Raw | Kind::Fields, Wire::Bytes(bytes)) => {
                 let text = text_at(bytes, 1)?.unwrap_or_default();
-                crate::json::parse(text.as_bytes()).ok().map(|parsed| parsed.value)
+                crate::json::value(text.as_bytes()).ok()
             }
             (Kind::ExtraValue, Wire::Bytes(bytes)) => {
                 let mut items = Vec::new();

@@ -2,17 +2,19 @@
 //!
 //! What is stored is the canonical form: `0.5` becomes `500m`, `1.5Gi` becomes `1536Mi`.
 //!
-//! Compat: `apimachinery/pkg/api/resource/quantity.go` of v0.37.2. Amounts below one billionth round away from zero, amounts
-//! above 2^63-1 are that.
+//! Compat: `apimachinery/pkg/api/resource/quantity.go` of v0.37.2. Amounts below one billionth round away from zero. Amounts
+//! with a binary suffix above 2^63-1 are that; others are kept up to [`LARGEST`]. A suffix without digits is zero.
 
 use std::cmp::Ordering;
 
 /// Billionths in one.
 const ONE: i128 = 1_000_000_000;
-/// The largest amount, in billionths.
+/// The largest amount with a binary suffix, in billionths.
 const MAX: i128 = i64::MAX as i128 * ONE;
+/// The largest amount, in billionths: what is beyond 29 digits becomes that.
+const LARGEST: i128 = 99_999_999_999_999_999_999_999_999_999 * ONE;
 /// Digits that are told apart; more of them before the point are an amount that is capped, after it they round up.
-const DIGITS: usize = 30;
+const DIGITS: usize = 38;
 
 /// Why a text is no quantity, in upstream's words.
 pub(crate) const FORMAT_WRONG: &str =
@@ -46,13 +48,14 @@ impl Quantity {
         let figures = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (number, suffix) = rest.split_at(figures);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        let has_digits = !whole.is_empty() || !fraction.is_empty();
-        if !has_digits || fraction.contains('.') || !suffix_is_formed(suffix) {
+        if text.is_empty() || fraction.contains('.') || !suffix_is_formed(suffix) {
             return Err(FORMAT_WRONG);
         }
         let (base, exponent, format) = scale(suffix).ok_or(SUFFIX_WRONG)?;
-        let nanos = if base == 2 { binary(whole, fraction, exponent) } else { decimal(whole, fraction, exponent) };
-        let nanos = nanos.min(MAX);
+        let nanos = match base {
+            2 => binary(whole, fraction, exponent).min(MAX),
+            _ => decimal(whole, fraction, exponent).min(LARGEST),
+        };
         // Less than one cannot be told in binary units.
         let format = if format == Format::Binary && nanos > 0 && nanos < ONE { Format::Decimal } else { format };
         Ok(Self { nanos: if negative { -nanos } else { nanos }, format })
@@ -180,7 +183,7 @@ fn number(digits: &[u8]) -> i128 {
     let significant = digits.iter().position(|digit| *digit != 0).unwrap_or(digits.len());
     let digits = digits.get(significant..).unwrap_or_default();
     if digits.len() > DIGITS {
-        return MAX;
+        return LARGEST;
     }
     digits.iter().fold(0, |sum, digit| sum * 10 + i128::from(*digit))
 }
@@ -220,8 +223,16 @@ mod tests {
             ("5.", "5"),
             ("0.0000000001", "1n"),
             ("1E", "1E"),
-            ("9223372036854775808", "9223372036854775807"),
-            ("1000000000000000000000000000000000000000000000000", "9223372036854775807"),
+            ("9223372036854775808", "9223372036854775808"),
+            ("99999999999999999999999999", "99999999999999999999999999"),
+            ("100E", "100E"),
+            ("1e21", "1e21"),
+            ("1e28", "10e27"),
+            ("1e400", "99999999999999999999999999999"),
+            ("1000000000000000000000000000000000000000000000000e0", "99999999999999999999999999999"),
+            ("Gi", "0"),
+            ("-", "0"),
+            (".", "0"),
             ("100Ei", "9223372036854775807"),
             (" 1 ", "1"),
         ] {
@@ -231,10 +242,10 @@ mod tests {
 
     #[test]
     fn mistakes_read_as_upstream_words_them() {
-        for text in ["", "x", "1.1.1", "-", "1 Gi", "Gi"] {
+        for text in ["", "x", "1.1.1", "1 Gi"] {
             assert_eq!(canonical(text), FORMAT_WRONG, "{text}");
         }
-        for text in ["1ee", "1GiGi", "1e", "1Gi5", "1mm"] {
+        for text in ["1ee", "1GiGi", "1e", "1Gi5", "1mm", "e", "--1"] {
             assert_eq!(canonical(text), SUFFIX_WRONG, "{text}");
         }
     }

@@ -282,7 +282,7 @@ pub(crate) fn masked(address: IpAddr, bits: u8) -> IpAddr {
 /// A number, or a percentage in quotes: at least zero.
 pub(crate) fn not_negative_int_or_percent(path: &Path, value: &Value, wrong: &mut Wrong) {
     match value {
-        Value::String(text) => wrong.each(path, text, percent(text)),
+        Value::String(text) => percent(text).into_iter().for_each(|why| wrong.invalid_value(path, value, why)),
         value => wrong.not_negative(path, value.as_i64()),
     }
 }

@@ -21,8 +21,13 @@ pub(crate) type NameRule = fn(&str) -> Vec<String>;
 
 /// Metadata as each kind judges it; `rule` is that of its names.
 pub(crate) fn object_meta(object: &Members, namespaced: bool, rule: NameRule, wrong: &mut Wrong) {
-    general(object, namespaced, rule, wrong);
+    any_finalizers(object, namespaced, rule, wrong);
     finalizer_names(metadata(object), wrong);
+}
+
+/// The same for kinds whose finalizers need not be qualified.
+pub(crate) fn any_finalizers(object: &Members, namespaced: bool, rule: NameRule, wrong: &mut Wrong) {
+    judge(object, namespaced, rule, |stem| rule(&without_dash(stem)), wrong);
 }
 
 fn finalizer_names(metadata: &Value, wrong: &mut Wrong) {
@@ -36,16 +41,33 @@ fn finalizer_names(metadata: &Value, wrong: &mut Wrong) {
 }
 
 /// Metadata as the server judges that of every kind.
-pub(crate) fn general(object: &Members, namespaced: bool, rule: NameRule, wrong: &mut Wrong) {
+pub(crate) fn general(object: &Members, namespaced: bool, wrong: &mut Wrong) {
+    // Compat: dots alone may begin a name.
+    let stem = |stem: &str| {
+        if stem.starts_with('.') { names::path_segment(&format!("a{stem}")) } else { names::path_segment(stem) }
+    };
+    judge(object, namespaced, names::path_segment, stem, wrong);
+}
+
+/// Compat: `maskTrailingDash`: a stem may end in a dash, which goes together with what stands before it.
+fn without_dash(stem: &str) -> String {
+    match stem.as_bytes() {
+        [rest @ .., _, b'-'] => format!("{}a", String::from_utf8_lossy(rest)),
+        _ => stem.to_owned(),
+    }
+}
+
+fn judge(
+    object: &Members,
+    namespaced: bool,
+    rule: NameRule,
+    stem_rule: impl Fn(&str) -> Vec<String>,
+    wrong: &mut Wrong,
+) {
     let (metadata, path) = (metadata(object), root());
     let stem = string(metadata, "generateName");
     if !stem.is_empty() {
-        // A stem may end in a dash; it is judged with that dash taken for a letter.
-        let masked = match stem.strip_suffix('-') {
-            Some(rest) if !rest.is_empty() => format!("{rest}a"),
-            _ => stem.to_owned(),
-        };
-        wrong.each(&path.child("generateName"), stem, rule(&masked));
+        wrong.each(&path.child("generateName"), stem, stem_rule(stem));
     }
     let name = string(metadata, "name");
     if name.is_empty() {
@@ -145,7 +167,8 @@ fn owner_references(references: &[Value], path: &Path, wrong: &mut Wrong) {
                 wrong.required(&at.child(name), "must not be empty");
             }
         }
-        if api_version == "v1" && string(reference, "kind") == "Event" {
+        // Compat: a slash before the version is none.
+        if api_version.strip_prefix('/').unwrap_or(api_version) == "v1" && string(reference, "kind") == "Event" {
             wrong.invalid_value(&at, reference, "/v1, Kind=Event is disallowed from being an owner");
         }
         if reference.get("controller").and_then(Value::as_bool) == Some(true) {
@@ -210,6 +233,26 @@ mod tests {
         assert_eq!(found.len(), 6);
         assert_eq!(found[0], "metadata.ownerReferences[0].apiVersion: Required value: must not be empty");
         assert!(found[5].ends_with("Found \"true\" in references for K/n and Pod/p"), "{}", found[5]);
+    }
+
+    #[test]
+    fn stems_of_names_may_end_in_a_dash() {
+        let found = |stem: &str| {
+            let object = object(json!({"name": "n", "namespace": "d", "generateName": stem}));
+            let kind = texts(|wrong| object_meta(&object, true, names::dns_subdomain, wrong)).len();
+            (kind, texts(|wrong| general(&object, true, wrong)).len())
+        };
+        for (stem, want) in [
+            ("a-", (0, 0)),
+            ("a_-", (0, 0)),
+            ("_", (1, 0)),
+            (".", (1, 0)),
+            ("a/", (1, 1)),
+            ("é-", (1, 0)),
+            ("-", (1, 0)),
+        ] {
+            assert_eq!(found(stem), want, "{stem}");
+        }
     }
 
     #[test]

@@ -228,7 +228,7 @@ pub(super) fn field_ref(reference: &Value, fields: &[&str], path: &Path, wrong: 
     } else if !KNOWN_FIELDS.contains(&field) {
         wrong.invalid(&at, field, format!("error converting fieldPath: field label not supported: {field}"));
     } else if !fields.contains(&field) {
-        wrong.not_supported(&at, field, fields);
+        wrong.not_supported_text(&at, field, fields);
     }
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::tree::{Members, at, default, default_number, flag_at, list_at, object, objects_mut, string_at};
+use super::images;
 
 /// Who may read a mounted file: everyone, and its owner may write it.
 const FILE_MODE: i64 = 0o644;
@@ -76,12 +77,9 @@ pub(crate) fn container(container: &mut Members) {
     default(container, "terminationMessagePolicy", "File");
 }
 
-/// An image without a tag of its own may be another one tomorrow.
+/// An image without a tag of its own may be another one tomorrow. Compat: of what is no image, nothing is known.
 fn pull_policy(image: &str) -> &'static str {
-    let last = image.rsplit('/').next().unwrap_or_default();
-    // Compat: of what is no image, nothing is known.
-    let pinned = image.is_empty() || last.contains('@') || last.split_once(':').is_some_and(|(_, tag)| tag != "latest");
-    if pinned { "IfNotPresent" } else { "Always" }
+    if images::tag_of(image) == Some("latest") { "Always" } else { "IfNotPresent" }
 }
 
 pub(crate) fn protocol(port: &mut Members) {

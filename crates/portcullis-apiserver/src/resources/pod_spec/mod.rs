@@ -7,6 +7,7 @@
 
 mod containers;
 pub(crate) mod fill;
+mod images;
 mod probes;
 mod scheduling;
 mod volumes;

@@ -361,7 +361,7 @@ fn traffic(spec: &Members, path: &Path, wrong: &mut Wrong) {
     }
     let distribution = string_at(spec, &["trafficDistribution"]);
     if at(spec, &["trafficDistribution"]).is_some() && ![CLOSE, ZONE, "PreferSameNode"].contains(&distribution) {
-        wrong.not_supported(&path.child("trafficDistribution"), distribution, &[CLOSE, ZONE, "PreferSameNode"]);
+        wrong.not_supported_text(&path.child("trafficDistribution"), distribution, &[CLOSE, ZONE, "PreferSameNode"]);
     }
 }
 

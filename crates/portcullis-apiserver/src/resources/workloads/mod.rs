@@ -132,13 +132,17 @@ fn lasts(spec: &Value, owner: &str, path: &Path, wrong: &mut Wrong) {
 
 /// What is said of a name that is good for the object and not for its pods.
 fn name_warning(new: &Members) -> Vec<String> {
+    no_label(new, "Pod names and hostnames")
+}
+
+/// What is said of a name that is used for something whose name has to be a label.
+pub(crate) fn no_label(new: &Members, used: &str) -> Vec<String> {
     let sentences = names::dns_label(string_at(new, &["metadata", "name"]));
     if sentences.is_empty() {
         return Vec::new();
     }
     vec![format!(
-        "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is \
-         recommended: [{}]",
+        "metadata.name: this is used in {used}, which can result in surprising behavior; a DNS label is recommended: [{}]",
         sentences.join(" ")
     )]
 }
