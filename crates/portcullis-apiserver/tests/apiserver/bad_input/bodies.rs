@@ -56,7 +56,7 @@ pub(super) fn cases(dice: &Dice) -> Vec<Case> {
     let mut out = Vec::new();
     for (round, stratum) in STRATA.iter().enumerate() {
         for (index, seed) in seeds.iter().enumerate() {
-            out.push(case(dice, seed, stratum, &format!("c{round}-{index}")));
+            out.push(case(dice, seed, stratum, &format!("c{}-{round}-{index}", dice.seed() % 1_000_000)));
         }
     }
     out.extend(fixed());
@@ -69,6 +69,10 @@ fn fixed() -> Vec<Case> {
     let volume = |storage: &str| {
         let body = r#"{"metadata":{"name":"fixed"},"spec":{"capacity":{"storage":STORAGE},"accessModes":["ReadWriteOnce"],"hostPath":{"path":"/x"}}}"#;
         post("/api/v1/persistentvolumes", &body.replace("STORAGE", storage))
+    };
+    let revision = |data: &str| {
+        let body = r#"{"metadata":{"name":"fixed"},"revision":1,"data":DATA}"#;
+        post("/apis/apps/v1/namespaces/bad/controllerrevisions", &body.replace("DATA", data))
     };
     vec![
         post("/api/v1/namespaces/bad/services", "null"),
@@ -92,6 +96,17 @@ fn fixed() -> Vec<Case> {
         ),
         post("/api/v1/namespaces/bad/configmaps", r#"{"metadata":{"name":"fixed","name":null}}"#),
         volume("-1"),
+        volume("1e40"),
+        post(
+            "/api/v1/persistentvolumes",
+            r#"{"metadata":{"name":"fixed"},"spec":{"capacity":{},"accessModes":["ReadWriteOnce"],"hostPath":{"path":"/x"}}}"#,
+        ),
+        revision(r#"{"a":1e400}"#),
+        revision(r#"{"a":"\ud800"}"#),
+        revision(&format!("{}{}", "[".repeat(200), "]".repeat(200))),
+        Case::new("fixed", "POST", "/api/v1/namespaces/bad/configmaps")
+            .header("content-type", "application/yaml")
+            .body("metadata:\n  name: \u{1}\n"),
     ]
 }
 

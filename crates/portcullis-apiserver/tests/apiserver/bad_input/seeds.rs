@@ -36,7 +36,7 @@ pub(super) fn seeds() -> Vec<Seed> {
     let selector = json!({"matchLabels": {"app": "a"}});
     let claim = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
     let rules = json!([{"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["a"]}]);
-    let subjects = json!([{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "jane"}]);
+    let subjects = json!([{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "zoe"}]);
     let role_ref = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"});
     let rbac = "rbac.authorization.k8s.io/v1";
     vec![

@@ -23,7 +23,7 @@ const AUTHORIZATION: &str = "/apis/authorization.k8s.io/v1";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Random choices that a seed repeats.
-pub(crate) struct Dice(Rng);
+pub(crate) struct Dice(Rng, u64);
 
 impl Dice {
     pub(crate) fn roll() -> Self {
@@ -37,7 +37,16 @@ impl Dice {
         let given = std::env::var("PORTCULLIS_SEED").ok().map(|seed| seed.parse().unwrap());
         let seed = given.unwrap_or(seed);
         println!("PORTCULLIS_SEED={seed}");
-        Self(Rng::seeded(seed))
+        Self::of(seed)
+    }
+
+    /// The choices of that seed.
+    pub(crate) fn of(seed: u64) -> Self {
+        Self(Rng::seeded(seed), seed)
+    }
+
+    pub(crate) fn seed(&self) -> u64 {
+        self.1
     }
 
     pub(crate) fn below(&self, bound: usize) -> usize {
