@@ -489,7 +489,7 @@ mod tests {
             &["--client-secret=a", "--client-secret-file=b"],
         ] {
             let kind = parse(more).map(drop).unwrap_err().kind();
-            assert_eq!(kind, clap::error::ErrorKind::ArgumentConflict, "{more:?}");
+            assert_eq!(kind, ErrorKind::ArgumentConflict, "{more:?}");
         }
         assert!(parse(&["--keep-state", "--port=0", "--name=a", "--kubeconfig=x", "--use"]).is_ok());
         for alone in

@@ -30,7 +30,8 @@ impl Provider {
 }
 
 fn provider(world: &World) -> Provider {
-    provider_on(world, TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port(), "")
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    provider_on(world, port, "")
 }
 
 fn provider_on(world: &World, port: u16, prefix: &str) -> Provider {

@@ -19,7 +19,7 @@ use crate::http::Outcome;
 use crate::http::negotiate::Form;
 use crate::http::params::Params;
 use crate::http::reply::Reply;
-use crate::json;
+use crate::json::{self, Node};
 use crate::resources::{Resource, Subresource};
 use crate::store::list::{ListQuery, Page};
 use crate::store::object::Object;
@@ -226,33 +226,28 @@ pub(super) fn read_continue(namespace: &str, token: &str) -> Outcome<(Option<u64
     let bad =
         |why: &str| Box::new(Status::bad_request(format!("invalid continue token: continue key is not valid: {why}")));
     let bytes = TOKENS.decode(token.replace(['\r', '\n'], "")).map_err(|_| bad(&corrupt(token)))?;
-    let parsed = json::value(&bytes).map_err(|error| bad(&error.to_string()))?;
-    let sent = match parsed {
-        Value::Object(members) => members,
-        Value::Null => Map::new(),
+    let sent = match json::parse(&bytes).map_err(|error| bad(&error.to_string()))? {
+        Node::Object(members) => members,
+        Node::Null => Vec::new(),
         other => {
-            let kind = go_kind(&other);
+            let kind = other.kind();
             return Err(bad(&format!("json: cannot unmarshal {kind} into Go value of type storage.continueToken")));
         }
     };
     let mut members = Map::new();
-    for (name, value) in sent.into_iter().filter(|(_, value)| !value.is_null()) {
+    for (name, node) in sent.into_iter().filter(|(_, node)| *node != Node::Null) {
         // Compat: Go takes members in other letters too.
         let Some((name, wanted)) = MEMBERS.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known)) else {
             continue;
         };
-        let right = if wanted == "int64" { value.is_i64() } else { value.is_string() };
-        if !right {
-            let shown = if wanted == "int64" && value.is_number() {
-                format!("number {value}")
-            } else {
-                go_kind(&value).to_owned()
-            };
-            let why =
-                format!("json: cannot unmarshal {shown} into Go struct field continueToken.{name} of type {wanted}");
-            return Err(bad(&why));
-        }
-        members.insert(name.to_owned(), value);
+        let (value, shown) = match (node, wanted) {
+            (Node::Number(digits), "int64") => (digits.int().map(Value::from), format!("number {}", digits.text())),
+            (Node::String(text), "string") => (Some(Value::String(text)), String::new()),
+            (other, _) => (None, other.kind().to_owned()),
+        };
+        let why =
+            || format!("json: cannot unmarshal {shown} into Go struct field continueToken.{name} of type {wanted}");
+        members.insert(name.to_owned(), value.ok_or_else(|| bad(&why()))?);
     }
     let text = |name: &str| members.get(name).and_then(Value::as_str).unwrap_or_default();
     if text("v") != "meta.k8s.io/v1" {
@@ -276,18 +271,6 @@ pub(super) fn read_continue(namespace: &str, token: &str) -> Outcome<(Option<u64
 
 /// What a token holds, and Go's types of it.
 const MEMBERS: [(&str, &str); 3] = [("v", "string"), ("rv", "int64"), ("start", "string")];
-
-/// Go's name of a JSON value's kind.
-fn go_kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
-}
 
 /// What Go says to a text that is not Base64.
 fn corrupt(token: &str) -> String {

@@ -10,7 +10,7 @@ use super::check::formats::{self, ip_warning};
 use super::check::{IMMUTABLE, Path, Wrong, labels, meta, same};
 use super::endpoints::{PROTOCOLS, reachable};
 use super::rules::{Rules, count_up, set_generation};
-use super::tree::{Members, at, child, default, has, list, list_at, objects_mut, string, string_at};
+use super::tree::{Members, at, child, has, list, list_at, objects_mut, string, string_at};
 
 pub(crate) const RULES: Rules = Rules {
     prepare_create: |members| {

@@ -74,7 +74,8 @@ async fn in_chromium(client: &Client, url: &str, person: &Person) {
     approve.click().await.unwrap();
     let end = Instant::now() + PAGE;
     loop {
-        let text = find("body").await.text().await.unwrap();
+        // One page may go while it is read, and the next one come.
+        let text = find("body").await.text().await.unwrap_or_default();
         if text.contains("close") {
             return;
         }

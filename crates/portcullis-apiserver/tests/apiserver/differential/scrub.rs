@@ -39,6 +39,12 @@ fn scrub(value: &mut Value) {
                 && name.as_str().is_some_and(|name| name.starts_with(stem.as_str().unwrap_or_default()))
             {
                 let stem = stem.clone();
+                // A namespace has its name as a label too.
+                if let Some(label) =
+                    members.get_mut("labels").and_then(|labels| labels.get_mut("kubernetes.io/metadata.name"))
+                {
+                    label.clone_from(&stem);
+                }
                 members.insert("name".to_owned(), stem);
             }
             for (key, value) in members.iter_mut() {
