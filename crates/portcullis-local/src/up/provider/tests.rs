@@ -77,7 +77,7 @@ impl Bench {
         all.iter().find(|status| is(status)).unwrap().clone()
     }
 
-    async fn is_back(mut self) {
+    async fn comes_back(mut self) {
         let back = self.until("it is back", |status| status.restarts == 1 && status.ready).await;
         let ended = back.last.unwrap();
         assert_eq!((ended.exit_code, ended.message.as_str()), (101, "panicked: the check hit a bug"));
@@ -95,7 +95,7 @@ fn break_a_check(provider: &Provider) {
 async fn a_panic_in_background_work_ends_the_part_and_it_is_started_again() {
     let mut bench = Bench::start(break_a_check).await;
     bench.until("its end", |status| matches!(&status.state, PartState::Ended(_)) && !status.ready).await;
-    bench.is_back().await;
+    bench.comes_back().await;
 }
 
 #[tokio::test]
@@ -105,5 +105,5 @@ async fn so_does_one_in_the_work_of_a_changed_configuration() {
     let changed = bench.running.prepare(config()).await.unwrap();
     break_a_check(&changed.0);
     bench.running.take_over(changed).await;
-    bench.is_back().await;
+    bench.comes_back().await;
 }
