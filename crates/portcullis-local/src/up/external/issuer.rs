@@ -275,7 +275,7 @@ mod tests {
         let issuer = FakeIssuer::start().await;
         let wish = wish(issuer.issuer(), Some(issuer.ca()));
         let late = async || {
-            let (patience, network) = (Duration::from_millis(300), Network::default());
+            let (patience, network) = (Duration::from_secs(1), Network::default());
             check_within(patience, &wish, &network, &Clock::system()).await.map(drop).unwrap_err()
         };
         issuer.reply("/keys", Reply::hang());

@@ -110,11 +110,13 @@ impl Start<'_> {
 
         let stop = shutdown.child();
         let tokens_stop = stop.child();
+        let tokens = api_server::tokens(api_server::trust(&flags, None, &clock, &network, &tokens_stop)?);
         let setup = api_server::Setup {
             listener,
             serving: &serving,
             client_ca_pem: clients.cert_pem(),
-            tokens: api_server::tokens(api_server::trust(&flags, None, &clock, &network, &tokens_stop)?),
+            // Nobody is known until what was kept for others has gone.
+            tokens: api_server::tokens(None),
             node: format!("{}-control-plane", state.name()),
             provider: None,
             keep_state: api_server::kept(state, options.keep_state, steps),
@@ -139,6 +141,7 @@ impl Start<'_> {
             if api.seed().remove_cluster_role_binding(BINDING) {
                 steps.word(&format!("{BINDING}, kept from before, is removed: it was for a user of another provider"));
             }
+            api.trust(tokens);
             let entries = Entries {
                 cluster: format!("kind-{}", state.name()),
                 server: server.clone(),
