@@ -441,11 +441,12 @@ fn two_tabs_finish_each_its_own_flow() {
 #[test]
 fn an_expired_flow_says_so_and_gives_no_code() {
     block(async {
-        let stage = Stage::new("expiry:\n  authRequests: 2s\n").await;
+        // Longer than a browser takes to show the page beside all others.
+        let stage = Stage::new("expiry:\n  authRequests: 6s\n").await;
         stage.open("late").await;
         stage.find("input[name=password]").await;
-        // The process' own clock decides; waiting past its two seconds is the event itself.
-        tokio::time::sleep(Duration::from_millis(2_200)).await;
+        // The process' own clock decides; waiting past its six seconds is the event itself.
+        tokio::time::sleep(Duration::from_millis(6_200)).await;
         stage.fill_in(GOOD).await;
         stage.find("h1").await;
         assert!(stage.text().await.contains("expired"), "{}", stage.text().await);

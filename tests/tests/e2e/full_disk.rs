@@ -45,6 +45,18 @@ impl<'w> Server<'w> {
         self.limit(&(std::fs::metadata(log).unwrap().len() + 100_000).to_string());
     }
 
+    /// Makes config maps until one is refused: how many were made, and the refusal. Each is another one: what is deleted again
+    /// leaves its room in the file.
+    fn until_refused(&self, prefix: &str) -> (usize, Finished) {
+        for made in 0..50 {
+            let outcome = self.create(&format!("{prefix}{made}"), LARGE);
+            if outcome.code != Some(0) {
+                return (made, outcome);
+            }
+        }
+        panic!("the disk does not fill");
+    }
+
     /// Versions of the config maps, by name.
     fn maps(&self) -> BTreeMap<String, String> {
         let list: Value =
@@ -61,15 +73,7 @@ fn writes_are_refused_with_the_cause_nothing_is_lost_and_all_is_well_when_there_
     let server = Server::start(&world);
     server.create("before", 10).ok();
     server.fill();
-    let mut made = 0;
-    let refused = loop {
-        let outcome = server.create(&format!("m{made}"), LARGE);
-        if outcome.code != Some(0) {
-            break outcome;
-        }
-        made += 1;
-        assert!(made < 50, "the disk does not fill");
-    };
+    let (made, refused) = server.until_refused("m");
     let cause = "the file that keeps the objects may not grow any more (`ulimit -f`): raise that limit of the server and try again";
     assert_eq!(
         (refused.code, refused.stderr.trim()),
@@ -91,9 +95,7 @@ fn writes_are_refused_with_the_cause_nothing_is_lost_and_all_is_well_when_there_
 
     // Room comes back while it runs.
     server.fill();
-    while server.create("large", LARGE).code == Some(0) {
-        server.kubectl(&["delete", "configmap", "large"]);
-    }
+    server.until_refused("l");
     server.limit("unlimited");
     server.create("after", LARGE).ok();
     let there = server.maps();

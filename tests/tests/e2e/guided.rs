@@ -240,6 +240,8 @@ fn what_is_kept_is_there_after_a_kill_and_the_steps_go_on() {
     let token = credential["status"]["token"].as_str().unwrap();
     guided.kubectl(&["--user=nobody", "--token", token, "get", "secrets", "--all-namespaces"]).ok();
     drop(forward);
+    // What the user has put into the kubeconfig would stay there, and the file with it.
+    guided.kubectl(&["config", "delete-user", "nobody"]).ok();
     guided.world.down().ok();
     assert!(!guided.kubeconfig().exists());
     let left: Vec<_> =

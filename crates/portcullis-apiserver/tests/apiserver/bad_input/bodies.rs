@@ -70,9 +70,11 @@ fn fixed() -> Vec<Case> {
         let body = r#"{"metadata":{"name":"fixed"},"spec":{"capacity":{"storage":STORAGE},"accessModes":["ReadWriteOnce"],"hostPath":{"path":"/x"}}}"#;
         post("/api/v1/persistentvolumes", &body.replace("STORAGE", storage))
     };
-    let revision = |data: &str| {
-        let body = r#"{"metadata":{"name":"fixed"},"revision":1,"data":DATA}"#;
-        post("/apis/apps/v1/namespaces/bad/controllerrevisions", &body.replace("DATA", data))
+    // Each has its own name: of some answers nobody can tell that the object was made.
+    let revision = |name: &str, data: &str| {
+        let body = r#"{"metadata":{"name":"NAME"},"revision":1,"data":DATA}"#;
+        let body = body.replace("NAME", name).replace("DATA", data);
+        post("/apis/apps/v1/namespaces/bad/controllerrevisions", &body)
     };
     vec![
         post("/api/v1/namespaces/bad/services", "null"),
@@ -101,10 +103,9 @@ fn fixed() -> Vec<Case> {
             "/api/v1/persistentvolumes",
             r#"{"metadata":{"name":"fixed"},"spec":{"capacity":{},"accessModes":["ReadWriteOnce"],"hostPath":{"path":"/x"}}}"#,
         ),
-        revision(r#"{"a":"\ud800"}"#),
-        revision(&format!(r#"{{"a":{}{}}}"#, "[".repeat(200), "]".repeat(200))),
-        // The last of them: the real server keeps it, though it does not get to say so.
-        revision(r#"{"a":1e400}"#),
+        revision("half", r#"{"a":"\ud800"}"#),
+        revision("deep", &format!(r#"{{"a":{}{}}}"#, "[".repeat(200), "]".repeat(200))),
+        revision("huge", r#"{"a":1e400}"#),
         Case::new("fixed", "POST", "/api/v1/namespaces/bad/configmaps")
             .header("content-type", "application/yaml")
             .body("metadata:\n  name: \u{1}\n"),
