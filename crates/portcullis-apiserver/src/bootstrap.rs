@@ -58,7 +58,7 @@ impl Engine {
                 self.store.replace(resource, &there, members).map(drop).map_err(stored)
             }
             Reconciled::Recreate(object) => {
-                self.store.remove(resource, &there, None).map_err(stored)?;
+                self.store.remove(resource, &there).map_err(stored)?;
                 create(&object)
             }
         }
@@ -97,7 +97,7 @@ mod tests {
             binding.insert("subjects".to_owned(), json!([]));
         });
         let gone = engine.store.get(bindings, "", "system:discovery").unwrap();
-        engine.store.remove(bindings, &gone, None).unwrap();
+        engine.store.remove(bindings, &gone).unwrap();
         edit(engine, bindings, "cluster-admin", |binding| {
             binding["roleRef"]["name"] = json!("view");
         });

@@ -138,7 +138,8 @@ impl Engine {
     async fn resource(&self, call: &Call, Admitted { info, user }: &Admitted) -> Outcome<Reply> {
         let known_group = info.api_prefix == "api" || resources::GROUPS.contains(&info.api_group.as_str());
         // Compat: upstream's router looks at the beginning of the path as it is.
-        if !known_group || !info.path.starts_with(&format!("/{}/", info.api_prefix)) {
+        let prefix = info.path.strip_prefix('/').and_then(|path| path.strip_prefix(info.api_prefix.as_str()));
+        if !known_group || !prefix.is_some_and(|rest| rest.starts_with('/')) {
             return Ok(Reply::page_not_found());
         }
         if !resources::serves(&info.api_group, &info.api_version) {
@@ -308,7 +309,7 @@ impl Engine {
         all.sort_by_key(|event| event.version);
         for old in all.iter().take(MAX_EVENTS / 10) {
             // One that has changed meanwhile is not old.
-            let _ = self.store.remove(events, old, None);
+            let _ = self.store.remove(events, old);
         }
     }
 }

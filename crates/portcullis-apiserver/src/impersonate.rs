@@ -102,9 +102,7 @@ fn wanted(headers: &HeaderMap) -> Outcome<Option<Wanted>> {
 
 /// A key that is not properly escaped stays as it is.
 fn unescape(key: &str) -> String {
-    let mut escapes = key.split('%').skip(1);
-    let proper = escapes.all(|rest| rest.get(..2).is_some_and(|digits| digits.chars().all(|c| c.is_ascii_hexdigit())));
-    if proper { query::unescape(key, false).into_owned() } else { key.to_owned() }
+    if query::escapes(key) { query::unescape(key, false).into_owned() } else { key.to_owned() }
 }
 
 /// Compat: upstream prints its own type in Go's syntax.

@@ -280,7 +280,7 @@ mod tests {
         let binding = store.create(resources::cluster_role_bindings(), binding).unwrap();
         refresh(resources::cluster_role_bindings(), "b");
         assert!(can_get(&policy, "u", "pods") && !can_get(&policy, "v", "pods"));
-        store.remove(resources::cluster_role_bindings(), &binding, None).unwrap();
+        store.remove(resources::cluster_role_bindings(), &binding).unwrap();
         refresh(resources::cluster_role_bindings(), "b");
         assert!(!can_get(&policy, "u", "pods"));
     }
@@ -297,7 +297,7 @@ mod tests {
         let rules = |store: &Store| store.get(resources::cluster_roles(), "", "all").unwrap().tree()["rules"].clone();
         assert_eq!(rules(&store)[0]["resources"][0], "pods");
         let part = store.get(resources::cluster_roles(), "", "part").unwrap();
-        store.remove(resources::cluster_roles(), &part, None).unwrap();
+        store.remove(resources::cluster_roles(), &part).unwrap();
         policy.refresh(&store, resources::cluster_roles(), "", "part");
         assert_eq!(rules(&store), Value::Null);
     }

@@ -63,7 +63,7 @@ impl Seed {
     pub fn remove_cluster_role_binding(&self, name: &str) -> bool {
         let resource = resources::cluster_role_bindings();
         let found = self.engine.store.get(resource, "", name);
-        let removed = found.is_some_and(|object| self.engine.store.remove(resource, &object, None).is_ok());
+        let removed = found.is_some_and(|object| self.engine.store.remove(resource, &object).is_ok());
         self.engine.written(resource, "", name);
         removed
     }
@@ -151,7 +151,7 @@ impl Seed {
         let known = self.engine.parts.forget(namespace, name);
         if let Some(pod) = self.engine.store.get(resources::pods(), namespace, name).filter(|_| known) {
             // A pod that changes at this moment goes with its next deletion.
-            let _ = self.engine.store.remove(resources::pods(), &pod, None);
+            let _ = self.engine.store.remove(resources::pods(), &pod);
         }
         known
     }
@@ -198,7 +198,7 @@ impl Engine {
             let annotation = |name: &str| resources::text(&members, &["metadata", "annotations", name]);
             if !annotation(PART_ANNOTATION).is_empty() && annotation(MIRROR_ANNOTATION) == pod.name {
                 // Nobody else changes anything yet.
-                let _ = self.store.remove(resources::pods(), &pod, None);
+                let _ = self.store.remove(resources::pods(), &pod);
             }
         }
     }

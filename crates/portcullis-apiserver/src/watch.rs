@@ -350,7 +350,7 @@ mod tests {
         let gone = bench.store.version();
         let a = bench.store.replace(resources::namespaces(), &a, namespace("a", "in")).unwrap();
         let a = bench.store.replace(resources::namespaces(), &a, namespace("a", "in")).unwrap();
-        bench.store.remove(resources::namespaces(), &a, None).unwrap();
+        bench.store.remove(resources::namespaces(), &a).unwrap();
         bench.store.create(resources::namespaces(), namespace("b", "out")).unwrap();
         let frames = bench.rest(pieces).await;
         assert_eq!(names(&frames), ["ADDED a", "DELETED a", "ADDED a", "MODIFIED a", "DELETED a"]);

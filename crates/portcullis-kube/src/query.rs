@@ -59,7 +59,7 @@ impl fmt::Debug for Query {
 }
 
 /// Whether every `%` begins an escape.
-fn escapes(text: &str) -> bool {
+pub fn escapes(text: &str) -> bool {
     text.split('%').skip(1).all(|rest| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2)
 }
 

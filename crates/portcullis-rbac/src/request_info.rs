@@ -4,7 +4,7 @@
 //! a second one, elsewhere, could be made to differ.
 
 use portcullis_kube::names;
-use portcullis_kube::query::is_false;
+use portcullis_kube::query::{escapes, is_false, unescape};
 use portcullis_kube::{Query, UserInfo};
 
 use crate::attributes::{Attributes, ResourceTarget, Target};
@@ -68,7 +68,10 @@ impl RequestInfo {
     /// # Errors
     /// [`RequestInfoError`].
     pub fn read(method: &str, path: &str, query: &Query) -> Result<Self, RequestInfoError> {
-        let decoded = decode(path).ok_or(RequestInfoError::MalformedPath)?;
+        if !escapes(path) {
+            return Err(RequestInfoError::MalformedPath);
+        }
+        let decoded = unescape(path, false).into_owned();
         let mut info = Self { verb: method.to_lowercase(), ..Self::default() };
         info.read_resource(method, &decoded, query).map_err(|Incomplete| {
             let query = query.as_str();
@@ -205,25 +208,6 @@ fn resource_verb(method: &str) -> &'static str {
         "DELETE" => "delete",
         _ => "",
     }
-}
-
-/// Percent-decodes a path. `None` for a broken escape; bytes that are no UTF-8 are replaced.
-fn decode(path: &str) -> Option<String> {
-    if !path.contains('%') {
-        return Some(path.to_owned());
-    }
-    let mut out = Vec::with_capacity(path.len());
-    let mut bytes = path.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            out.push(byte);
-            continue;
-        }
-        let high = char::from(bytes.next()?).to_digit(16)?;
-        let low = char::from(bytes.next()?).to_digit(16)?;
-        out.push(u8::try_from(high * 16 + low).ok()?);
-    }
-    Some(String::from_utf8_lossy(&out).into_owned())
 }
 
 #[cfg(test)]

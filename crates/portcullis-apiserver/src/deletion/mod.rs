@@ -100,7 +100,7 @@ impl Engine {
     fn let_go(&self, resource: &'static Resource, old: &Object, members: Members) -> Result<(), StoreError> {
         let members = strategy::shape(resource, members);
         if old.terminating && registry::is_free(resource, &members) && registry::is_due(&old.members()) {
-            self.store.remove(resource, old, None)?;
+            self.store.remove(resource, old)?;
             self.removed(resource, &old.namespace, &old.name);
         } else {
             self.store.replace(resource, old, members)?;

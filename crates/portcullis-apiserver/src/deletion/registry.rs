@@ -270,7 +270,7 @@ fn remove(engine: &Engine, resource: &'static Resource, old: &Arc<Object>, dry_r
     if dry_run {
         return Ok(Deleted::Gone(Arc::clone(old)));
     }
-    let gone = engine.store.remove(resource, old, None)?;
+    let gone = engine.store.remove(resource, old)?;
     engine.removed(resource, &old.namespace, &old.name);
     Ok(Deleted::Gone(gone))
 }

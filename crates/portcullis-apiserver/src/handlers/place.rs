@@ -34,7 +34,7 @@ pub(crate) fn check_key(resource: &Resource, namespace: &str, name: &str) -> Out
         let why = format!("Name parameter invalid: {}: {}", go::quote(name), wrong.join(";"));
         return Err(Box::new(Status::bad_request(why)));
     }
-    check_path(resource, namespace, &format!("/{name}"))
+    check_list(resource, namespace, Some(name))
 }
 
 /// Whether there is a namespace where there must be one.
@@ -47,12 +47,8 @@ pub(crate) fn check_folder(resource: &Resource, namespace: &str) -> Outcome<()> 
 
 /// Whether objects can lie there; `name` is that of the only one that is meant.
 pub(crate) fn check_list(resource: &Resource, namespace: &str, name: Option<&str>) -> Outcome<()> {
-    let below = name.map(|name| format!("/{name}")).unwrap_or_default();
-    check_path(resource, namespace, &below)
-}
-
-fn check_path(resource: &Resource, namespace: &str, below: &str) -> Outcome<()> {
     if resource.namespaced && matches!(namespace, "." | "..") {
+        let below = name.map(|name| format!("/{name}")).unwrap_or_default();
         let key = format!("/{}/{namespace}{below}", folder(resource));
         return Err(Box::new(Status::failure(500, "", format!("invalid key: {}", go::quote(&key)))));
     }

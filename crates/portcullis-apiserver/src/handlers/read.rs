@@ -201,18 +201,20 @@ pub(crate) fn unprefixed_version(params: &Params) -> Outcome<Option<u64>> {
 }
 
 fn parse_version(text: &str) -> Result<Option<u64>, String> {
+    version_number(text).map_err(|why| format!("resourceVersion: Invalid value: {}: {why}", quote(text)))
+}
+
+/// A version as it is written; `None` for none.
+///
+/// Compat: `strconv.ParseUint`, which takes no sign.
+pub(super) fn version_number(text: &str) -> Result<Option<u64>, String> {
     if text.is_empty() {
         return Ok(None);
     }
     let digits = text.bytes().all(|digit| digit.is_ascii_digit());
     let why = if digits { "value out of range" } else { "invalid syntax" };
-    let quoted = quote(text);
-    // Go's own reader takes no sign.
-    text.parse()
-        .ok()
-        .filter(|_| digits)
-        .map(Some)
-        .ok_or_else(|| format!("resourceVersion: Invalid value: {quoted}: strconv.ParseUint: parsing {quoted}: {why}"))
+    let number = text.parse().ok().filter(|_| digits);
+    number.map(Some).ok_or_else(|| format!("strconv.ParseUint: parsing {}: {why}", quote(text)))
 }
 
 /// Compat: upstream's own form, so that a person who decodes it sees the same: version, and the key to go on from.

@@ -15,7 +15,7 @@ use portcullis_kube::{Status, names};
 use serde_json::Value;
 
 use super::place::{is_of_no_namespace, registry_key};
-use super::read::one;
+use super::read::{one, version_number};
 use super::{Asked, admission, certificates, no_such_method, store_error};
 use crate::deletion::registry;
 use crate::engine::Engine;
@@ -81,7 +81,7 @@ fn create_object(engine: &Engine, asked: &Asked<'_>, mut decoded: Decoded, optio
     let mut warnings = decoded.warnings;
     warnings.extend((asked.served.rules.warnings)(&members, None));
     // Compat: the store looks at it, and takes what is no number for nothing.
-    if !options.dry_run && parse_version(&version).is_ok_and(|version| version != 0) {
+    if !options.dry_run && version_number(&version).is_ok_and(|version| version.unwrap_or(0) != 0) {
         return Err(Box::new(Status::failure(500, "", "resourceVersion should not be set on objects to be created")));
     }
     let members = strategy::stored(asked.resource, members);
@@ -278,7 +278,7 @@ fn replace(
     let policy = engine.policy.snapshot();
     check_escalation(&policy, asked.user, asked.resource, place, &decoded.members, Some(&before))?;
     // Compat: a version of zero is none.
-    let version = parse_version(&version).map_err(|why| Box::new(Status::failure(500, "", why)))?;
+    let version = version_number(&version).map_err(|why| Box::new(Status::failure(500, "", why)))?.unwrap_or(0);
     if version == 0 && !asked.resource.rules.unconditional_update {
         let why = FieldError::invalid_json("metadata.resourceVersion", &0, "must be specified for an update");
         // Compat: this one message names the resource where others name the kind.
@@ -318,7 +318,7 @@ fn replace(
     // Compat: what is going goes with its last finalizer. Watches see it as it was stored, the client as it asked for it.
     let released = old.terminating && registry::is_free(asked.resource, &members) && registry::is_due(&before);
     let object = if released {
-        let gone = engine.store.remove(asked.resource, old, None);
+        let gone = engine.store.remove(asked.resource, old);
         gone.map(|_| Object::seal(asked.resource, members, old.version))
     } else {
         engine.store.replace(asked.resource, old, members)
@@ -334,19 +334,6 @@ fn replace(
         engine.written(asked.resource, asked.namespace, asked.name);
     }
     Ok(Ok((object, warnings)))
-}
-
-/// A version as the store reads it; none is zero.
-///
-/// Compat: `strconv.ParseUint`, which takes no sign.
-fn parse_version(text: &str) -> Result<u64, String> {
-    if text.is_empty() {
-        return Ok(0);
-    }
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    let why = if digits { "value out of range" } else { "invalid syntax" };
-    let wrong = || format!("strconv.ParseUint: parsing {}: {why}", quote(text));
-    text.parse().ok().filter(|_| digits).ok_or_else(wrong)
 }
 
 /// The kind that the path takes.

@@ -172,10 +172,12 @@ pub(crate) fn type_meta(tree: &Node) -> Result<(String, String), String> {
     };
     let (mut kind, mut api_version, mut problem) = (String::new(), String::new(), None);
     for (name, node) in members {
-        let (field, place) = match folded(name).as_str() {
-            "kind" => ("kind", &mut kind),
-            "apiversion" => ("apiVersion", &mut api_version),
-            _ => continue,
+        let (field, place) = if is_folded(name, "kind") {
+            ("kind", &mut kind)
+        } else if is_folded(name, "apiversion") {
+            ("apiVersion", &mut api_version)
+        } else {
+            continue;
         };
         match node {
             Node::String(text) => text.clone_into(place),
@@ -192,14 +194,14 @@ pub(crate) fn type_meta(tree: &Node) -> Result<(String, String), String> {
     Ok((kind, api_version))
 }
 
-/// Compat: how Go compares names in any case.
-fn folded(name: &str) -> String {
+/// Whether a name is that one, which is in lower case. Compat: how Go compares names in any case.
+fn is_folded(name: &str, wanted: &str) -> bool {
     let fold = |c| match c {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
         c => c.to_ascii_lowercase(),
     };
-    name.chars().map(fold).collect()
+    name.chars().map(fold).eq(wanted.chars())
 }
 
 fn parse_yaml(body: &[u8], expected: Expected) -> Outcome<Node> {

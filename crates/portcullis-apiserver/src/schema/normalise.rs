@@ -78,8 +78,8 @@ impl Walk {
         let (mut read, mut seen) = (before, HashSet::new());
         for (name, node) in input {
             let (before, place) = (self.path.len(), self.place.len());
-            if (root || embedded) && TYPE_META.contains(&name.as_str()) {
-                self.once(&mut seen, &name);
+            if let Some(meta) = TYPE_META.into_iter().find(|meta| (root || embedded) && *meta == name) {
+                self.once(seen.insert(meta), meta);
                 match node {
                     Node::String(text) if embedded => {
                         read.insert(name, Value::String(text));
@@ -91,7 +91,7 @@ impl Walk {
                     }
                 }
             } else if let Some(field) = find(id, &name, &mut self.place) {
-                self.once(&mut seen, &name);
+                self.once(seen.insert(field.name), field.name);
                 step(&mut self.path, &name);
                 step(&mut self.place, &name);
                 let there = read.get_mut(&name).map(Value::take);
@@ -118,8 +118,8 @@ impl Walk {
     }
 
     /// Notes a member that has come before.
-    fn once(&mut self, seen: &mut HashSet<String>, name: &str) {
-        if !seen.insert(name.to_owned()) {
+    fn once(&mut self, first: bool, name: &str) {
+        if !first {
             self.find("duplicate", name);
         }
     }
@@ -272,7 +272,7 @@ impl Walk {
         let (mut out, mut seen) = (members_of(before), HashSet::new());
         for (name, node) in members {
             let before = self.path.len();
-            self.once(&mut seen, &name);
+            self.once(seen.insert(name.clone()), &name);
             step(&mut self.path, &name);
             let value = match (inner, node) {
                 // Compat: protobuf, in which upstream stores, knows no bytes that are nothing.

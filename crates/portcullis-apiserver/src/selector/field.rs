@@ -81,7 +81,7 @@ fn is_general(name: &str) -> bool {
 
 /// The name under which the kind keeps that field, or why it has none.
 fn known(resource: &Resource, name: &str) -> Result<String, String> {
-    if let Some(view) = resource.view.as_ref().filter(|view| !view.fields.is_empty()) {
+    if let Some(view) = &resource.view {
         let stored = view.fields.iter().find(|(shown, _)| *shown == name).map(|(_, stored)| (*stored).to_owned());
         let stored = stored.or_else(|| is_general(name).then(|| name.to_owned()));
         return stored.ok_or_else(|| format!("field label not supported: {name}"));

@@ -67,7 +67,7 @@ mod tests {
         let (_, third) = store.everything(namespaces);
         assert_eq!((first.len(), third.len()), (1, 2));
         let object = Arc::downgrade(&third[1]);
-        store.remove(namespaces, &third[1], None).unwrap();
+        store.remove(namespaces, &third[1]).unwrap();
         drop((first, second, third));
         store.everything(resources::find("", "v1", "pods").unwrap());
         assert_eq!(store.everything(namespaces).1.len(), 1);

@@ -71,7 +71,7 @@ impl Store {
         };
         let mut tickets: Vec<Ticket> = Vec::with_capacity(ended.len());
         for (resource, object) in ended {
-            match self.begin(resource, |view| view.removal(resource, &object, None)) {
+            match self.begin(resource, |view| view.removal(resource, &object)) {
                 Ok((_, ticket)) => tickets.push(ticket),
                 // It has been written or deleted meanwhile.
                 Err(StoreError::Conflict | StoreError::NotFound) => {}

@@ -173,7 +173,7 @@ mod tests {
                 let name = format!("p{which}");
                 match (store.get(pods, "a", &name), action) {
                     (None, _) => { store.create(pods, pod("a", &name, step)).unwrap(); }
-                    (Some(old), 0) => { store.remove(pods, &old, None).unwrap(); }
+                    (Some(old), 0) => { store.remove(pods, &old).unwrap(); }
                     (Some(old), _) => { store.replace(pods, &old, pod("a", &name, step)).unwrap(); }
                 }
                 let now = store.all(pods, "").iter().map(|o| (o.key(), o.version)).collect();

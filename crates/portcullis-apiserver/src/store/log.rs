@@ -169,7 +169,7 @@ mod tests {
         assert!(bytes <= LIMIT && bytes > LIMIT / 2, "{bytes} in {} events", kept.len());
         assert_eq!(store.read().tables[namespaces.id()].log.bytes, bytes + kept.len() * EVENT);
         assert!(store.changes(namespaces, forgotten - 1, 1_000).is_err());
-        store.remove(namespaces, &object, None).unwrap();
+        store.remove(namespaces, &object).unwrap();
         let last = store.changes(namespaces, store.version() - 1, 1).unwrap().events;
         assert!(last[0].bytes() > object.cost() * 2 - 20, "a deleted object's last state counts too");
     }

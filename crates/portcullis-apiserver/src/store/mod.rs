@@ -160,15 +160,10 @@ trait View {
     }
 
     /// The end of an object that is still at `expected`.
-    fn removal(
-        &self,
-        resource: &Resource,
-        expected: &Object,
-        last: Option<Map<String, Value>>,
-    ) -> Result<Planned, StoreError> {
+    fn removal(&self, resource: &Resource, expected: &Object) -> Result<Planned, StoreError> {
         let key = expected.key();
         let current = self.current(resource, &key, expected)?;
-        let object = Object::seal(resource, last.unwrap_or_else(|| current.members()), self.version() + 1);
+        let object = Object::seal(resource, current.members(), self.version() + 1);
         Ok(Planned { change: Change::Deleted, key, object, before: Some(current) })
     }
 
@@ -355,13 +350,8 @@ impl Store {
     }
 
     /// Removes an object that is still at `expected`; what it answers is the object at the version of its end.
-    pub(crate) fn remove(
-        &self,
-        resource: &'static Resource,
-        expected: &Object,
-        last: Option<Map<String, Value>>,
-    ) -> Result<Arc<Object>, StoreError> {
-        self.change(resource, |view| view.removal(resource, expected, last))
+    pub(crate) fn remove(&self, resource: &'static Resource, expected: &Object) -> Result<Arc<Object>, StoreError> {
+        self.change(resource, |view| view.removal(resource, expected))
     }
 
     /// Makes a change that `plan` allows. When it returns, the change is kept and everybody sees it.
@@ -542,10 +532,10 @@ mod tests {
         assert_eq!(store.create(pods(), named("default", "a")).unwrap_err(), StoreError::Exists);
         let new = store.replace(pods(), &old, named("default", "a")).unwrap();
         assert_eq!(store.replace(pods(), &old, named("default", "a")).unwrap_err(), StoreError::Conflict);
-        assert_eq!(store.remove(pods(), &old, None).unwrap_err(), StoreError::Conflict);
-        let last = store.remove(pods(), &new, None).unwrap();
+        assert_eq!(store.remove(pods(), &old).unwrap_err(), StoreError::Conflict);
+        let last = store.remove(pods(), &new).unwrap();
         assert!(last.version > new.version);
-        assert_eq!(store.remove(pods(), &new, None).unwrap_err(), StoreError::NotFound);
+        assert_eq!(store.remove(pods(), &new).unwrap_err(), StoreError::NotFound);
     }
 
     #[test]
@@ -564,7 +554,7 @@ mod tests {
         store.create(resources::namespaces(), named("", "a")).unwrap();
         let b = store.create(resources::namespaces(), named("", "b")).unwrap();
         assert_eq!(store.create(resources::namespaces(), named("", "c")).unwrap_err(), StoreError::Full);
-        store.remove(resources::namespaces(), &b, None).unwrap();
+        store.remove(resources::namespaces(), &b).unwrap();
         store.create(resources::namespaces(), named("", "c")).unwrap();
         let small = Store::new(StoreLimits { bytes: 150, ..StoreLimits::default() });
         let a = small.create(resources::namespaces(), named("", "a")).unwrap();

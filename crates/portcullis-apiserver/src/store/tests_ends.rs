@@ -99,7 +99,7 @@ fn a_deleted_event_leaves_no_end_behind_and_a_new_one_of_its_name_has_its_own() 
     let store = bench.memory(HOUR);
     let first = make(&store, "e");
     bench.after(MINUTE);
-    store.remove(resources::events(), &first, None).unwrap();
+    store.remove(resources::events(), &first).unwrap();
     assert!(store.read().ends.is_empty());
     make(&store, "e");
     bench.after(HOUR - MINUTE);

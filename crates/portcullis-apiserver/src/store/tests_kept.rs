@@ -60,7 +60,7 @@ fn objects_versions_and_the_key_survive() {
     let a = store.create(spaces(), named("a", "1")).unwrap();
     let b = store.create(spaces(), named("b", "1")).unwrap();
     store.replace(spaces(), &a, named("a", "2")).unwrap();
-    store.remove(spaces(), &b, None).unwrap();
+    store.remove(spaces(), &b).unwrap();
     let (before, version) = (content(&store), store.version());
     assert_eq!(before.keys().collect::<Vec<_>>(), ["a", "gathered"]);
     drop(store);
@@ -106,7 +106,7 @@ fn parallel_writers_get_each_version_once_and_all_of_it_is_kept() {
                     let made = store.create(spaces(), named(&name, "")).unwrap();
                     assert!(store.get(spaces(), "", &name).is_some(), "whoever has written sees it");
                     if number % 2 == 0 {
-                        store.remove(spaces(), &made, None).unwrap();
+                        store.remove(spaces(), &made).unwrap();
                         store.create(spaces(), named(&name, "again")).unwrap();
                     }
                 }
@@ -150,7 +150,7 @@ fn a_full_disk_refuses_writes_loses_nothing_and_deleting_makes_room() {
     assert!(parallel.contains(&Some(StoreError::NotKept(NotKept::DiskFull))), "{parallel:?}");
     assert_eq!(store.version(), version + parallel.iter().filter(|refused| refused.is_none()).count() as u64);
     for object in &made[..8] {
-        store.remove(spaces(), object, None).unwrap();
+        store.remove(spaces(), object).unwrap();
     }
     store.create(spaces(), named("room", "")).unwrap();
     let before = content(&store);
@@ -346,7 +346,7 @@ proptest! {
             let members = named(&name, &step.to_string());
             let act = |store: &Store| match (store.get(spaces(), "", &name), action) {
                 (None, _) => store.create(spaces(), members.clone()).map(|object| object.bytes.clone()),
-                (Some(old), 0) => store.remove(spaces(), &old, None).map(|object| object.bytes.clone()),
+                (Some(old), 0) => store.remove(spaces(), &old).map(|object| object.bytes.clone()),
                 (Some(old), _) => store.replace(spaces(), &old, members.clone()).map(|object| object.bytes.clone()),
             };
             prop_assert_eq!(act(&store), act(&memory));

@@ -103,9 +103,7 @@ impl Wrong {
 
     /// A value of a type with a name of its own, such as a protocol: Go prints it as JSON.
     pub(crate) fn not_supported(&mut self, path: &Path, value: &str, supported: &[&str]) {
-        let mut error = FieldError::not_supported(path, value, supported);
-        error.value = String::from_utf8(crate::json::to_vec(value)).ok();
-        self.push(error);
+        self.push(FieldError::not_supported_typed(path, value, supported));
     }
 
     /// A value that is a mere string.
