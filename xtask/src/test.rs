@@ -30,8 +30,16 @@ const TEST_CAP: Duration = Duration::from_secs(40 * 60);
 /// The release build, and the tests of the released programs.
 const RELEASE_CAP: Duration = Duration::from_secs(25 * 60);
 
+/// Random histories of the store's simulation (docs/store-invariants.md); by itself it runs a tenth.
+const HISTORIES: &str = "100000";
+
 /// Debian packages that tests need, and a program that each brings.
-const PACKAGES: &[(&str, &str)] = &[("chromium", "chromium"), ("chromium-driver", "chromedriver")];
+const PACKAGES: &[(&str, &str)] = &[
+    ("chromium", "chromium"),
+    ("chromium-driver", "chromedriver"),
+    ("mariadb-server", "mariadb-install-db"),
+    ("postgresql", "pg_ctlcluster"),
+];
 
 /// Of the port-forward, the API server and the sign-in plugin in docs/guide.md.
 const GUIDE_PORTS: [u16; 3] = [5554, 6443, 8000];
@@ -68,6 +76,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut outcomes = Vec::new();
     let mut tests = stage::cargo();
     tests.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
+    tests.env("PORTCULLIS_HISTORIES", HISTORIES);
     with_peers(&mut tests);
     outcomes.push(stage::run_tests("tests", TEST_CAP, &mut tests)?);
 

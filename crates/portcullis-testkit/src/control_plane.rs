@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// How often it is asked.
 const INTERVAL: Duration = Duration::from_millis(50);
 /// Attempts, when ports are taken under our feet.
-const ATTEMPTS: usize = 3;
+pub(crate) const ATTEMPTS: usize = 3;
 
 /// A running etcd and kube-apiserver.
 pub struct ControlPlane {
@@ -31,6 +31,7 @@ pub struct ControlPlane {
     admin: Leaf,
     flags: Vec<String>,
     etcd_url: String,
+    etcd_ports: [u16; 2],
     folder: TempDir,
 }
 
@@ -54,9 +55,9 @@ impl ControlPlane {
         let ca = TestCa::new("kubernetes-ca");
         let [client_port, peer_port, port] = free_ports();
         let etcd_url = format!("http://127.0.0.1:{client_port}");
-        let mut etcd = start_etcd(folder.path(), &etcd_url, peer_port);
-        let plain =
-            HttpClient::new(HttpClientConfig { roots: Roots::Only(Vec::new()), ..short() }).expect("an HTTP client");
+        let etcd_ports = [client_port, peer_port];
+        let mut etcd = crate::etcd::spawn(folder.path(), etcd_ports, false, &[]);
+        let plain = plain_client();
         ready(&plain, &format!("{etcd_url}/health"), &mut etcd).await?;
 
         let admin = ca.client("kubernetes-admin", &["system:masters"]);
@@ -68,7 +69,7 @@ impl ControlPlane {
             ..ca.http_client_config()
         });
         ready(&client.expect("an HTTP client"), &format!("{url}/readyz"), &mut apiserver).await?;
-        Ok(Self { apiserver, etcd, url, port, ca, admin, flags: flags.to_vec(), etcd_url, folder })
+        Ok(Self { apiserver, etcd, url, port, ca, admin, flags: flags.to_vec(), etcd_url, etcd_ports, folder })
     }
 
     /// Stops the API server and starts it again at the same address with what etcd has: its watch cache is empty then, so
@@ -78,6 +79,26 @@ impl ControlPlane {
         self.apiserver = start_apiserver(self.folder.path(), &self.ca, &self.etcd_url, self.port, &self.flags);
         let readyz = format!("{}/readyz", self.url);
         ready(&self.admin_client(), &readyz, &mut self.apiserver).await.unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// Kills etcd, as an outage of the cluster's store: the API server stays and cannot do anything.
+    pub fn kill_etcd(&mut self) {
+        self.etcd.kill();
+    }
+
+    /// Starts etcd again at the same address with the data that it had. Panics when it does not become ready.
+    pub async fn restart_etcd(&mut self) {
+        self.etcd = crate::etcd::spawn(self.folder.path(), self.etcd_ports, false, &[]);
+        let plain = plain_client();
+        ready(&plain, &format!("{}/health", self.etcd_url), &mut self.etcd).await.unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// Makes etcd forget what was before a revision: lists and watches that go on from there are told 410.
+    pub async fn compact_etcd(&self, revision: u64) {
+        let url = format!("{}/v3/kv/compaction", self.etcd_url);
+        let body = format!(r#"{{"revision":"{revision}"}}"#);
+        let answer = plain_client().request(http::Method::POST, &url, &[], Some(body.into())).await.expect("an answer");
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
     }
 
     /// The API server's URL.
@@ -191,22 +212,13 @@ impl ControlPlane {
     }
 }
 
-fn short() -> HttpClientConfig {
+pub(crate) fn short() -> HttpClientConfig {
     HttpClientConfig { timeout: Duration::from_secs(2), ..HttpClientConfig::default() }
 }
 
-fn start_etcd(folder: &Path, url: &str, peer_port: u16) -> ChildGuard {
-    let peer_url = format!("http://127.0.0.1:{peer_port}");
-    let mut command = Command::new(peer(Peer::Etcd));
-    command
-        .arg(format!("--data-dir={}", folder.join("etcd").display()))
-        .arg(format!("--listen-client-urls={url}"))
-        .arg(format!("--advertise-client-urls={url}"))
-        .arg(format!("--listen-peer-urls={peer_url}"))
-        .arg(format!("--initial-advertise-peer-urls={peer_url}"))
-        .arg(format!("--initial-cluster=default={peer_url}"))
-        .arg("--unsafe-no-fsync=true");
-    ChildGuard::spawn("etcd", folder, &mut command)
+/// For etcd, which listens without TLS.
+fn plain_client() -> HttpClient {
+    HttpClient::new(HttpClientConfig { roots: Roots::Only(Vec::new()), ..short() }).expect("an HTTP client")
 }
 
 fn start_apiserver(folder: &Path, ca: &TestCa, etcd_url: &str, port: u16, flags: &[String]) -> ChildGuard {
@@ -233,13 +245,13 @@ fn start_apiserver(folder: &Path, ca: &TestCa, etcd_url: &str, port: u16, flags:
         .arg(format!("--service-account-signing-key-file={key}"))
         .arg("--service-cluster-ip-range=10.96.0.0/16")
         .arg("--authorization-mode=RBAC")
-        .arg("--disable-admission-plugins=ServiceAccount")
+        .arg("--allow-privileged=true")
         .arg(format!("--cert-dir={}", folder.display()))
         .args(flags);
     ChildGuard::spawn("kube-apiserver", folder, &mut command)
 }
 
-async fn ready(client: &HttpClient, url: &str, child: &mut ChildGuard) -> Result<(), String> {
+pub(crate) async fn ready(client: &HttpClient, url: &str, child: &mut ChildGuard) -> Result<(), String> {
     let deadline = Instant::now() + PATIENCE;
     let mut last = String::new();
     while Instant::now() < deadline {
@@ -256,6 +268,6 @@ async fn ready(client: &HttpClient, url: &str, child: &mut ChildGuard) -> Result
     Err(format!("{url} did not become ready: {last}\n{}", child.tail()))
 }
 
-fn write(path: &Path, content: &str) {
+pub(crate) fn write(path: &Path, content: &str) {
     std::fs::write(path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }

@@ -9,7 +9,7 @@ use rustls_pki_types::pem::PemObject;
 
 use super::egress::{EgressPolicy, EgressResolver};
 use super::proxy::ProxyFromEnv;
-use super::{HttpClientError, IDLE_PER_HOST, redirect_policy, trust};
+use super::{HttpClientError, redirect_policy, trust};
 
 /// Which certificate authorities are trusted. A certificate that is named here may also be shown by a server itself, as
 /// with Go; one of the operating system's may not.
@@ -39,6 +39,15 @@ impl Roots {
     /// When there is no certificate in it, or one is damaged.
     pub fn system_and_pem(pem: &[u8]) -> Result<Self, HttpClientError> {
         certificates(pem).map(Self::SystemAnd)
+    }
+
+    /// The named ones, and whether the system's count as well.
+    pub(super) fn split(self) -> (Vec<CertificateDer<'static>>, bool) {
+        match self {
+            Self::System => (Vec::new(), true),
+            Self::Only(roots) => (roots, false),
+            Self::SystemAnd(roots) => (roots, true),
+        }
     }
 }
 
@@ -93,6 +102,8 @@ pub struct HttpClientConfig {
     pub egress: EgressPolicy,
     /// The certificate that is shown to servers that ask for one.
     pub identity: Option<ClientIdentity>,
+    /// Idle connections that are kept for one host. Default: 4.
+    pub idle_connections: usize,
 }
 
 impl Default for HttpClientConfig {
@@ -109,6 +120,7 @@ impl Default for HttpClientConfig {
             headers: Vec::new(),
             egress: EgressPolicy::Any,
             identity: None,
+            idle_connections: 4,
         }
     }
 }
@@ -135,7 +147,7 @@ impl HttpClientConfig {
             .timeout(self.timeout)
             .connect_timeout(self.connect_timeout)
             .pool_idle_timeout(Duration::from_secs(30))
-            .pool_max_idle_per_host(IDLE_PER_HOST)
+            .pool_max_idle_per_host(self.idle_connections)
             .http1_max_headers(100)
             .referer(false)
             .redirect(redirect_policy(self.max_redirects, self.egress))
@@ -144,11 +156,7 @@ impl HttpClientConfig {
         if !self.user_agent.is_empty() {
             builder = builder.user_agent(self.user_agent);
         }
-        let (roots, system) = match self.roots {
-            Roots::System => (Vec::new(), true),
-            Roots::Only(roots) => (roots, false),
-            Roots::SystemAnd(roots) => (roots, true),
-        };
+        let (roots, system) = self.roots.split();
         if !roots.is_empty() && !self.insecure_skip_verify {
             builder = builder.tls_backend_preconfigured(trust::client_config(roots, system, self.identity.as_ref())?);
         } else {

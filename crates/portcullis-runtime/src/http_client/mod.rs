@@ -2,7 +2,7 @@
 //!
 //! Flow: [`HttpClientConfig`] → [`HttpClient::new`] → `get`, `post_form` or `request` → egress check of the URL → proxy
 //! choice as Go's tools do it → connection to an address that the egress policy admitted → redirects, each checked like
-//! the first URL → the body, up to `max_body`.
+//! the first URL → the body, up to `max_body`; or, with `stream`, line by line for as long as it comes.
 //!
 //! It must never follow a redirect from https to http, never let a name resolve twice between check and connection
 //! (DNS rebinding), and never put a URL's query into an error: codes and tokens travel there.
@@ -11,6 +11,7 @@ mod config;
 mod egress;
 mod error;
 mod proxy;
+mod stream;
 mod trust;
 mod x509;
 
@@ -26,9 +27,23 @@ pub use config::{ClientIdentity, HttpClientConfig, Roots};
 pub use egress::{EgressPolicy, EgressRefused};
 pub use error::HttpClientError;
 pub use proxy::{InvalidProxy, ProxyFromEnv};
+pub use stream::{HttpLines, StreamLimits, Streamed};
 
-/// Idle connections kept for one host.
-const IDLE_PER_HOST: usize = 4;
+/// The TLS settings of a client that speaks something else than HTTP through this crate: the same trust, the same client
+/// certificates. The caller sets the protocol names (ALPN); there are none.
+///
+/// # Errors
+/// [`HttpClientError::Config`] when a certificate or the key cannot be used.
+pub fn tls_client_config(
+    roots: Roots,
+    identity: Option<&ClientIdentity>,
+) -> Result<rustls::ClientConfig, HttpClientError> {
+    let (roots, system) = roots.split();
+    let mut config = trust::client_config(roots, system, identity)?;
+    config.alpn_protocols.clear();
+    Ok(config)
+}
+
 /// Longest URL that is requested, in bytes.
 const URL_BYTES: usize = 16 * 1024;
 

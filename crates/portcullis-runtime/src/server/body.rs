@@ -60,6 +60,11 @@ where
     pieces.take_until(async move { shutdown.triggered().await })
 }
 
+/// Whether a request body is known to have at most `limit` bytes before it is read: one that is declared, or none.
+pub fn fits(body: &Incoming, limit: usize) -> bool {
+    body.size_hint().upper().is_some_and(|most| most <= limit as u64)
+}
+
 /// What is read of a body that is too large and thrown away, beyond as much as the limit, so that a client that writes
 /// first and reads then gets to its answer instead of a broken connection (Go's server does likewise).
 const DISCARD_BYTES: usize = 256 * 1024;
@@ -94,27 +99,27 @@ async fn discard(mut body: Incoming, mut left: usize) {
 }
 
 async fn collect(body: &mut Incoming, limit: usize) -> Result<Bytes, BodyError> {
-    let mut first: Option<Bytes> = None;
-    let mut rest = BytesMut::new();
+    // The usual body comes in one piece, which is not copied.
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(piece) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
-        if first.as_ref().map_or(0, Bytes::len) + rest.len() + piece.len() > limit {
+        if first.len() + all.len() + piece.len() > limit {
             return Err(BodyError::TooLarge);
         }
-        match &first {
-            None => first = Some(piece),
-            Some(_) => rest.extend_from_slice(&piece),
+        if first.is_empty() && all.is_empty() {
+            first = piece;
+            continue;
         }
+        if all.is_empty() {
+            // What is declared is made room for at once: growing would hold a body twice.
+            let more = usize::try_from(body.size_hint().lower()).unwrap_or(limit).min(limit);
+            all.reserve((first.len() + piece.len() + more).min(limit));
+            all.extend_from_slice(&std::mem::take(&mut first));
+        }
+        all.extend_from_slice(&piece);
     }
-    // The usual body comes in one piece, which is not copied.
-    let first = first.unwrap_or_default();
-    if rest.is_empty() {
-        return Ok(first);
-    }
-    let mut all = BytesMut::with_capacity(first.len() + rest.len());
-    all.extend_from_slice(&first);
-    all.extend_from_slice(&rest);
-    Ok(all.freeze())
+    Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
 /// The mutex is never locked: it makes any `Send` stream shareable, as [`BoxBody`] wants.

@@ -16,7 +16,7 @@ mod listen;
 mod response;
 mod upgrade;
 
-pub use body::{Body, BodyError, empty, full, read_body, stream, until};
+pub use body::{Body, BodyError, empty, fits, full, read_body, stream, until};
 pub use connection::{ConnInfo, Transport};
 pub use context::{ClientIp, RequestId, with_context};
 pub use handler::{Handler, Request, Response, ResponseFuture, handler_fn, respond};

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use portcullis_runtime::http_client::{
-    EgressPolicy, HttpClient, HttpClientConfig, HttpClientError, ProxyFromEnv, Roots,
+    EgressPolicy, HttpClient, HttpClientConfig, HttpClientError, HttpLines, ProxyFromEnv, Roots, StreamLimits, Streamed,
 };
 use portcullis_testkit::{FakeIssuer, IssuerOptions, Reply, TestCa, Validity};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,6 +20,21 @@ async fn plain() -> FakeIssuer {
     FakeIssuer::start_with(IssuerOptions { plain: true, ..IssuerOptions::default() }).await
 }
 
+/// A server that answers the first connection with these bytes, and keeps it for a while.
+async fn raw_and_wait(answer: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut buffer = [0; 4096];
+        let _ = stream.read(&mut buffer).await;
+        let _ = stream.write_all(answer).await;
+        // Until the other side ends it.
+        while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+    });
+    address
+}
+
 /// A server that answers every connection with these bytes, whatever it is asked.
 async fn raw(answer: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -32,6 +47,69 @@ async fn raw(answer: &'static [u8]) -> SocketAddr {
         }
     });
     address
+}
+
+const LIMITS: StreamLimits = StreamLimits {
+    head: Duration::from_secs(5),
+    idle: Duration::from_millis(300),
+    whole: Duration::from_secs(20),
+    line: 8,
+};
+
+async fn lines(address: SocketAddr, limits: StreamLimits) -> HttpLines {
+    match client(|_| {}).stream(&format!("http://{address}/"), &[("x", "y")], limits).await.unwrap() {
+        Streamed::Lines(lines) => *lines,
+        Streamed::Refused(response) => panic!("{response:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_stream_is_read_line_by_line_and_bounded_in_length_and_silence() {
+    let ended =
+        raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\na\nb1\r\n5\r\n2\n\nxx\r\n0\r\n\r\n").await;
+    let mut stream = lines(ended, LIMITS).await;
+    let mut read = Vec::new();
+    while let Some(line) = stream.next().await.unwrap() {
+        read.push(String::from_utf8(line.to_vec()).unwrap());
+    }
+    assert_eq!(read, ["a", "b12", ""], "what has no end is no line");
+    for (line, longer) in
+        [(&b"HTTP/1.1 200 OK\r\n\r\n12345678\n"[..], false), (b"HTTP/1.1 200 OK\r\n\r\n123456789", true)]
+    {
+        let first = lines(raw(line).await, LIMITS).await.next().await;
+        assert_eq!(matches!(first, Err(HttpClientError::BodyTooLarge { limit: 8, .. })), longer, "{first:?}");
+    }
+    let silent = raw_and_wait(b"HTTP/1.1 200 OK\r\n\r\na\nb").await;
+    let mut stream = lines(silent, LIMITS).await;
+    assert_eq!(stream.next().await.unwrap().as_deref(), Some(&b"a"[..]));
+    let begun = Instant::now();
+    assert!(matches!(stream.next().await, Err(HttpClientError::Timeout { .. })));
+    assert!(begun.elapsed() >= LIMITS.idle && begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    let refused = raw(b"HTTP/1.1 410 Gone\r\nContent-Length: 3\r\n\r\nold").await;
+    let refused = client(|_| {}).stream(&format!("http://{refused}/"), &[], LIMITS).await.unwrap();
+    assert!(matches!(&refused, Streamed::Refused(response) if response.status == 410 && &response.body[..] == b"old"));
+    let mute = raw_and_wait(b"HTTP/1.1 ").await;
+    let limits = StreamLimits { head: Duration::from_millis(200), ..LIMITS };
+    let late = client(|_| {}).stream(&format!("http://{mute}/"), &[], limits).await;
+    assert!(matches!(late, Err(HttpClientError::Timeout { .. })), "{late:?}");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_dropped_closes_its_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut buffer = [0; 4096];
+        let _ = stream.read(&mut buffer).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\na\n").await.unwrap();
+        stream.read(&mut buffer).await
+    });
+    let mut stream = lines(address, StreamLimits { idle: Duration::from_secs(60), ..LIMITS }).await;
+    assert!(stream.next().await.unwrap().is_some());
+    drop(stream);
+    let ended = tokio::time::timeout(Duration::from_secs(10), server).await.unwrap().unwrap();
+    assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
 }
 
 #[tokio::test]

@@ -1,0 +1,292 @@
+//! A TCP proxy that loses what it should deliver, for clients of a real server.
+//!
+//! Flow: a test starts it before a server, hands its address to the client, and says with [`FaultProxy::set`] what
+//! becomes of the bytes from then on. It knows no protocol: a request is what the client sends, a reply what comes back.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Bytes that are read at once.
+const BUFFER: usize = 64 * 1024;
+
+/// What becomes of the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// They are delivered.
+    Pass,
+    /// They are delivered after this time, in either direction.
+    Delay(Duration),
+    /// The connection ends when the client sends something, which the server never sees.
+    CutRequests,
+    /// That becomes of the next request alone; then they are delivered.
+    LoseRequest,
+    /// The next reply ends its connection, and the client never sees it; then they are delivered.
+    LoseReply,
+    /// The server gets the requests; its replies vanish. The connection stays.
+    DropReplies,
+    /// Whatever is sent vanishes, in either direction. The connection stays.
+    Silence,
+    /// Nothing moves in either direction; what was sent is delivered when this ends.
+    Hold,
+    /// New connections end at once.
+    Refuse,
+}
+
+/// A proxy on loopback. Dropping it ends its connections.
+pub struct FaultProxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    cut: watch::Sender<()>,
+    accepting: JoinHandle<()>,
+}
+
+struct Shared {
+    traffic: watch::Sender<Traffic>,
+    accepted: AtomicUsize,
+    requests: AtomicUsize,
+}
+
+impl FaultProxy {
+    /// Listens at a port of its own and connects to `target`.
+    pub async fn start(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
+        let address = listener.local_addr().expect("its address");
+        let shared = Arc::new(Shared {
+            traffic: watch::Sender::new(Traffic::Pass),
+            accepted: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
+        });
+        let cut = watch::Sender::new(());
+        let (of_connections, ended) = (Arc::clone(&shared), cut.subscribe());
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                of_connections.accepted.fetch_add(1, Ordering::Relaxed);
+                if of_connections.now() != Traffic::Refuse {
+                    let mut ended = ended.clone();
+                    ended.mark_unchanged();
+                    tokio::spawn(connection(client, target, Arc::clone(&of_connections), ended));
+                }
+            }
+        });
+        Self { address, shared, cut, accepting }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What becomes of the bytes from now on.
+    pub fn set(&self, traffic: Traffic) {
+        self.shared.traffic.send_replace(traffic);
+    }
+
+    /// What becomes of them now: what is meant for the next request or reply alone is over when that has come.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.shared.now()
+    }
+
+    /// Ends all connections.
+    pub fn cut(&self) {
+        self.cut.send_replace(());
+    }
+
+    /// How many connections were made so far.
+    #[must_use]
+    pub fn accepted(&self) -> usize {
+        self.shared.accepted.load(Ordering::Relaxed)
+    }
+
+    /// How often clients have sent something so far; a request of 64 KiB and more may count more than once.
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        self.shared.requests.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.cut();
+    }
+}
+
+impl Shared {
+    fn now(&self) -> Traffic {
+        *self.traffic.borrow()
+    }
+
+    /// Takes what is meant for the next request or reply; somebody else may have been faster.
+    fn takes(&self, once: Traffic) -> bool {
+        self.traffic.send_if_modified(|traffic| {
+            let takes = *traffic == once;
+            if takes {
+                *traffic = Traffic::Pass;
+            }
+            takes
+        })
+    }
+
+    /// What becomes of bytes that have come.
+    async fn fate(&self, from: Side) -> Fate {
+        let mut traffic = self.traffic.subscribe();
+        let Ok(now) = traffic.wait_for(|traffic| *traffic != Traffic::Hold).await.map(|traffic| *traffic) else {
+            return Fate::End;
+        };
+        match (now, from) {
+            (Traffic::CutRequests, Side::Client) => Fate::End,
+            (Traffic::LoseRequest, Side::Client) | (Traffic::LoseReply, Side::Server) if self.takes(now) => Fate::End,
+            (Traffic::DropReplies, Side::Server) | (Traffic::Silence, _) => Fate::Vanish,
+            (Traffic::Delay(time), _) => {
+                tokio::time::sleep(time).await;
+                Fate::Deliver
+            }
+            _ => Fate::Deliver,
+        }
+    }
+}
+
+/// Where bytes come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Client,
+    Server,
+}
+
+enum Fate {
+    Deliver,
+    Vanish,
+    /// The connection ends.
+    End,
+}
+
+async fn connection(client: TcpStream, target: SocketAddr, shared: Arc<Shared>, mut cut: watch::Receiver<()>) {
+    let Ok(server) = TcpStream::connect(target).await else { return };
+    if client.set_nodelay(true).and_then(|()| server.set_nodelay(true)).is_err() {
+        return;
+    }
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    // Whichever ends first ends both, and with them the sockets.
+    tokio::select! {
+        _ = cut.changed() => {}
+        () = pump(from_client, to_server, &shared, Side::Client) => {}
+        () = pump(from_server, to_client, &shared, Side::Server) => {}
+    }
+}
+
+/// Moves bytes until one side ends, or they end the connection.
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared, side: Side) {
+    let mut buffer = vec![0; BUFFER];
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        if side == Side::Client {
+            shared.requests.fetch_add(1, Ordering::Relaxed);
+        }
+        match shared.fate(side).await {
+            Fate::End => return,
+            Fate::Vanish => {}
+            Fate::Deliver => {
+                if to.write_all(buffer.get(..count).unwrap_or_default()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// A server that answers every byte with the next one, and counts them.
+    async fn server() -> (SocketAddr, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, seen) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&seen);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let count = Arc::clone(&count);
+                tokio::spawn(async move {
+                    while let Ok(byte) = stream.read_u8().await {
+                        count.fetch_add(1, Ordering::Relaxed);
+                        let _ = stream.write_u8(byte + 1).await;
+                    }
+                });
+            }
+        });
+        (address, seen)
+    }
+
+    async fn ask(stream: &mut TcpStream, byte: u8) -> Option<u8> {
+        stream.write_u8(byte).await.ok()?;
+        timeout(Duration::from_millis(200), stream.read_u8()).await.ok()?.ok()
+    }
+
+    #[tokio::test]
+    async fn each_traffic_does_what_it_says() {
+        let (target, seen) = server().await;
+        let proxy = FaultProxy::start(target).await;
+        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!(ask(&mut stream, 1).await, Some(2));
+        proxy.set(Traffic::DropReplies);
+        assert_eq!((ask(&mut stream, 3).await, seen.load(Ordering::Relaxed)), (None, 2));
+        proxy.set(Traffic::Hold);
+        assert_eq!((ask(&mut stream, 5).await, seen.load(Ordering::Relaxed)), (None, 2));
+        proxy.set(Traffic::Pass);
+        assert_eq!(timeout(Duration::from_secs(5), stream.read_u8()).await.unwrap().unwrap(), 6);
+        proxy.set(Traffic::CutRequests);
+        assert_eq!((ask(&mut stream, 7).await, seen.load(Ordering::Relaxed)), (None, 3));
+        proxy.set(Traffic::Refuse);
+        let mut refused = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!((ask(&mut refused, 9).await, seen.load(Ordering::Relaxed)), (None, 3));
+        assert_eq!(proxy.accepted(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_is_meant_for_one_strikes_once() {
+        let (target, seen) = server().await;
+        let proxy = FaultProxy::start(target).await;
+        let connect = || TcpStream::connect(proxy.address());
+        let mut stream = connect().await.unwrap();
+        proxy.set(Traffic::LoseRequest);
+        assert_eq!((ask(&mut stream, 10).await, seen.load(Ordering::Relaxed)), (None, 0));
+        assert_eq!(proxy.traffic(), Traffic::Pass);
+        let mut stream = connect().await.unwrap();
+        assert_eq!(ask(&mut stream, 20).await, Some(21));
+        proxy.set(Traffic::LoseReply);
+        assert_eq!((ask(&mut stream, 30).await, seen.load(Ordering::Relaxed)), (None, 2));
+        assert_eq!((proxy.traffic(), proxy.requests()), (Traffic::Pass, 3));
+        let mut stream = connect().await.unwrap();
+        proxy.set(Traffic::Silence);
+        assert_eq!((ask(&mut stream, 40).await, seen.load(Ordering::Relaxed)), (None, 2));
+        let delay = Duration::from_millis(20);
+        proxy.set(Traffic::Delay(delay));
+        let begun = std::time::Instant::now();
+        let mut stream = connect().await.unwrap();
+        assert_eq!(ask(&mut stream, 50).await, Some(51));
+        assert!(begun.elapsed() >= 2 * delay);
+    }
+
+    #[tokio::test]
+    async fn a_cut_ends_the_connections_of_that_moment() {
+        let (target, _) = server().await;
+        let proxy = FaultProxy::start(target).await;
+        let mut first = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!(ask(&mut first, 1).await, Some(2));
+        proxy.cut();
+        let mut second = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!((ask(&mut first, 1).await, ask(&mut second, 1).await), (None, Some(2)));
+    }
+}
