@@ -7,12 +7,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
+	"net"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -49,31 +48,14 @@ func fail(what string, err error) {
 	os.Exit(1)
 }
 
-// resumptions is how often the beginning of a watch is tried again, over two seconds.
-const resumptions = 40
-
-// steady asks for a watch again when the connection ends before the answer begins. A reflector would list anew then, and
-// pass over what happened meanwhile: rightly, but here every change is counted.
-type steady struct{ next http.RoundTripper }
-
-func (s steady) RoundTrip(request *http.Request) (*http.Response, error) {
-	answer, err := s.next.RoundTrip(request)
-	resumes := request.URL.Query().Get("watch") == "true" && request.URL.Query().Get("resourceVersion") != ""
-	for range resumptions {
-		if err == nil || !resumes || request.Context().Err() != nil {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-		answer, err = s.next.RoundTrip(request)
-	}
-	return answer, err
-}
-
 type clients struct {
 	namespace string
-	typed     kubernetes.Interface
-	dynamic   dynamic.Interface
-	metadata  metadata.Interface
+	// Patches have a connection of their own. Over HTTP/2 they would share the watches', and Go closes a connection by force
+	// that a request could not be written to: the watches on it then fail with an error that reflectors do not resume from.
+	patches  kubernetes.Interface
+	typed    kubernetes.Interface
+	dynamic  dynamic.Interface
+	metadata metadata.Interface
 }
 
 func connect(kubeconfig, namespace string) clients {
@@ -82,7 +64,6 @@ func connect(kubeconfig, namespace string) clients {
 		fail("kubeconfig", err)
 	}
 	config.QPS, config.Burst = -1, -1
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return steady{next} })
 	// As kubectl and the controllers ask: protobuf first, JSON where there is none.
 	protobuf := rest.CopyConfig(config)
 	protobuf.ContentType = "application/vnd.kubernetes.protobuf"
@@ -90,6 +71,12 @@ func connect(kubeconfig, namespace string) clients {
 	typed, err := kubernetes.NewForConfig(protobuf)
 	if err != nil {
 		fail("typed client", err)
+	}
+	apart := rest.CopyConfig(protobuf)
+	apart.Dial = (&net.Dialer{}).DialContext
+	patches, err := kubernetes.NewForConfig(apart)
+	if err != nil {
+		fail("client of the patches", err)
 	}
 	untyped, err := dynamic.NewForConfig(config)
 	if err != nil {
@@ -99,7 +86,7 @@ func connect(kubeconfig, namespace string) clients {
 	if err != nil {
 		fail("metadata client", err)
 	}
-	return clients{namespace: namespace, typed: typed, dynamic: untyped, metadata: meta}
+	return clients{namespace: namespace, patches: patches, typed: typed, dynamic: untyped, metadata: meta}
 }
 
 func main() {

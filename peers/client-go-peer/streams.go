@@ -10,11 +10,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/dynamic/dynamicinformer"
-	informers "k8s.io/client-go/informers/core/v1"
-	"k8s.io/client-go/metadata/metadatainformer"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/pager"
 	watchtools "k8s.io/client-go/tools/watch"
@@ -23,11 +21,27 @@ import (
 // watch starts every stream and gives what prints the state that each has.
 func (c clients) watch(ctx context.Context) []func() {
 	resource := corev1.SchemeGroupVersion.WithResource("configmaps")
+	maps, untyped, meta := c.typed.CoreV1().ConfigMaps(c.namespace), c.dynamic.Resource(resource).Namespace(c.namespace), c.metadata.Resource(resource).Namespace(c.namespace)
+	// As the library's own constructors make them, with sources that tell.
+	informer := func(stream string, client any, source *cache.ListWatch, of runtime.Object) func() {
+		source = told(stream, source)
+		return inform(ctx, stream, cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(source, client), of, 0, cache.Indexers{}))
+	}
 	return []func(){
-		inform(ctx, "informer", informers.NewFilteredConfigMapInformer(c.typed, c.namespace, 0, cache.Indexers{}, nil)),
-		inform(ctx, "dynamic", dynamicinformer.NewFilteredDynamicInformer(c.dynamic, resource, c.namespace, 0, cache.Indexers{}, nil).Informer()),
-		inform(ctx, "metadata", metadatainformer.NewFilteredMetadataInformer(c.metadata, resource, c.namespace, 0, cache.Indexers{}, nil).Informer()),
+		informer("informer", c.typed, source(maps.List, maps.Watch), &corev1.ConfigMap{}),
+		informer("dynamic", c.dynamic, source(untyped.List, untyped.Watch), &unstructured.Unstructured{}),
+		informer("metadata", c.metadata, source(meta.List, meta.Watch), &metav1.PartialObjectMetadata{}),
 		c.raw(ctx, "retry-watcher"),
+	}
+}
+
+// source is what informers list and watch with.
+func source[L runtime.Object](list func(context.Context, metav1.ListOptions) (L, error), begin func(context.Context, metav1.ListOptions) (watch.Interface, error)) *cache.ListWatch {
+	return &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			return list(ctx, options)
+		},
+		WatchFuncWithContext: begin,
 	}
 }
 
@@ -46,13 +60,7 @@ func access(object any) metav1.Object {
 // inform runs an informer: the reflector with its watch that begins with the objects, the queue, the store.
 func inform(ctx context.Context, stream string, informer cache.SharedIndexInformer) func() {
 	err := informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
-		do := "broken"
-		if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
-			do = "gone"
-		} else if _, told := err.(apierrors.APIStatus); told && !apierrors.IsTooManyRequests(err) && !apierrors.IsServiceUnavailable(err) {
-			fail(stream, err)
-		}
-		say(Line{Stream: stream, Do: do, Text: err.Error()})
+		say(Line{Stream: stream, Do: "relist", Text: err.Error()})
 	})
 	if err != nil {
 		fail(stream, err)
@@ -114,11 +122,8 @@ func (c clients) raw(ctx context.Context, stream string) func() {
 			if first {
 				close(ready)
 			}
-			watcher, err := watchtools.NewRetryWatcherWithContext(ctx, version, cache.ToWatcherWithContext(&cache.ListWatch{
-				WatchFunc: func(options metav1.ListOptions) (watch.Interface, error) {
-					return c.typed.CoreV1().ConfigMaps(c.namespace).Watch(ctx, options)
-				},
-			}))
+			maps := c.typed.CoreV1().ConfigMaps(c.namespace)
+			watcher, err := watchtools.NewRetryWatcherWithContext(ctx, version, told(stream, source(maps.List, maps.Watch)))
 			if err != nil {
 				fail(stream, err)
 			}
@@ -128,7 +133,6 @@ func (c clients) raw(ctx context.Context, stream string) func() {
 					if !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
 						fail(stream, err)
 					}
-					say(Line{Stream: stream, Do: "gone", Text: err.Error()})
 					continue
 				}
 				object := access(event.Object)
@@ -162,7 +166,7 @@ func (c clients) raw(ctx context.Context, stream string) func() {
 
 func (c clients) list(ctx context.Context, stream string, each func(object metav1.Object, begin bool)) string {
 	var version string
-	again("list", func() error {
+	again(stream, "list", func() error {
 		say(Line{Stream: stream, Do: "begin"})
 		each(nil, true)
 		pages := 0

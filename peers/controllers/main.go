@@ -1,6 +1,7 @@
-// Two of Kubernetes' own controllers, as its controller manager runs them, for the tests to compare with.
+// Some of Kubernetes' own controllers, as its controller manager runs them, for the tests to compare with.
 //
-//	upstream-controllers KUBECONFIG   the garbage collector and the namespace controller, until its parent ends
+//	upstream-controllers KUBECONFIG   the garbage collector, the namespace controller and those that protect volumes and
+//	                                  claims, until its parent ends
 package main
 
 import (
@@ -11,6 +12,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -19,8 +21,12 @@ import (
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/controller-manager/pkg/informerfactory"
+	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/pkg/controller/garbagecollector"
 	"k8s.io/kubernetes/pkg/controller/namespace"
+	"k8s.io/kubernetes/pkg/controller/volume/pvcprotection"
+	"k8s.io/kubernetes/pkg/controller/volume/pvprotection"
+	"k8s.io/kubernetes/pkg/features"
 )
 
 func main() {
@@ -69,10 +75,26 @@ func run(kubeconfig string) error {
 	}
 	namespaces := namespace.NewNamespaceController(ctx, client, objects, client.Discovery().ServerPreferredNamespacedResources,
 		typed.Core().V1().Namespaces(), 5*time.Minute, v1.FinalizerKubernetes)
+	// The condition that says since when no pod uses a claim is not compared.
+	off := map[string]bool{string(features.PersistentVolumeClaimUnusedSinceTime): false}
+	if err := utilfeature.DefaultMutableFeatureGate.SetFromMap(off); err != nil {
+		return err
+	}
+	core := typed.Core().V1()
+	claims, err := pvcprotection.NewPVCProtectionController(klog.FromContext(ctx), core.PersistentVolumeClaims(), core.Pods(), client)
+	if err != nil {
+		return err
+	}
+	volumes, err := pvprotection.NewPVProtectionController(klog.FromContext(ctx), core.PersistentVolumes(), client)
+	if err != nil {
+		return err
+	}
 	typed.Start(ctx.Done())
 	partial.Start(ctx.Done())
 	close(started)
 	go namespaces.Run(ctx, 5)
+	go claims.Run(ctx, 1)
+	go volumes.Run(ctx, 1)
 	go collector.Sync(ctx, client.Discovery(), 30*time.Second)
 	collector.Run(ctx, 5, 10*time.Second)
 	return nil

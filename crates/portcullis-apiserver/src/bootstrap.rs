@@ -71,7 +71,7 @@ mod tests {
     use serde_json::{Map, json};
 
     use super::*;
-    use crate::tests::world;
+    use crate::world::world;
 
     fn members(engine: &Engine, resource: &'static Resource, name: &str) -> Map<String, Value> {
         engine.store.get(resource, "", name).unwrap().members()

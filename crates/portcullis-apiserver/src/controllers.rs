@@ -104,8 +104,8 @@ impl Engine {
             "data": {"ca.crt": self.controllers.root_ca}})
     }
 
-    /// Makes an object that is missing, and gives one that is there the parts named in `wanted` again. A namespace that is
-    /// going, a full store or a parallel change may keep it from that.
+    /// Makes an object that is missing, and gives one that is there the parts named in `wanted` again, which have the shape of
+    /// their types. A namespace that is going, a full store or a parallel change may keep it from that.
     fn keep(&self, resource: &'static Resource, namespace: &str, wanted: Value) {
         let Value::Object(wanted) = wanted else { return };
         let name = resources::text(&wanted, &["metadata", "name"]);
@@ -137,6 +137,7 @@ impl Engine {
         match (resource.group, resource.plural) {
             ("", "pods") => self.explain_pending(object),
             ("apps", "daemonsets" | "deployments" | "replicasets" | "statefulsets")
+            | ("autoscaling", "horizontalpodautoscalers")
             | ("batch", "cronjobs" | "jobs")
             | ("", "replicationcontrollers") => {
                 self.record(resource, object, "Warning", "NoController", NOTHING_ACTS);

@@ -21,10 +21,10 @@ use crate::authenticate::{TokenAuthenticator, TokenChain, authenticate};
 use crate::controllers::Controllers;
 use crate::discovery::Discovery;
 use crate::handlers::{
-    self, Asked, delete, exec, health, logs, nameless, no_such_method, no_such_resource, not_acceptable, patch,
-    port_forward, read, reviews, token, watch, write,
+    self, Asked, attach, binding, check_routed, delete, eviction, exec, health, logs, nameless, no_such_method,
+    no_such_resource, not_acceptable, patch, port_forward, proxy, read, reviews, token, watch, write,
 };
-use crate::http::negotiate::{Encoding, negotiate, wants_pretty};
+use crate::http::negotiate::{Encoding, Forms, negotiate, wants_pretty};
 use crate::http::reply::Reply;
 use crate::http::{Call, Outcome, deadline};
 use crate::impersonate::{LastModes, effective_user};
@@ -69,10 +69,17 @@ pub(crate) struct Admitted {
     user: UserInfo,
 }
 
+impl Admitted {
+    /// Whether it asks for a resource; whatever else there is takes no body.
+    pub(crate) fn is_of_resource(&self) -> bool {
+        self.info.is_resource_request
+    }
+}
+
 impl Engine {
     /// Who asks, and whether they may. The error is the whole answer.
     pub(crate) async fn admit(&self, call: &Call) -> Result<Admitted, Reply> {
-        let refuse = |status: &Status| Reply::status(status, error_encoding(call));
+        let refuse = |status: &Status| refusal(call, status);
         let info =
             RequestInfo::read(call.method.as_str(), &call.path, call.params.query()).map_err(|error| match error {
                 RequestInfoError::MalformedPath => Reply::bad_head(),
@@ -83,7 +90,7 @@ impl Engine {
                     reply
                 }
             })?;
-        deadline::check(call, &info, error_encoding(call)).map_err(|reply| *reply)?;
+        deadline::check(call, &info, |status| refuse(status)).map_err(|reply| *reply)?;
         let user = authenticate(call, &self.token_chain()).await.map_err(|why| {
             tracing::warn!(reasons = ?why.reasons, path = %info.path, "unable to authenticate the request");
             let certificate = call.client_cert.is_some() || call.client_cert_refused;
@@ -122,13 +129,7 @@ impl Engine {
             self.path(call, &admitted.info.path).await
         };
         served.unwrap_or_else(|status| {
-            let encoding = match status.code {
-                // Compat: who takes no form that there is gets indented JSON.
-                406 => negotiate(call.header(http::header::ACCEPT), pretty(call), false)
-                    .map_or(Encoding::Pretty, |accepted| accepted.encoding),
-                _ => error_encoding(call),
-            };
-            let mut reply = Reply::status(&status, encoding);
+            let mut reply = refusal(call, &status);
             // Compat: a body's warnings are told whatever becomes of the request.
             reply.warn(&call.noted());
             reply
@@ -145,15 +146,16 @@ impl Engine {
         if !resources::serves(&info.api_group, &info.api_version) {
             return Err(no_such_resource());
         }
-        let accept = call.header(http::header::ACCEPT);
-        let accepted = negotiate(accept, pretty(call), true);
+        let accept = call.accept();
         if let Some(review) = resources::find_review(&info.api_group, &info.api_version, &info.resource) {
             let in_place = review.namespaced != info.namespace.is_empty();
             if info.parts.len() > 1 || !in_place || info.is_watch_path() {
                 return Err(no_such_resource());
             }
-            let accepted = accepted.ok_or_else(|| not_acceptable(accept, false))?;
-            return reviews::review(self, call, info, user, review, accepted).await;
+            if review.kind == "Binding" {
+                return binding::create_by_body(self, call, info, user);
+            }
+            return reviews::review(self, call, info, user, review).await;
         }
         let served =
             resources::find(&info.api_group, &info.api_version, &info.resource).ok_or_else(no_such_resource)?;
@@ -164,12 +166,15 @@ impl Engine {
         }
         let (namespace, name) = handlers::place::place(resource, info).ok_or_else(no_such_resource)?;
         if token::is_of(resource, info) {
-            return token::create(self, call, info, accepted).await;
+            return token::create(self, call, info).await;
         }
         let subresource = match info.parts.get(2..).unwrap_or_default() {
             [] => None,
             [part] => Some(resources::subresources::find(served, part).ok_or_else(no_such_resource)?),
-            _ => return Err(no_such_resource()),
+            [part, ..] => {
+                let part = resources::subresources::find(served, part);
+                Some(part.filter(|part| matches!(part.serves, Serves::Proxy)).ok_or_else(no_such_resource)?)
+            }
         };
         let verbs = subresource.map_or(served.verbs, |part| part.verbs);
         // A subresource of nothing looks like a collection.
@@ -179,32 +184,49 @@ impl Engine {
             verb => verb,
         };
         let only_read = info.is_watch_path() && call.method != Method::GET;
-        if !verbs.contains(&verb) || call.method == Method::HEAD || only_read {
+        let taken = match subresource.map(|part| &part.serves) {
+            Some(Serves::Proxy) => proxy::METHODS.contains(&call.method),
+            _ => verbs.contains(&verb) && call.method != Method::HEAD,
+        };
+        if !taken || only_read {
             return Err(no_such_method());
         }
         if subresource.is_some() && name.is_empty() {
             return Err(nameless());
         }
         match subresource.map(|part| &part.serves) {
+            Some(Serves::Attach) => return attach::connect(self, call, info, user),
+            Some(Serves::Proxy) => return proxy::connect(self, call, info),
             Some(Serves::Exec) => return exec::connect(self, call, info, user),
             Some(Serves::PortForward) => return port_forward::connect(self, call, info, user),
-            Some(Serves::Log) if accepted.is_none() => return Err(logs::not_acceptable(accept)),
             Some(Serves::Log) => return logs::get(self, call, info),
+            None if misplaced(info, resource, namespace, name) => return Err(no_such_method()),
             _ => {}
         }
         if info.verb == "patch" {
-            patch::check_media_type(call)?;
+            patch::check_routed(call)?;
         }
-        let accepted =
-            accepted.ok_or_else(|| not_acceptable(accept, matches!(info.verb.as_str(), "list" | "watch")))?;
-        let asked = Asked { call, user, resource, served, subresource, namespace, name, accepted };
-        let reply = self.stored(&asked, &info.verb);
+        check_routed(&accept, &[], name.is_empty() && call.method == Method::GET)?;
+        let forms = subresource.map_or(Forms::All, |part| part.forms());
+        let handled = || -> Outcome<Reply> {
+            if info.verb == "patch" {
+                patch::check_media_type(call)?;
+            }
+            let accepted = negotiate(&accept, pretty(call), forms).ok_or_else(not_acceptable)?;
+            let asked = Asked { call, user, resource, served, subresource, namespace, name, accepted };
+            match subresource.map(|part| &part.serves) {
+                Some(Serves::Eviction) => eviction::create(self, &asked),
+                Some(Serves::Binding) => binding::create(self, &asked),
+                _ => self.stored(&asked, &info.verb),
+            }
+        };
+        let reply = handled();
         if served.deprecated.is_empty() {
             return reply;
         }
         call.audit.annotate("k8s.io/deprecated", "true");
         let mut reply = reply.unwrap_or_else(|status| {
-            let mut reply = Reply::status(&status, error_encoding(call));
+            let mut reply = refusal(call, &status);
             reply.warn(&call.noted());
             reply
         });
@@ -230,27 +252,34 @@ impl Engine {
         if let Some(reply) = health::health(call, path) {
             return Ok(reply);
         }
+        let refused_method = call.method != Method::GET && !takes_any_method(path);
+        match self.document(call, path).await {
+            // Compat: the method is looked at before `Accept` is.
+            Ok(Some(_)) | Err(_) if refused_method => Err(no_such_method()),
+            Ok(Some(reply)) => Ok(reply),
+            // Compat: below `/api` and known groups only versions can be missing, and below a document nothing is; elsewhere
+            // nothing is registered at all.
+            Ok(None) if path.starts_with("/api/") || below_group(path) || below_document(path) => {
+                Err(no_such_resource())
+            }
+            Ok(None) => Ok(Reply::page_not_found()),
+            Err(status) => Err(status),
+        }
+    }
+
+    /// The document at a path that is no resource's.
+    async fn document(&self, call: &Call, path: &str) -> Outcome<Option<Reply>> {
         // Compat: where upstream's router serves one document, slashes at the end do not count.
         let trimmed = path.trim_end_matches('/');
-        let reply = match path {
-            "/" | "/index.html" => {
-                Some(health::paths(self, if pretty(call) { Encoding::Pretty } else { Encoding::Json }))
-            }
+        Ok(match path {
+            "/" | "/index.html" => Some(health::paths(self)),
             _ if trimmed == VERSION => Some(health::version(self, call)?),
             _ if token::is_document(trimmed) => Some(token::document(self, call, trimmed).await?),
             _ => match self.openapi.answer(call, path, &self.clock).await {
                 Some(reply) => Some(reply),
                 None => self.discovery.answer(call, path, pretty(call))?,
             },
-        };
-        match reply {
-            Some(_) if call.method != Method::GET && !takes_any_method(path) => Err(no_such_method()),
-            Some(reply) => Ok(reply),
-            // Compat: below `/api` and known groups only versions can be missing, and below a document nothing is; elsewhere
-            // nothing is registered at all.
-            None if path.starts_with("/api/") || below_group(path) || below_document(path) => Err(no_such_resource()),
-            None => Ok(Reply::page_not_found()),
-        }
+        })
     }
 
     /// What follows from a write that was made.
@@ -323,6 +352,17 @@ fn takes_any_method(path: &str) -> bool {
         || group.is_some_and(|rest| !rest.trim_start_matches('/').contains('/'))
 }
 
+/// Whether a verb is for collections and the path names an object, or the other way round, or needs a namespace in the path.
+fn misplaced(info: &RequestInfo, resource: &Resource, namespace: &str, name: &str) -> bool {
+    let of_collection = matches!(info.verb.as_str(), "list" | "create" | "deletecollection");
+    let nowhere = resource.namespaced && namespace.is_empty() && !handlers::place::is_of_no_namespace(&info.path);
+    match info.verb.as_str() {
+        "watch" => false,
+        "list" => !name.is_empty(),
+        _ => nowhere || name.is_empty() != of_collection,
+    }
+}
+
 const VERSION: &str = "/version";
 
 fn below_document(path: &str) -> bool {
@@ -348,12 +388,17 @@ fn internal_error(call: &Call, why: &str) -> Reply {
     Reply::text(500, format!("{text}\n"))
 }
 
-fn pretty(call: &Call) -> bool {
+/// Whether a person is reading.
+pub(crate) fn pretty(call: &Call) -> bool {
     wants_pretty(call.params.get("pretty"), call.header(http::header::USER_AGENT))
 }
 
-/// Errors are JSON unless the client wants YAML.
-fn error_encoding(call: &Call) -> Encoding {
-    let fallback = if pretty(call) { Encoding::Pretty } else { Encoding::Json };
-    negotiate(call.header(http::header::ACCEPT), pretty(call), true).map_or(fallback, |accepted| accepted.encoding)
+/// A refusal, in what the client takes.
+///
+/// Compat: who takes none of it gets indented JSON, past the audit log.
+pub(crate) fn refusal(call: &Call, status: &Status) -> Reply {
+    match negotiate(&call.accept(), pretty(call), Forms::Object) {
+        Some(accepted) => Reply::status(status, accepted.encoding),
+        None => Reply::status(status, Encoding::Pretty).unlogged(),
+    }
 }

@@ -1,12 +1,13 @@
 //! The dev API server: unmodified kubectl works against it, and its answers are those of a real kube-apiserver.
 //!
 //! Flow of a request: `server` (TLS, body limits) → `engine` (authenticate → impersonate → authorize → route) → a file of
-//! `handlers` → `store` → an answer in the negotiated form. `resources` says what is served, `schema` what objects look
+//! `handlers` (writes ask `admission`) → `store` → an answer in the negotiated form. `resources` says what is served, `schema` what objects look
 //! like, `table` what `kubectl get` prints, `watch` streams changes, `streams` is what becomes of a connection that leaves HTTP.
 //!
 //! All state is in memory. Only Portcullis' own parts run as pods ([`Seed::part`]); a pod that a user creates stays Pending
 //! and says why. It never knows the provider: tokens of every issuer are treated alike.
 
+mod admission;
 mod audit;
 mod authenticate;
 mod bootstrap;
@@ -14,10 +15,13 @@ mod controllers;
 mod deletion;
 mod discovery;
 mod engine;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handlers;
 mod http;
 mod impersonate;
 mod json;
+mod large;
 mod openapi;
 mod parts;
 mod policy;
@@ -35,6 +39,8 @@ mod tests;
 #[cfg(test)]
 mod tests_urls;
 mod watch;
+#[cfg(any(test, fuzzing))]
+mod world;
 
 pub use audit::{AuditError, AuditLog, AuditMode, AuditOptions, AuditPolicy, AuditPolicyError};
 pub use authenticate::TokenAuthenticator;

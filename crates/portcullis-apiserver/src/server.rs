@@ -17,8 +17,8 @@ use portcullis_authn::{Authenticator, ConfigError, Network, OidcFlags, Options};
 use portcullis_jose::{KeyKind, SigningKey};
 use portcullis_kube::Status;
 use portcullis_runtime::server::{
-    BodyError, ConnInfo, Handler, Request, Response, ResponseFuture, ServerLimits, Transport, Upgrade, full, read_body,
-    serve, stream, until,
+    BodyError, ConnInfo, Handler, Request, Response, ResponseFuture, ServerLimits, Transport, Upgrade, fits, full,
+    read_body, serve, stream, until,
 };
 use portcullis_runtime::tls::{ClientAuth, ServerTls, TlsError, TlsIdentity, TlsVersions, server_config};
 use portcullis_runtime::{Clock, Rng, Shutdown};
@@ -32,13 +32,13 @@ use crate::authenticate::{TokenAuthenticator, ignored_token};
 use crate::controllers::Controllers;
 use crate::deletion;
 use crate::discovery::Discovery;
-use crate::engine::Engine;
+use crate::engine::{Admitted, Engine, refusal};
 use crate::handlers::health::version_info;
-use crate::http::Call;
 use crate::http::body::MAX_BYTES;
-use crate::http::negotiate::Encoding;
 use crate::http::params::Params;
 use crate::http::reply::{Payload, Reply};
+use crate::http::{Call, head};
+use crate::large::Turns;
 use crate::openapi::OpenApi;
 use crate::parts::Parts;
 use crate::policy::LivePolicy;
@@ -52,8 +52,10 @@ use crate::streams::{Session, StreamLimits, Streams};
 pub const GIT_VERSION: &str = "v1.37.2+portcullis";
 /// Names a request in the audit log and for its client.
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
-/// Request bodies that are read or worked on at a time.
+/// Request bodies that are read or worked on at a time: so many of small ones, and so many others.
 const BODIES: usize = 64;
+/// Bytes of a body beyond which it waits for a turn.
+const LARGE_BODY: usize = 64 * 1024;
 /// Bytes of a refused request's body that are taken in, as Go's server does.
 const REFUSED_BYTES: usize = 256 * 1024;
 /// For those to arrive.
@@ -137,6 +139,9 @@ pub enum StartError {
     /// The listener has no address.
     #[error("the listener has no address: {0}")]
     Listener(#[source] std::io::Error),
+    /// The system gave no threads.
+    #[error("cannot start threads: {0}")]
+    Threads(#[source] std::io::Error),
     /// The file that keeps the objects cannot be used.
     #[error(transparent)]
     Kept(#[from] KeptError),
@@ -212,9 +217,8 @@ impl ApiServer {
         })?;
         let accounts = engine.service_accounts.clone();
         tokio::spawn(async move { accounts.prepare().await });
-        tokio::spawn(deletion::run(Arc::clone(&engine), shutdown.clone()));
-        tokio::spawn(deletion::expiry::run(Arc::clone(&engine), shutdown.clone()));
-        let front = Front { engine: Arc::clone(&engine), tls, limits: config.server_limits };
+        let large = Arc::new(Turns::start().map_err(StartError::Threads)?);
+        let front = Front { engine: Arc::clone(&engine), tls, limits: config.server_limits, large };
         let tasks = Mutex::new(front.serve(config.listener, &shutdown));
         let audit = engine.audit.clone();
         let seed = Seed { engine, node: config.node_name.into() };
@@ -272,15 +276,23 @@ pub struct Front {
     engine: Arc<Engine>,
     tls: ServerTls,
     limits: ServerLimits,
+    large: Arc<Turns>,
 }
 
 impl Front {
-    /// Serves on a listener until `stop`. Connections end with the task that serves them, however it ends.
+    /// Serves on a listener until `stop`, and does meanwhile what is to be done in the background: a panic there is a task's as
+    /// well. Connections end with the task that serves them, however it ends.
     pub fn serve(&self, listener: TcpListener, stop: &Shutdown) -> JoinSet<()> {
         let engine = Arc::clone(&self.engine);
-        let edge = Edge { engine: Arc::clone(&engine), shutdown: stop.child(), bodies: Semaphore::new(BODIES) };
+        let edge = Edge {
+            engine: Arc::clone(&engine),
+            shutdown: stop.child(),
+            bodies: Semaphore::new(BODIES),
+            small_bodies: Semaphore::new(BODIES),
+            large: Arc::clone(&self.large),
+        };
         let serving = serve(listener, Transport::Tls(self.tls.clone()), Arc::new(edge), self.limits, stop.clone());
-        let mut tasks = JoinSet::new();
+        let mut tasks = deletion::start(&self.engine, stop);
         tasks.spawn(async move {
             serving.await;
             engine.streams.ended().await;
@@ -293,6 +305,9 @@ struct Edge {
     engine: Arc<Engine>,
     shutdown: Shutdown,
     bodies: Semaphore,
+    /// For those that say that they are small: large ones, which wait for their turns, hold none of them up.
+    small_bodies: Semaphore,
+    large: Arc<Turns>,
 }
 
 impl Drop for Edge {
@@ -305,6 +320,10 @@ impl Drop for Edge {
 impl Handler for Edge {
     fn handle(self: Arc<Self>, mut request: Request) -> ResponseFuture {
         Box::pin(async move {
+            if let Some(refused) = head::refused(request.version(), request.method(), request.uri(), request.headers())
+            {
+                return self.respond(refused, false, None, Record::default());
+            }
             let asks = request.headers().contains_key(http::header::UPGRADE);
             let upgrade = asks.then(|| Upgrade::take(&mut request));
             let http2 = request.version() == Version::HTTP_2;
@@ -356,35 +375,49 @@ impl Edge {
 
     async fn answer(&self, request: Request, record: &Record) -> Reply {
         let (parts, body) = request.into_parts();
-        // Compat: what is no path is refused, but for the server as a whole, which Go answers for by itself.
-        match parts.uri.path() {
-            "" if parts.method != Method::CONNECT => return Reply::bad_head(),
-            "*" if parts.method == Method::OPTIONS => {
-                return Reply::empty(http::StatusCode::OK, HeaderMap::new());
-            }
-            _ => {}
-        }
         let mut call = call_of(&parts.method, &parts.uri, parts.headers, parts.extensions.get::<ConnInfo>());
         call.audit = record.clone();
         let admitted = match self.engine.admit(&call).await {
             Ok(admitted) => admitted,
+            Err(mut reply) if head::waits(&call.headers) => {
+                // Whoever waits to be told to send is not told; the body that would come all the same is no request.
+                reply.headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+                return reply;
+            }
             Err(reply) => {
                 // A client that is still sending would see a broken connection instead of the refusal.
                 let _ = read_body(body, REFUSED_BYTES, REFUSED_TIMEOUT).await;
                 return reply;
             }
         };
-        if matches!(call.method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE) {
-            let Ok(_permit) = self.bodies.acquire().await else {
-                return Reply::status(&Status::service_unavailable("shutting down"), Encoding::Json);
+        let writes = matches!(call.method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE);
+        if writes && admitted.is_of_resource() {
+            let pool = if fits(&body, LARGE_BODY) { &self.small_bodies } else { &self.bodies };
+            let Ok(_permit) = pool.acquire().await else {
+                return refusal(&call, &Status::service_unavailable("shutting down"));
             };
             call.body = match read_body(body, MAX_BYTES, BODY_TIMEOUT).await {
                 Ok(body) => body,
-                Err(error) => return Reply::status(&body_status(error), Encoding::Json),
+                Err(error) => return refusal(&call, &body_status(error)),
             };
+            return self.serve(call, admitted).await;
+        }
+        let reply = self.engine.serve(&call, &admitted).await;
+        if writes {
+            let _ = read_body(body, REFUSED_BYTES, REFUSED_TIMEOUT).await;
+        }
+        reply
+    }
+
+    /// Serves a request whose body is there.
+    async fn serve(&self, call: Call, admitted: Admitted) -> Reply {
+        if call.body.len() <= LARGE_BODY {
             return self.engine.serve(&call, &admitted).await;
         }
-        self.engine.serve(&call, &admitted).await
+        let (engine, call) = (Arc::clone(&self.engine), Arc::new(call));
+        let large = Arc::clone(&call);
+        let reply = self.large.take(async move { engine.serve(&large, &admitted).await }).await;
+        reply.unwrap_or_else(|| refusal(&call, &Status::service_unavailable("shutting down")))
     }
 
     fn respond(&self, reply: Reply, head_only: bool, upgrade: Option<Upgrade>, record: Record) -> Response {
@@ -443,7 +476,8 @@ async fn open_store(
     Ok((store, Some(key)))
 }
 
-fn call_of(method: &Method, uri: &http::Uri, headers: HeaderMap, connection: Option<&ConnInfo>) -> Call {
+/// What the listener's request says, but for its body.
+pub(crate) fn call_of(method: &Method, uri: &http::Uri, headers: HeaderMap, connection: Option<&ConnInfo>) -> Call {
     Call {
         method: method.clone(),
         path: uri.path().to_owned(),
@@ -469,7 +503,8 @@ fn body_status(error: BodyError) -> Status {
     match error {
         BodyError::TooLarge => Status::too_large(&format!("limit is {MAX_BYTES}")),
         BodyError::Timeout => Status::failure(408, "Timeout", "the request body did not arrive in time"),
-        BodyError::Broken => Status::bad_request("the request body could not be read"),
+        // Compat: upstream counts it as its own failure.
+        BodyError::Broken => Status::failure(500, "", "the request body could not be read"),
     }
 }
 

@@ -6,97 +6,21 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use portcullis_kube::UserInfo;
 use portcullis_kube::rbac::{ClusterRoleBinding, Subject};
-use portcullis_runtime::{Clock, MockClock, Rng};
 use serde_json::{Value, json};
 
 use crate::authenticate::TokenAuthenticator;
 use crate::controllers::Controllers;
-use crate::discovery::Discovery;
-use crate::engine::Engine;
-use crate::handlers::health::version_info;
 use crate::http::Call;
-use crate::http::reply::{Payload, Reply};
-use crate::openapi::OpenApi;
+use crate::http::reply::Payload;
 use crate::parts::{Part, PartPort, PartStatus, Parts};
-use crate::policy::LivePolicy;
 use crate::resources;
-use crate::seed::Seed;
-use crate::server::GIT_VERSION;
-use crate::service_account::ServiceAccounts;
-use crate::store::{Store, StoreLimits};
-use crate::streams::{StreamLimits, Streams};
+use crate::store::StoreLimits;
+use crate::world::{world, world_with};
 
 const NS: &str = "/api/v1/namespaces";
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const POD: &str =
     r#"{"metadata":{"name":"web","labels":{"app":"web"}},"spec":{"containers":[{"name":"c","image":"i"}]}}"#;
-
-pub(crate) struct World {
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) hand: MockClock,
-}
-
-fn world_with(limits: StoreLimits) -> World {
-    let (clock, hand) = Clock::mock(1_700_000_000);
-    let user = |name: &str, groups: &[&str]| (name.to_owned(), UserInfo::new(name, groups.iter().copied()));
-    let tokens = BTreeMap::from([user("admin", &["system:masters"]), user("jane", &["devs"])]);
-    let engine = Engine {
-        store: Arc::new(Store::new(limits).with_clock(clock.clone())),
-        policy: LivePolicy::default(),
-        last_modes: Default::default(),
-        tokens: std::sync::RwLock::new(Arc::new(TokenAuthenticator::Fixed(tokens))),
-        service_accounts: ServiceAccounts::new("127.0.0.1:6443", None),
-        discovery: Discovery::new("127.0.0.1:6443"),
-        openapi: Arc::new(OpenApi::new(clock.now())),
-        version: version_info(GIT_VERSION, "amd64"),
-        audit: None,
-        clock,
-        rng: Rng::seeded(1),
-        controllers: Controllers { root_ca: "PEM".to_owned(), port: 6443, ..Controllers::default() },
-        parts: Parts::default(),
-        streams: Streams::new(StreamLimits::default()),
-    };
-    engine.bootstrap("node", GIT_VERSION).unwrap();
-    World { engine: Arc::new(engine), hand }
-}
-
-pub(crate) fn world() -> World {
-    world_with(StoreLimits::default())
-}
-
-impl World {
-    pub(crate) async fn send(&self, call: Call) -> Reply {
-        match self.engine.admit(&call).await {
-            Ok(admitted) => self.engine.serve(&call, &admitted).await,
-            Err(reply) => reply,
-        }
-    }
-
-    pub(crate) async fn call(&self, user: &str, line: &str, body: &str) -> (u16, Value) {
-        let mut call = Call::test(line, body.to_owned());
-        if !user.is_empty() {
-            call = call.with("authorization", &format!("Bearer {user}"));
-        }
-        let reply = self.send(call).await;
-        while self.engine.work_off() {}
-        (reply.status.as_u16(), serde_json::from_slice(reply.bytes()).unwrap_or(Value::Null))
-    }
-
-    /// As the administrator; it must succeed.
-    pub(crate) async fn admin(&self, line: &str, body: &str) -> Value {
-        let (code, value) = self.call("admin", line, body).await;
-        assert!((200..300).contains(&code), "{line}: {code} {value}");
-        value
-    }
-
-    pub(crate) async fn code(&self, user: &str, line: &str, body: &str) -> u16 {
-        self.call(user, line, body).await.0
-    }
-
-    pub(crate) fn seed(&self) -> Seed {
-        Seed { engine: Arc::clone(&self.engine), node: "node".into() }
-    }
-}
 
 fn names(list: &Value) -> Vec<&str> {
     list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap()).collect()
@@ -363,6 +287,39 @@ async fn unknown_fields_are_warned_about_unless_asked_otherwise() {
     assert_eq!(send("").await.headers[http::header::WARNING], "299 - \"unknown field \\\"foo\\\"\"");
     assert!(!send("?fieldValidation=Ignore").await.headers.contains_key(http::header::WARNING));
     assert_eq!(send("?fieldValidation=Strict").await.status.as_u16(), 400);
+}
+
+#[tokio::test]
+async fn a_generated_name_that_is_taken_is_made_anew_eight_times() {
+    let mut taken = Vec::<String>::new();
+    for line in [format!("POST {NS}"), format!("POST {NS}?dryRun=All")] {
+        taken.clear();
+        for attempt in 1..=9 {
+            // The same chance in each world: the first names are those of the worlds before.
+            let world = world();
+            for name in &taken {
+                let members = json!({"metadata": {"name": name, "uid": format!("uid-{name}")}});
+                world.engine.store.create(resources::namespaces(), members.as_object().unwrap().clone()).unwrap();
+            }
+            let (code, answer) = world.call("admin", &line, r#"{"metadata":{"generateName":"g-"}}"#).await;
+            if attempt == 9 {
+                let name = &taken[7];
+                let words = format!(
+                    "namespaces \"{name}\" already exists, the server was not able to generate a unique name for the object"
+                );
+                assert_eq!((code, answer["message"].as_str().unwrap()), (409, words.as_str()));
+                continue;
+            }
+            let name = answer["metadata"]["name"].as_str().unwrap().to_owned();
+            assert!(code == 201 && name.starts_with("g-") && !taken.contains(&name), "{attempt}: {code} {answer}");
+            taken.push(name);
+        }
+    }
+    let world = world();
+    world.admin(&format!("POST {NS}"), r#"{"metadata":{"name":"here"}}"#).await;
+    let (code, answer) =
+        world.call("admin", &format!("POST {NS}"), r#"{"metadata":{"name":"here","generateName":"g-"}}"#).await;
+    assert_eq!((code, &answer["details"]["name"]), (409, &json!("here")), "a name that was given stays");
 }
 
 #[tokio::test]

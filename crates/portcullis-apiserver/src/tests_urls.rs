@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::tests::world;
+use crate::world::world;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 

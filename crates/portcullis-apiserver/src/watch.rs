@@ -29,7 +29,7 @@ use crate::store::Store;
 use crate::store::beginning::Everything;
 use crate::store::log::{Change, Event};
 use crate::store::object::Object;
-use crate::table::{self, RowObject};
+use crate::table::{self, Rows};
 
 /// Changes taken from the log at once.
 const BATCH: usize = 256;
@@ -46,7 +46,8 @@ pub(crate) struct WatchRequest {
     pub(crate) namespace: String,
     pub(crate) selection: Selection,
     pub(crate) form: Form,
-    pub(crate) rows: RowObject,
+    /// Of tables.
+    pub(crate) rows: Option<Rows>,
     /// Changes after this version; with `initial`, after the initial objects.
     pub(crate) from: u64,
     /// Objects to begin with; those that it does not show are left out.
@@ -219,20 +220,22 @@ impl Watcher {
             out.reserve_exact(object.bytes.len() + 64);
         }
         begin(out, kind);
-        match self.request.form {
-            Form::Object => match self.request.served.shown(object) {
-                Some(shown) => out.extend_from_slice(&shown.bytes),
-                None => out.extend_from_slice(&object.bytes),
-            },
-            Form::Metadata => table::write_partial(out, object.metadata()),
-            Form::Table => {
+        match (self.request.form, self.request.rows) {
+            (Form::Metadata(version) | Form::MetadataList(version), _) => {
+                table::write_partial(out, version, object.metadata());
+            }
+            (Form::Table(_), Some(rows)) => {
                 let meta = json!({"resourceVersion": object.version.to_string()});
                 let known = std::mem::replace(&mut self.columns_sent, true);
                 let columns = if known { table::Asked::Further } else { table::Asked::One };
                 let now = self.clock.now();
                 let one = std::iter::once(object);
-                out.extend(table::render(self.request.resource.kind, one, &meta, self.request.rows, columns, now));
+                out.extend(table::render(self.request.resource.kind, one, &meta, rows, columns, now));
             }
+            (Form::Object | Form::Table(_) | Form::Discovery, _) => match self.request.served.shown(object) {
+                Some(shown) => out.extend_from_slice(&shown.bytes),
+                None => out.extend_from_slice(&object.bytes),
+            },
         }
         out.extend_from_slice(b"}\n");
     }
@@ -245,18 +248,20 @@ impl Watcher {
         let served = self.request.served;
         begin(out, "BOOKMARK");
         match self.request.form {
-            Form::Object => {
+            Form::Object | Form::Discovery => {
                 let members = json!({"metadata": metadata});
                 let members = members.as_object().cloned().unwrap_or_default();
                 let shaped = crate::resources::strategy::shape(served, members);
                 out.extend_from_slice(&Object::seal(served, shaped, version).bytes);
             }
-            Form::Metadata => table::write_partial(out, &json::to_vec(&metadata)),
-            Form::Table => {
+            Form::Metadata(meta) | Form::MetadataList(meta) => {
+                table::write_partial(out, meta, &json::to_vec(&metadata));
+            }
+            Form::Table(meta) => {
+                let api_version = meta.api_version();
                 let cells = table::empty_cells(served.kind, self.clock.now());
-                let object =
-                    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata});
-                let table = json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1",
+                let object = json!({"kind": "PartialObjectMetadata", "apiVersion": api_version, "metadata": metadata});
+                let table = json!({"kind": "Table", "apiVersion": api_version,
                     "metadata": {"resourceVersion": version.to_string()}, "columnDefinitions": null,
                     "rows": [{"cells": cells, "object": object}]});
                 out.extend(json::to_vec(&table));
@@ -284,9 +289,11 @@ mod tests {
     use serde_json::{Map, Value};
 
     use super::*;
+    use crate::http::negotiate::MetaVersion;
     use crate::resources;
     use crate::selector::Written;
     use crate::store::StoreLimits;
+    use crate::table::RowObject;
 
     fn namespace(name: &str, label: &str) -> Map<String, Value> {
         json!({"metadata": {"name": name, "labels": {"x": label}}}).as_object().unwrap().clone()
@@ -311,7 +318,7 @@ mod tests {
                 namespace: String::new(),
                 selection: Written::read(selector, "").unwrap().of(resources::namespaces()).unwrap(),
                 form: Form::Object,
-                rows: RowObject::Metadata,
+                rows: None,
                 from,
                 initial: Everything::default(),
                 end_of_initial: false,
@@ -407,7 +414,10 @@ mod tests {
     #[tokio::test]
     async fn table_events_carry_the_columns_once() {
         let bench = bench(StoreLimits::default());
-        let pieces = bench.watch(1, "", |request| request.form = Form::Table);
+        let pieces = bench.watch(1, "", |request| {
+            request.form = Form::Table(MetaVersion::V1);
+            request.rows = Some(Rows { object: RowObject::Metadata, version: MetaVersion::V1 });
+        });
         bench.store.create(resources::namespaces(), namespace("a", "")).unwrap();
         bench.store.create(resources::namespaces(), namespace("b", "")).unwrap();
         let frames = bench.rest(pieces).await;

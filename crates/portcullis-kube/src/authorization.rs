@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::meta::{ObjectMeta, SelectorRequirement};
-use crate::wire::{is_false, nullable};
+use crate::wire::{is_false, nullable, nullable_lists};
 
 pub mod validate;
 
@@ -53,7 +53,7 @@ pub struct SubjectAccessReviewSpec {
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "nullable")]
     pub groups: Vec<String>,
     /// What else is known of the user.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "nullable")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "nullable_lists")]
     pub extra: BTreeMap<String, Vec<String>>,
     /// The user's uid.
     #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "nullable")]

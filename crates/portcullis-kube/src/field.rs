@@ -1,5 +1,6 @@
 //! `field.Error` of apimachinery: one problem of one field, in upstream's words.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::Serialize;
@@ -179,13 +180,9 @@ impl std::error::Error for FieldError {}
 
 /// Joins error texts as apimachinery's aggregate does: one alone, several in brackets, repetitions once.
 pub fn aggregate<S: AsRef<str>>(texts: &[S]) -> String {
-    let mut seen: Vec<&str> = Vec::new();
-    for text in texts {
-        if !seen.contains(&text.as_ref()) {
-            seen.push(text.as_ref());
-        }
-    }
-    match seen.as_slice() {
+    let mut seen = HashSet::new();
+    let once: Vec<&str> = texts.iter().map(AsRef::as_ref).filter(|text| seen.insert(*text)).collect();
+    match once.as_slice() {
         [one] => (*one).to_owned(),
         many => format!("[{}]", many.join(", ")),
     }

@@ -29,6 +29,15 @@ pub fn to_body<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Vec<u8>> 
     Ok(out)
 }
 
+/// `strconv.ParseBool`.
+pub fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
+    }
+}
+
 /// Quotes like Go's `%q` for a string.
 pub fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);

@@ -37,7 +37,12 @@ pub fn dns_subdomain(name: &str) -> Vec<String> {
     subdomain(name, "characters")
 }
 
-/// Compat: the limit is named in characters for names, and in bytes for the prefixes of label keys.
+/// Likewise, in the words of upstream's declarative validation (`k8s-long-name`).
+pub fn long_name(name: &str) -> Vec<String> {
+    subdomain(name, "bytes")
+}
+
+/// Compat: the limit is named in characters for names, and in bytes for the prefixes of label keys and declaratively.
 fn subdomain(name: &str, unit: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     if name.len() > 253 {
@@ -146,6 +151,7 @@ mod tests {
         assert_eq!(dns_label("a.b"), ["must not contain dots"]);
         assert_eq!(dns_label(&"a".repeat(64)), ["must be no more than 63 characters"]);
         assert_eq!(dns_subdomain(&"a".repeat(254)), ["must be no more than 253 characters"]);
+        assert_eq!(long_name(&"a".repeat(254)), ["must be no more than 253 bytes"]);
         assert_eq!(label_key(&format!("{}/x", "a".repeat(254))), ["prefix part must be no more than 253 bytes"]);
         assert_eq!(
             dns_label("Bad_"),

@@ -3,6 +3,8 @@
 //! Compat: `pkg/api/errors` of apimachinery v0.37.2 and `responsewriters` of apiserver v0.37.2; kubectl and controllers
 //! branch on `reason` and `details`, and people search for the messages.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::field::{FieldError, aggregate};
@@ -210,13 +212,14 @@ impl Status {
         let message = if texts.is_empty() { head } else { format!("{head}: {}", aggregate(&texts)) };
         let mut status = Self::failure(422, "Invalid", message).about(what, name);
         if let Some(details) = &mut status.details {
+            let mut seen = HashSet::new();
             for problem in problems {
                 let cause = StatusCause {
                     reason: problem.kind.cause().to_owned(),
                     message: problem.body(),
                     field: problem.field.clone(),
                 };
-                if !details.causes.contains(&cause) {
+                if seen.insert((cause.reason.clone(), cause.message.clone(), cause.field.clone())) {
                     details.causes.push(cause);
                 }
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::wire::nullable;
+use crate::wire::{nullable, nullable_lists};
 
 /// The group of everyone who authenticated.
 pub const ALL_AUTHENTICATED: &str = "system:authenticated";
@@ -31,7 +31,7 @@ pub struct UserInfo {
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "nullable")]
     pub groups: Vec<String>,
     /// What else the authenticator says.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "nullable")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "nullable_lists")]
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
@@ -80,6 +80,8 @@ mod tests {
     fn null_is_the_zero_value() {
         let user: UserInfo = serde_json::from_str(r#"{"username":null,"groups":null,"extra":null}"#).unwrap();
         assert_eq!(user, UserInfo::default());
+        let user: UserInfo = serde_json::from_str(r#"{"extra":{"a":null,"b":["c"]}}"#).unwrap();
+        assert_eq!(user.extra, [("a".to_owned(), vec![]), ("b".to_owned(), vec!["c".to_owned()])].into());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Small serde helpers shared by the wire types: Go reads `null` as the zero value, and prints empty lists in its own way.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Reads `null` as the default, as Go's decoder does for every non-pointer field.
@@ -9,6 +11,15 @@ where
     T: Deserialize<'de> + Default,
 {
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Reads lists by name; `null` is the empty one, of the names and of each list.
+pub(crate) fn nullable_lists<'de, D>(deserializer: D) -> Result<BTreeMap<String, Vec<String>>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let lists = Option::<BTreeMap<String, Option<Vec<String>>>>::deserialize(deserializer)?.unwrap_or_default();
+    Ok(lists.into_iter().map(|(name, list)| (name, list.unwrap_or_default())).collect())
 }
 
 /// Prints an empty list as `null`: objects that went through the store lose the difference, and Go prints a nil slice so.

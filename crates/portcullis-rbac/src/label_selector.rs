@@ -1,6 +1,8 @@
 //! Label selectors of a query: `a=b`, `a!=b`, `a in (b,c)`, `a notin (b)`, `a`, `!a`, `a>1`, `a<1`, joined by commas.
 //!
-//! Compat: grammar and messages follow `apimachinery/pkg/labels/selector.go`.
+//! Compat: grammar, messages and the printed form follow `apimachinery/pkg/labels/selector.go`.
+
+use std::fmt;
 
 use portcullis_kube::{go, names};
 
@@ -22,6 +24,9 @@ struct Requirement {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Operator {
+    Equals,
+    DoubleEquals,
+    NotEquals,
     In,
     NotIn,
     Exists,
@@ -60,8 +65,8 @@ impl Requirement {
     fn matches(&self, value: Option<&str>) -> bool {
         let listed = |value: &str| self.values.iter().any(|wanted| wanted == value);
         match self.operator {
-            Operator::In => value.is_some_and(listed),
-            Operator::NotIn => !value.is_some_and(listed),
+            Operator::In | Operator::Equals | Operator::DoubleEquals => value.is_some_and(listed),
+            Operator::NotIn | Operator::NotEquals => !value.is_some_and(listed),
             Operator::Exists => value.is_some(),
             Operator::DoesNotExist => value.is_none(),
             Operator::GreaterThan => self.compare(value).is_some_and(|(value, limit)| value > limit),
@@ -71,6 +76,34 @@ impl Requirement {
 
     fn compare(&self, value: Option<&str>) -> Option<(i64, i64)> {
         Some((value?.parse().ok()?, self.values.first()?.parse().ok()?))
+    }
+}
+
+/// Sorted by key, each as it was written but for blanks and the order of its values.
+impl fmt::Display for LabelSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, requirement) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma}{requirement}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (key, values) = (&self.key, self.values.join(","));
+        match self.operator {
+            Operator::Equals => write!(f, "{key}={values}"),
+            Operator::DoubleEquals => write!(f, "{key}=={values}"),
+            Operator::NotEquals => write!(f, "{key}!={values}"),
+            Operator::In => write!(f, "{key} in ({values})"),
+            Operator::NotIn => write!(f, "{key} notin ({values})"),
+            Operator::Exists => f.write_str(key),
+            Operator::DoesNotExist => write!(f, "!{key}"),
+            Operator::GreaterThan => write!(f, "{key}>{values}"),
+            Operator::LessThan => write!(f, "{key}<{values}"),
+        }
     }
 }
 
@@ -91,7 +124,7 @@ impl Token {
     }
 }
 
-/// Compat: upstream reads bytes and takes a zero byte for the end of a word, or else of the text.
+/// Compat: upstream reads bytes and takes a zero byte for the end of a word or symbol, or else of the text.
 fn lex(text: &str) -> Vec<Token> {
     const SYMBOLS: [&str; 9] = ["==", "!=", "=", "!", "(", ")", ",", ">", "<"];
     let blank = |c: char| matches!(c, ' ' | '\t' | '\r' | '\n');
@@ -180,8 +213,9 @@ impl Parser {
             Token::Word(_) | Token::Symbol(_) => {}
         }
         let (operator, values) = match self.take() {
-            Token::Symbol("=" | "==") => (Operator::In, vec![self.exact_value()?]),
-            Token::Symbol("!=") => (Operator::NotIn, vec![self.exact_value()?]),
+            Token::Symbol("=") => (Operator::Equals, vec![self.exact_value()?]),
+            Token::Symbol("==") => (Operator::DoubleEquals, vec![self.exact_value()?]),
+            Token::Symbol("!=") => (Operator::NotEquals, vec![self.exact_value()?]),
             Token::Symbol(">") => (Operator::GreaterThan, vec![self.exact_value()?]),
             Token::Symbol("<") => (Operator::LessThan, vec![self.exact_value()?]),
             Token::Word(word) if word == "in" => (Operator::In, self.set()?),
@@ -311,6 +345,7 @@ mod tests {
             ("a in (\u{0}b)", true),
             ("a=b \u{0}no", true),
             ("a\u{0}=b", true),
+            ("a=\u{0}b,\u{0}!z", true),
         ] {
             assert_eq!(selects(selector, &labels), want, "{selector}");
         }

@@ -300,13 +300,17 @@ impl Drop for Inner {
         if !std::mem::take(&mut state.open) {
             return;
         }
-        // Compat: upstream fakes this success when nothing was answered.
+        // Compat: upstream fakes this success when nothing was answered, and that a long-running request had begun.
+        let begins = state.long_running && state.event.response_status.is_none();
         state.event.response_status.get_or_insert_with(|| ResponseStatus {
             status: "Success".to_owned(),
             message: "Connection closed early".to_owned(),
             code: 200,
             ..ResponseStatus::default()
         });
+        if begins {
+            self.emit_now(Stage::ResponseStarted);
+        }
         self.emit_now(Stage::ResponseComplete);
     }
 }

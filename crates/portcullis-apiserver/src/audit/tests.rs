@@ -129,13 +129,17 @@ fn flags_are_refused_together_in_upstreams_words() {
 
 /// What a log in a folder holds after `tell` has told it of a request.
 async fn stages(tell: impl AsyncFnOnce(&super::Record)) -> Vec<serde_json::Value> {
+    stages_of("/api/v1/pods?x=%zz", tell).await
+}
+
+async fn stages_of(target: &str, tell: impl AsyncFnOnce(&super::Record)) -> Vec<serde_json::Value> {
     let folder = portcullis_testkit::temp_dir();
     let (file, path) = (folder.path().join("policy.yaml"), folder.path().join("audit.log"));
     std::fs::write(&file, "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n").unwrap();
     let options = AuditOptions { policy_file: Some(file), path: Some(path.clone()), ..AuditOptions::default() };
     let (clock, hand) = portcullis_runtime::Clock::mock(1_700_000_000);
     let log = super::AuditLog::open(&options, &clock).unwrap().unwrap();
-    let uri: http::Uri = "/api/v1/pods?x=%zz".parse().unwrap();
+    let uri: http::Uri = target.parse().unwrap();
     let headers = http::HeaderMap::new();
     let arrival = super::Arrival { id: "1", uri: &uri, headers: &headers, peer: None };
     let record = log.begin(&clock, &arrival);
@@ -162,6 +166,10 @@ async fn a_request_that_nobody_waits_for_any_more_is_complete_and_a_slow_one_say
     let gone = stages(async |_record| {}).await;
     assert_eq!((gone.len(), &gone[1]["stage"]), (2, &"ResponseComplete".into()));
     assert_eq!(gone[1]["responseStatus"]["message"], "Connection closed early");
+    let long = stages_of("/api/v1/namespaces/a/pods/p/log", async |_record| {}).await;
+    let told: Vec<_> = long.iter().map(|event| &event["stage"]).collect();
+    assert_eq!(told, ["RequestReceived", "ResponseStarted", "ResponseComplete"]);
+    assert_eq!(long[1]["responseStatus"], gone[1]["responseStatus"]);
     let slow = stages(async |record| record.responds(404).await).await;
     assert_eq!((slow.len(), &slow[1]["responseStatus"]["code"]), (2, &404.into()));
     assert_eq!(slow[1]["annotations"]["apiserver.latency.k8s.io/total"], "1.5s");

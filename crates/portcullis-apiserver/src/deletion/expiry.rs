@@ -26,7 +26,7 @@ pub(crate) async fn run(engine: Arc<Engine>, shutdown: Shutdown) {
 mod tests {
     use super::*;
     use crate::resources;
-    use crate::tests::world;
+    use crate::world::world;
 
     #[tokio::test]
     async fn an_event_is_taken_away_within_a_minute_of_its_end() {

@@ -1,14 +1,15 @@
 //! How objects go: what a deletion does to one, and what the controllers of a real cluster do about those that are going.
 //!
 //! `options` reads what a client asks for; `registry` does it to one object; `collector` takes away what lost its owners,
-//! waits for dependants or leaves them behind; `emptying` takes away what stands in a namespace that goes. The last two run
-//! in the background, one task of the store's queue at a time, so that no request waits for them and no chain or cycle of
-//! owners can make them recurse. `expiry` takes away what ends by itself.
+//! waits for dependants or leaves them behind; `emptying` takes away what stands in a namespace that goes; `protection` lets
+//! volumes and claims go that nothing uses. The last three run in the background, one task of the store's queue at a time, so
+//! that no request waits for them and no chain or cycle of owners can make them recurse. `expiry` takes away what ends by itself.
 
 mod collector;
 mod emptying;
-pub(crate) mod expiry;
+mod expiry;
 pub(crate) mod options;
+pub(crate) mod protection;
 pub(crate) mod registry;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 use portcullis_kube::Status;
 use portcullis_runtime::Shutdown;
+use tokio::task::JoinSet;
 
 use crate::engine::Engine;
 use crate::resources::Resource;
@@ -41,8 +43,17 @@ impl From<StoreError> for Refusal {
     }
 }
 
+/// Starts both kinds of work, until `shutdown`. None of it ends before, but by a panic; what was being done then is not done
+/// again, or it would panic for ever.
+pub(crate) fn start(engine: &Arc<Engine>, shutdown: &Shutdown) -> JoinSet<()> {
+    let mut jobs = JoinSet::new();
+    jobs.spawn(run(Arc::clone(engine), shutdown.clone()));
+    jobs.spawn(expiry::run(Arc::clone(engine), shutdown.clone()));
+    jobs
+}
+
 /// Does what deletions leave to do, until `shutdown`.
-pub(crate) async fn run(engine: Arc<Engine>, shutdown: Shutdown) {
+async fn run(engine: Arc<Engine>, shutdown: Shutdown) {
     loop {
         while engine.work_off() {
             tokio::task::yield_now().await;
@@ -65,6 +76,10 @@ impl Engine {
             Task::Orphan(uid) => self.orphan(uid),
             Task::Stop(uid) => self.stop(uid),
             Task::Empty(namespace) => self.empty(namespace),
+            #[cfg(test)]
+            Task::Bug => panic!("the work hit a bug"),
+            Task::Protect(uid) => self.protect(uid),
+            Task::ReviewClaims(namespace) => self.review_claims(namespace),
         }
         true
     }

@@ -47,45 +47,69 @@ impl Policy {
 }
 
 /// The options as they were sent.
-#[derive(Debug, Default)]
-struct Sent {
-    grace: Option<i64>,
-    preconditions: bool,
-    uid: Option<String>,
-    version: Option<String>,
-    policy: Option<String>,
-    orphan: Option<bool>,
-    dry_run: Vec<String>,
-    unreadable: bool,
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Sent {
+    pub(crate) grace: Option<i64>,
+    pub(crate) preconditions: bool,
+    pub(crate) uid: Option<String>,
+    pub(crate) version: Option<String>,
+    pub(crate) policy: Option<String>,
+    pub(crate) orphan: Option<bool>,
+    pub(crate) dry_run: Vec<String>,
+    pub(crate) unreadable: bool,
 }
 
 /// Reads the options of a DELETE.
 pub(crate) fn read(asked: &Asked<'_>, collection: bool) -> Outcome<DeleteOptions> {
     let sent = if asked.call.body.is_empty() { of_query(asked)? } else { of_body(asked)? };
-    let mut wrong = Vec::new();
-    validate(&sent, &mut wrong);
-    let dry_run: Vec<&str> = sent.dry_run.iter().map(String::as_str).collect();
-    let dry_run = check_dry_run(&dry_run, &mut wrong);
-    if sent.unreadable {
-        alone(&sent, &mut wrong);
-    }
-    invalid("DeleteOptions", &wrong)?;
-    if sent.unreadable && collection {
+    let unreadable = sent.unreadable;
+    let options = sent.checked()?;
+    if unreadable && collection {
         let why = "is not allowed with DELETECOLLECTION, try again after removing the option";
         invalid("DeleteOptions", &[FieldError::invalid_json(UNREADABLE, &true, why)])?;
     }
-    Ok(DeleteOptions {
-        grace: sent.grace,
-        uid: sent.uid,
-        version: sent.version,
-        policy: sent.policy.as_deref().and_then(Policy::named),
-        orphan: sent.orphan,
-        dry_run,
-        unreadable: sent.unreadable,
-    })
+    Ok(options)
 }
 
-const UNREADABLE: &str = "ignoreStoreReadErrorWithClusterBreakingPotential";
+pub(crate) const UNREADABLE: &str = "ignoreStoreReadErrorWithClusterBreakingPotential";
+
+impl Sent {
+    /// The options of a document.
+    pub(crate) fn of(members: &Members) -> Self {
+        let text = |path: &[&str]| at(members, path).and_then(Value::as_str).map(str::to_owned);
+        Self {
+            grace: at(members, &["gracePeriodSeconds"]).and_then(Value::as_i64),
+            preconditions: has_preconditions(members),
+            uid: text(&["preconditions", "uid"]),
+            version: text(&["preconditions", "resourceVersion"]),
+            policy: text(&["propagationPolicy"]),
+            orphan: at(members, &["orphanDependents"]).and_then(Value::as_bool),
+            dry_run: list_at(members, &["dryRun"]).iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            unreadable: at(members, &[UNREADABLE]).and_then(Value::as_bool).unwrap_or(false),
+        }
+    }
+
+    /// What is asked for, when nothing is wrong with it.
+    pub(crate) fn checked(self) -> Outcome<DeleteOptions> {
+        let mut wrong = Vec::new();
+        validate(&self, &mut wrong);
+        let dry_run: Vec<&str> = self.dry_run.iter().map(String::as_str).collect();
+        let dry_run = check_dry_run(&dry_run, &mut wrong);
+        if self.unreadable {
+            alone(&self, &mut wrong);
+        }
+        invalid("DeleteOptions", &wrong)?;
+        Ok(DeleteOptions {
+            grace: self.grace,
+            uid: self.uid,
+            version: self.version,
+            policy: self.policy.as_deref().and_then(Policy::named),
+            orphan: self.orphan,
+            dry_run,
+            unreadable: self.unreadable,
+        })
+    }
+}
 
 fn validate(sent: &Sent, wrong: &mut Vec<FieldError>) {
     let Some(policy) = &sent.policy else { return };
@@ -130,18 +154,7 @@ fn of_query(asked: &Asked<'_>) -> Outcome<Sent> {
 }
 
 fn of_body(asked: &Asked<'_>) -> Outcome<Sent> {
-    let members = body::decode_options(asked.call, "DeleteOptions", "meta.DeleteOptions")?;
-    let text = |path: &[&str]| at(&members, path).and_then(Value::as_str).map(str::to_owned);
-    Ok(Sent {
-        grace: at(&members, &["gracePeriodSeconds"]).and_then(Value::as_i64),
-        preconditions: has_preconditions(&members),
-        uid: text(&["preconditions", "uid"]),
-        version: text(&["preconditions", "resourceVersion"]),
-        policy: text(&["propagationPolicy"]),
-        orphan: at(&members, &["orphanDependents"]).and_then(Value::as_bool),
-        dry_run: list_at(&members, &["dryRun"]).iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        unreadable: at(&members, &[UNREADABLE]).and_then(Value::as_bool).unwrap_or(false),
-    })
+    Ok(Sent::of(&body::decode_options(asked.call, "DeleteOptions", "meta.DeleteOptions")?))
 }
 
 fn has_preconditions(members: &Members) -> bool {

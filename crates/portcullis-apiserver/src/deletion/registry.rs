@@ -105,7 +105,12 @@ fn admit(resource: &Resource, name: &str) -> Result<(), Refusal> {
     Err(Refusal::Answer(Box::new(Status::forbidden(resource.group_resource(), name, why))))
 }
 
-fn check_preconditions(resource: &Resource, options: &DeleteOptions, object: &Object) -> Result<(), Refusal> {
+/// Whether the object is the one that is meant.
+pub(crate) fn check_preconditions(
+    resource: &Resource,
+    options: &DeleteOptions,
+    object: &Object,
+) -> Result<(), Refusal> {
     let conflict = |why: String| {
         // Compat: this one message names the kind where others name the resource.
         let what = GroupResource::new(resource.group, resource.kind);

@@ -1,10 +1,15 @@
 //! The amount of work that owners can cause. What becomes of objects is compared with upstream's controllers in `tests/`.
 
+use std::time::Duration;
+
+use portcullis_runtime::Shutdown;
 use serde_json::{Map, Value, json};
 
+use super::start;
 use crate::resources::{self, config_maps, strategy};
 use crate::store::StoreError;
-use crate::tests::{World, world};
+use crate::store::graph::Task;
+use crate::world::{World, world};
 
 /// Most objects of one test.
 const MANY: usize = 3_000;
@@ -114,4 +119,33 @@ async fn a_namespace_with_more_than_is_deleted_at_a_time_is_emptied() {
     assert!(world.engine.store.get(resources::namespaces(), "", "full").is_none());
     let late = json!({"metadata": {"name": "late", "namespace": "full"}}).as_object().unwrap().clone();
     assert_eq!(world.engine.store.create(config_maps(), late).unwrap_err(), StoreError::NoNamespace);
+}
+
+#[tokio::test]
+async fn a_panic_ends_the_work_that_can_be_started_again() {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let world = world();
+    let stop = Shutdown::new();
+    let mut jobs = start(&world.engine, &stop);
+    world.engine.store.ask([Task::Bug]);
+    let ended = tokio::time::timeout(PATIENCE, jobs.join_next()).await.unwrap().unwrap();
+    assert!(ended.unwrap_err().is_panic());
+    jobs.shutdown().await;
+
+    let mut jobs = start(&world.engine, &stop);
+    let mut changes = world.engine.store.subscribe(config_maps()).unwrap();
+    world.engine.store.create(config_maps(), map(0, &[], &[])).unwrap();
+    world.engine.store.create(config_maps(), map(1, &[0], &[])).unwrap();
+    let reply = crate::http::Call::test("DELETE /api/v1/namespaces/default/configmaps/m0", "");
+    assert_eq!(world.send(reply.with("authorization", "Bearer admin")).await.status, 200);
+    let gone = async {
+        while left(&world) > 0 {
+            changes.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.unwrap();
+    stop.trigger();
+    while let Some(ended) = tokio::time::timeout(PATIENCE, jobs.join_next()).await.unwrap() {
+        ended.unwrap();
+    }
 }

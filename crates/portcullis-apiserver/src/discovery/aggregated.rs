@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::entries::{Entry, entries, groups, versions};
 use crate::http::Call;
-use crate::http::negotiate::{Encoding, clauses};
+use crate::http::negotiate::Encoding;
 use crate::http::reply::Reply;
 use crate::json;
 
@@ -51,23 +51,6 @@ impl Aggregated {
         reply.set(ETAG, &self.etag);
         reply
     }
-}
-
-/// In which encoding an `Accept` header asks for the aggregated form, if it does.
-///
-/// Compat: here upstream passes over clauses that ask for no transformation, so the aggregated form wins wherever it stands.
-pub(super) fn asked_for(accept: &str, pretty: bool) -> Option<Encoding> {
-    let json = if pretty { Encoding::Pretty } else { Encoding::Json };
-    clauses(accept).into_iter().find_map(|clause| {
-        let aggregated = clause.param("as") == "APIGroupDiscoveryList"
-            && clause.param("g") == "apidiscovery.k8s.io"
-            && clause.param("v") == "v2";
-        match clause.media_type {
-            "application/json" | "application/*" | "*/*" if aggregated => Some(json),
-            "application/yaml" if aggregated => Some(Encoding::Yaml),
-            _ => None,
-        }
-    })
 }
 
 fn group_value(group: &str) -> Value {

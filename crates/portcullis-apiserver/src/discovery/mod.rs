@@ -10,11 +10,10 @@ use std::collections::HashMap;
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
-use http::header::ACCEPT;
 
 use self::aggregated::Aggregated;
-use crate::handlers::not_acceptable;
-use crate::http::negotiate::negotiate;
+use crate::handlers::{check_routed, not_acceptable};
+use crate::http::negotiate::{Forms, negotiate};
 use crate::http::reply::Reply;
 use crate::http::{Call, Outcome};
 use crate::json;
@@ -43,20 +42,25 @@ impl Discovery {
     /// The 406 for an `Accept` that no form of the document fits.
     pub(crate) fn answer(&self, call: &Call, path: &str, pretty: bool) -> Outcome<Option<Reply>> {
         // Compat: slashes at the end do not count, but for the list of groups, which takes one.
-        let path = match path.trim_end_matches('/') {
-            "/apis" => path.strip_suffix('/').unwrap_or(path),
-            trimmed => trimmed,
+        let (asked, path) = match path.trim_end_matches('/') {
+            "/apis" => (path, path.strip_suffix('/').unwrap_or(path)),
+            trimmed => (trimmed, trimmed),
         };
-        let accept = call.header(ACCEPT);
-        if let (Some(document), Some(encoding)) = (self.aggregated.get(path), aggregated::asked_for(accept, pretty)) {
-            return Ok(Some(document.reply(call, encoding)));
-        }
         let Some(document) = self.documents.get(path) else { return Ok(None) };
-        let accepted = negotiate(accept, pretty, false).ok_or_else(|| {
-            // Compat: groups are the aggregator's, whose handlers have no router before them to refuse in its own words.
-            let of_aggregator = path == "/apis" || path.strip_prefix("/apis/").is_some_and(|rest| !rest.contains('/'));
-            not_acceptable(if of_aggregator { "*/*" } else { accept }, false)
-        })?;
+        let accept = call.accept();
+        // Compat: groups are the aggregator's, whose handlers have no router before them.
+        let of_aggregator = path == "/apis" || path.strip_prefix("/apis/").is_some_and(|rest| !rest.contains('/'));
+        if !of_aggregator {
+            check_routed(&accept, &[], false)?;
+        }
+        // Compat: here upstream passes over clauses that ask for no transformation, so the aggregated form wins wherever it
+        // stands.
+        // The aggregator's path has it without a final slash only.
+        let aggregated = self.aggregated.get(path).filter(|_| asked != "/apis/");
+        if let (Some(document), Some(accepted)) = (aggregated, negotiate(&accept, pretty, Forms::Discovery)) {
+            return Ok(Some(document.reply(call, accepted.encoding)));
+        }
+        let accepted = negotiate(&accept, pretty, Forms::Object).ok_or_else(not_acceptable)?;
         Ok(Some(Reply::json_bytes(200, document.clone(), accepted.encoding)))
     }
 

@@ -24,7 +24,7 @@ fn is_about_one(asked: &Asked<'_>) -> bool {
 }
 
 /// Says in a new request who makes it.
-pub(super) fn of_caller(asked: &Asked<'_>, new: &mut Members) {
+pub(crate) fn of_caller(asked: &Asked<'_>, new: &mut Members) {
     if !is_about_one(asked) {
         return;
     }
@@ -41,7 +41,7 @@ pub(super) fn of_caller(asked: &Asked<'_>, new: &mut Members) {
 }
 
 /// Nobody gets a certificate of `system:masters`.
-pub(super) fn check_subject(asked: &Asked<'_>, new: &Members) -> Outcome<()> {
+pub(crate) fn check_subject(asked: &Asked<'_>, new: &Members) -> Outcome<()> {
     if !is_about_one(asked) || string_at(new, &["spec", "signerName"]) != CLIENTS {
         return Ok(());
     }
@@ -57,14 +57,14 @@ pub(super) fn check_subject(asked: &Asked<'_>, new: &Members) -> Outcome<()> {
 }
 
 /// Gives what an approver or signer says the time at which it is said.
-pub(super) fn stamp_conditions(engine: &Engine, asked: &Asked<'_>, new: &mut Members, old: &Members) {
+pub(crate) fn stamp_conditions(engine: &Engine, asked: &Asked<'_>, new: &mut Members, old: &Members) {
     if is_about_one(asked) && asked.subresource.is_some() {
         stamp(new, old, &engine.clock.now().rfc3339());
     }
 }
 
 /// Whether the caller may approve, or sign, for the request's signer.
-pub(super) fn check_signer(policy: &Policy, asked: &Asked<'_>, new: &Members, old: &Members) -> Outcome<()> {
+pub(crate) fn check_signer(policy: &Policy, asked: &Asked<'_>, new: &Members, old: &Members) -> Outcome<()> {
     let part = asked.subresource.map_or("", |part| part.name);
     let changed = |path: &[&str]| {
         let of = |members| at(members, path).unwrap_or(&Value::Null);

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use portcullis_kube::Status;
 use portcullis_rbac::{Attributes, ResourceTarget, authorize};
 
+use super::form::{many, one};
 use super::list_options::ListRequest;
 use super::place::{check_folder, check_key, is_of_no_namespace, registry_key};
-use super::read::{many, one, page};
+use super::read::page;
 use super::{Asked, no_such_method, store_error};
 use crate::deletion::Refusal;
 use crate::deletion::options::{self, DeleteOptions};

@@ -1,7 +1,7 @@
 //! `pods/exec`: the one command that our own parts understand, `kill 1`.
 //!
 //! A part is no container: there are no programs in it, and nothing can be run. Ending it is what people use `kubectl exec`
-//! for with pods that have nothing else, so that one command is understood (docs/decisions/0021); any other is refused as a
+//! for with pods that have nothing else, so that one command is understood (docs/decisions/0023); any other is refused as a
 //! runtime refuses a program that the image does not have.
 //!
 //! Compat: `pkg/registry/core/pod/rest/subresources.go` of Kubernetes 1.37 up to the node.

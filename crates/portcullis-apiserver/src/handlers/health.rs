@@ -10,7 +10,7 @@ use portcullis_kube::go::quote;
 
 use super::no_representation;
 use crate::engine::Engine;
-use crate::http::negotiate::{Encoding, clauses};
+use crate::http::negotiate::{Encoding, routed};
 use crate::http::reply::Reply;
 use crate::http::{Call, Outcome};
 use crate::openapi::OpenApi;
@@ -57,16 +57,15 @@ pub(crate) fn health(call: &Call, path: &str) -> Option<Reply> {
 ///
 /// Compat: it is JSON only, indented for everyone.
 pub(crate) fn version(engine: &Engine, call: &Call) -> Outcome<Reply> {
-    let accept = call.header(http::header::ACCEPT);
-    let takes = |media_type: &str| matches!(media_type, "application/json" | "application/*" | "*/*");
-    if !accept.trim().is_empty() && !clauses(accept).iter().any(|clause| takes(clause.media_type)) {
-        return Err(no_representation("application/json"));
+    let produced = "application/json";
+    if !routed(&call.accept(), &[produced]) {
+        return Err(no_representation(produced));
     }
     Ok(Reply::json(200, &engine.version, Encoding::Pretty).unlogged())
 }
 
-/// `/`: every path.
-pub(crate) fn paths(engine: &Engine, encoding: Encoding) -> Reply {
+/// `/`: every path, indented for everyone.
+pub(crate) fn paths(engine: &Engine) -> Reply {
     let mut paths: Vec<String> = engine.discovery.paths().map(str::to_owned).collect();
     paths.extend(OpenApi::paths());
     paths.push("/apis/".to_owned());
@@ -76,7 +75,7 @@ pub(crate) fn paths(engine: &Engine, encoding: Encoding) -> Reply {
         paths.extend(CHECKS.iter().map(|check| format!("/{endpoint}/{check}")));
     }
     paths.sort();
-    Reply::json(200, &serde_json::json!({"paths": paths}), encoding).unlogged()
+    Reply::json(200, &serde_json::json!({"paths": paths}), Encoding::Pretty).unlogged()
 }
 
 /// What `/version` says: the Kubernetes release whose behaviour this is, with build metadata that says it is not that.

@@ -18,9 +18,9 @@ use portcullis_runtime::{LogLine, LogRing, Shutdown, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::connect::{container, part_of, pod_there};
-use super::{TYPES, no_representation};
+use super::{check_routed, not_acceptable};
 use crate::engine::Engine;
-use crate::http::negotiate::clauses;
+use crate::http::negotiate::{Forms, negotiate};
 use crate::http::params::Params;
 use crate::http::reply::Reply;
 use crate::http::{Call, Outcome};
@@ -45,18 +45,12 @@ struct Options {
     stream: Option<String>,
 }
 
-/// The 406 for an `Accept` that nothing fits.
+/// GET of a pod's `log`.
 ///
 /// Compat: the router knows plain text here, and what answers errors does not, so that plain text alone is refused too.
-pub(crate) fn not_acceptable(accept: &str) -> Box<Status> {
-    if clauses(accept).iter().any(|clause| clause.media_type == "text/plain") {
-        return Box::new(Status::not_acceptable(&TYPES));
-    }
-    no_representation(&format!("text/plain, {}", TYPES.join(", ")))
-}
-
-/// GET of a pod's `log`.
 pub(crate) fn get(engine: &Engine, call: &Call, info: &RequestInfo) -> Outcome<Reply> {
+    check_routed(&call.accept(), &["text/plain"], false)?;
+    negotiate(&call.accept(), false, Forms::Metadata).ok_or_else(not_acceptable)?;
     let options = Options::read(&call.params)?;
     let wrong = options.validate();
     if !wrong.is_empty() {

@@ -1,16 +1,20 @@
 //! One file per kind of request.
 
-mod admission;
-mod certificates;
+pub(crate) mod attach;
+pub(crate) mod binding;
+pub(crate) mod certificates;
 pub(crate) mod connect;
 pub(crate) mod delete;
+pub(crate) mod eviction;
 pub(crate) mod exec;
+pub(crate) mod form;
 pub(crate) mod health;
 pub(crate) mod list_options;
 pub(crate) mod logs;
 pub(crate) mod patch;
 pub(crate) mod place;
 pub(crate) mod port_forward;
+pub(crate) mod proxy;
 pub(crate) mod read;
 pub(crate) mod reviews;
 pub(crate) mod token;
@@ -22,7 +26,7 @@ use std::sync::Arc;
 use portcullis_kube::status::{GroupResource, StatusDetails};
 use portcullis_kube::{Status, UserInfo};
 
-use crate::http::negotiate::{Accepted, clauses};
+use crate::http::negotiate::{Accepted, TYPES, routed};
 use crate::http::{Call, Outcome};
 use crate::resources::{self, Resource, Serves, Subresource, scale};
 use crate::store::StoreError;
@@ -45,9 +49,6 @@ pub(crate) struct Asked<'a> {
     pub(crate) accepted: Accepted,
 }
 
-/// What objects are written in.
-const TYPES: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
-
 impl Asked<'_> {
     /// Whether an object can lie where the path says.
     pub(crate) fn check_key(&self) -> Outcome<()> {
@@ -61,12 +62,8 @@ impl Asked<'_> {
 
     /// The document of a kind of its own that the path shows a part of the object in.
     pub(crate) fn part_of(&self, object: &Object) -> Option<Arc<Object>> {
-        match self.subresource?.serves {
-            Serves::Status | Serves::Part(_) | Serves::Token | Serves::Exec | Serves::Log | Serves::PortForward => None,
-            Serves::Scale => {
-                Some(Object::seal_part(resources::SCALE_KIND, scale::of(&object.members()), object.version))
-            }
-        }
+        let Serves::Scale = self.subresource?.serves else { return None };
+        Some(Object::seal_part(resources::SCALE_KIND, scale::of(&object.members()), object.version))
     }
 }
 
@@ -91,20 +88,22 @@ fn generic(code: u16, reason: &str, message: &str) -> Box<Status> {
     Box::new(status)
 }
 
-/// The 406 for an `Accept` that nothing served fits.
-///
-/// Compat: a media type that the path does not know at all is refused by the router, in other words than one that is known
-/// but cannot be had in the wanted form; of lists the router names the streams too.
-pub(crate) fn not_acceptable(accept: &str, list: bool) -> Box<Status> {
-    let known = |media_type: &str| TYPES.contains(&media_type) || matches!(media_type, "*/*" | "application/*");
-    if clauses(accept).iter().any(|clause| known(clause.media_type)) {
-        return Box::new(Status::not_acceptable(&TYPES));
+/// Lets a request through whose `Accept` the router knows; `more` is what the path produces beside the usual types, and
+/// `streams` whether the router counts watches among it.
+pub(crate) fn check_routed(accept: &str, more: &[&str], streams: bool) -> Outcome<()> {
+    if routed(accept, &TYPES) || routed(accept, more) {
+        return Ok(());
     }
-    let mut types = TYPES.join(", ");
-    if list {
+    let mut types = [more, &TYPES].concat().join(", ");
+    if streams {
         types.push_str(", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch");
     }
-    no_representation(&types)
+    Err(no_representation(&types))
+}
+
+/// The 406 for an `Accept` that names nothing in a form that there is.
+pub(crate) fn not_acceptable() -> Box<Status> {
+    Box::new(Status::not_acceptable(&TYPES))
 }
 
 /// The router's 406.

@@ -38,7 +38,7 @@ enum Patch<'a> {
 }
 
 /// The router's 415. Compat: it looks at every media type of a list, and takes none for one that nothing is written in.
-pub(crate) fn check_media_type(call: &Call) -> Outcome<()> {
+pub(crate) fn check_routed(call: &Call) -> Outcome<()> {
     let sent = call.header(http::header::CONTENT_TYPE).split(',');
     let mut sent = sent.map(|one| one.split(';').next().unwrap_or_default().trim_matches(' '));
     if sent.any(|media_type| media_type == APPLY_PATCH || MEDIA_TYPES.contains(&media_type)) {
@@ -49,13 +49,22 @@ pub(crate) fn check_media_type(call: &Call) -> Outcome<()> {
     Err(Box::new(status))
 }
 
-/// PATCH of an object or of a part of one.
-pub(crate) fn patch(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
-    let content_type = asked.call.header(http::header::CONTENT_TYPE);
-    let media_type = content_type.split_once(';').map_or(content_type, |(media_type, _)| media_type);
-    if !MEDIA_TYPES.contains(&media_type) {
-        return Err(Box::new(Status::unsupported_media_type(&MEDIA_TYPES)));
+/// The handler's 415.
+pub(crate) fn check_media_type(call: &Call) -> Outcome<()> {
+    if MEDIA_TYPES.contains(&media_type(call)) {
+        return Ok(());
     }
+    Err(Box::new(Status::unsupported_media_type(&MEDIA_TYPES)))
+}
+
+fn media_type(call: &Call) -> &str {
+    let content_type = call.header(http::header::CONTENT_TYPE);
+    content_type.split_once(';').map_or(content_type, |(media_type, _)| media_type)
+}
+
+/// PATCH of an object or of a part of one, in a media type that has been looked at.
+pub(crate) fn patch(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
+    let media_type = media_type(asked.call);
     let options = WriteOptions::of_patch(&asked.call.params)?;
     let text = PatchText::check(&asked.call.body).map_err(refused_text)?;
     asked.call.audit.request_patch(&asked.call.body);
@@ -70,7 +79,7 @@ pub(crate) fn patch(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
         let mut decoded = write::taken(asked, decoded);
         asked.call.note(&decoded.warnings);
         write::check_identity(asked, &decoded.members)?;
-        write::one_of_each_owner(asked, &mut decoded, " after mutating admission happens");
+        write::one_of_each_owner(asked.call, &mut decoded, " after mutating admission happens");
         Ok(decoded)
     })
 }

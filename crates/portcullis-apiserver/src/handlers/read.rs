@@ -2,8 +2,6 @@
 //!
 //! Compat: options and their errors as `ListOptions` validation and the watch cache of Kubernetes 1.37 treat them.
 
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::DecodePaddingMode;
@@ -12,18 +10,17 @@ use portcullis_kube::Status;
 use portcullis_kube::go::quote;
 use serde_json::{Map, Value, json};
 
+use super::form::{many, one};
 use super::list_options::{ListOptions, ListRequest};
 use super::{Asked, place, too_large_version};
 use crate::engine::Engine;
 use crate::http::Outcome;
-use crate::http::negotiate::Form;
 use crate::http::params::Params;
 use crate::http::reply::Reply;
 use crate::json::{self, Node};
-use crate::resources::{Resource, Subresource};
 use crate::store::list::{ListQuery, Page};
 use crate::store::object::Object;
-use crate::table::{self, RowObject};
+use crate::table::RowObject;
 
 /// Base64 as Go's `RawURLEncoding`, which does not look at the bits that are left over.
 const TOKENS: GeneralPurpose = GeneralPurpose::new(
@@ -54,31 +51,6 @@ pub(crate) fn get(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
     one(engine, asked, 200, &object)
 }
 
-/// An answer that consists of one object.
-pub(crate) fn one(engine: &Engine, asked: &Asked<'_>, code: u16, object: &Object) -> Outcome<Reply> {
-    let encoding = asked.accepted.encoding;
-    if asked.accepted.form == Form::Object {
-        let shown = asked.shown(object);
-        return Ok(Reply::json_bytes(code, shown.as_deref().unwrap_or(object).answer(), encoding));
-    }
-    let part = asked.part_of(object);
-    let object = part.as_deref().unwrap_or(object);
-    let mut bytes = Vec::new();
-    if asked.accepted.form == Form::Metadata {
-        table::write_partial(&mut bytes, object.metadata());
-    } else {
-        let rows = rows(asked)?;
-        let meta = json!({"resourceVersion": object.version.to_string()});
-        bytes = table::render(kind(asked), std::iter::once(object), &meta, rows, table::Asked::One, engine.clock.now());
-    }
-    Ok(Reply::json_bytes(code, bytes, encoding))
-}
-
-/// The kind of what the path answers.
-fn kind(asked: &Asked<'_>) -> &'static str {
-    asked.subresource.and_then(Subresource::own_kind).map_or(asked.resource.kind, |(_, _, kind)| kind)
-}
-
 /// A list.
 pub(crate) fn list(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
     let options = ListRequest::read(asked)?.at(engine.store.version())?;
@@ -107,70 +79,8 @@ pub(crate) fn page(engine: &Engine, asked: &Asked<'_>, options: &ListOptions) ->
     })
 }
 
-/// An answer that consists of a page of objects.
-pub(crate) fn many(engine: &Engine, asked: &Asked<'_>, page: &Page) -> Outcome<Reply> {
-    let meta = list_meta(asked, page);
-    let bytes = match asked.accepted.form {
-        Form::Object => objects(asked.served, &meta, &page.objects),
-        Form::Metadata => metadata(&meta, &page.objects),
-        Form::Table => {
-            let rows = rows(asked)?;
-            table::render(
-                asked.resource.kind,
-                page.objects.iter().map(Arc::as_ref),
-                &meta,
-                rows,
-                table::Asked::List,
-                engine.clock.now(),
-            )
-        }
-    };
-    Ok(Reply::json_bytes(200, bytes, asked.accepted.encoding))
-}
-
-/// A list of whole objects.
-fn objects(served: &Resource, meta: &Value, objects: &[Arc<Object>]) -> Vec<u8> {
-    let (kind, api_version) = (served.kind, served.api_version());
-    let size: usize = objects.iter().map(|object| object.bytes.len()).sum();
-    let mut out = Vec::with_capacity(size + 256);
-    out.extend_from_slice(
-        format!("{{\"kind\":\"{kind}List\",\"apiVersion\":\"{api_version}\",\"metadata\":").as_bytes(),
-    );
-    out.extend(json::to_vec(meta));
-    out.extend_from_slice(b",\"items\":[");
-    for (index, object) in objects.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        match served.shown(object) {
-            Some(shown) => shown.write_item(&mut out),
-            None => object.write_item(&mut out),
-        }
-    }
-    out.extend_from_slice(b"]}");
-    out
-}
-
-fn metadata(meta: &Value, objects: &[Arc<Object>]) -> Vec<u8> {
-    let mut out = b"{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":".to_vec();
-    out.extend(json::to_vec(meta));
-    if objects.is_empty() {
-        // Compat: Go's list was never made.
-        out.extend_from_slice(b",\"items\":null}");
-        return out;
-    }
-    out.extend_from_slice(b",\"items\":[");
-    for (index, object) in objects.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        table::write_partial(&mut out, object.metadata());
-    }
-    out.extend_from_slice(b"]}");
-    out
-}
-
-fn list_meta(asked: &Asked<'_>, page: &Page) -> Value {
+/// The metadata of a page's list.
+pub(super) fn list_meta(asked: &Asked<'_>, page: &Page) -> Value {
     let mut meta = Map::new();
     meta.insert("resourceVersion".to_owned(), Value::String(page.version.to_string()));
     if let Some(next) = &page.next {

@@ -9,10 +9,12 @@ use portcullis_rbac::{Policy, RequestInfo, review as answer};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::no_such_method;
-use crate::engine::Engine;
+use super::form::unstored;
+use super::write::one_of_each_owner;
+use super::{check_routed, no_such_method, not_acceptable};
+use crate::engine::{Engine, pretty};
 use crate::http::body::{self, Expected};
-use crate::http::negotiate::{Accepted, Form};
+use crate::http::negotiate::{Forms, negotiate};
 use crate::http::params::WriteOptions;
 use crate::http::reply::Reply;
 use crate::http::{Call, Outcome};
@@ -26,17 +28,17 @@ pub(crate) async fn review(
     info: &RequestInfo,
     user: &UserInfo,
     review: &'static Review,
-    accepted: Accepted,
 ) -> Outcome<Reply> {
     if info.verb != "create" || info.parts.len() > 1 {
         return Err(no_such_method());
     }
-    if accepted.form != Form::Object {
-        return Err(super::not_acceptable("application/json", false));
-    }
+    check_routed(&call.accept(), &[], false)?;
+    let accepted = negotiate(&call.accept(), pretty(call), Forms::Metadata).ok_or_else(not_acceptable)?;
     let options = WriteOptions::parse(&call.params, "CreateOptions")?;
-    let decoded = body::decode(call, Expected::of_review(review)?, options.field_validation)?;
+    let mut decoded = body::decode(call, Expected::of_review(review)?, options.field_validation)?;
+    one_of_each_owner(call, &mut decoded, "");
     let mut members = decoded.members;
+    place_in(&mut members, if review.namespaced { &info.namespace } else { "" })?;
     for name in SYSTEM {
         tree::object(&mut members, "metadata").shift_remove(name);
     }
@@ -46,11 +48,9 @@ pub(crate) async fn review(
             members.insert("metadata".to_owned(), json!({"creationTimestamp": engine.clock.now().rfc3339()}));
             members.insert("status".to_owned(), json!({"userInfo": user}));
         }
-        "SelfSubjectAccessReview" => access_review(&policy, AccessReview::Own, &mut members, user, "")?,
-        "SubjectAccessReview" => access_review(&policy, AccessReview::Subject, &mut members, user, "")?,
-        "LocalSubjectAccessReview" => {
-            access_review(&policy, AccessReview::Local, &mut members, user, &info.namespace)?;
-        }
+        "SelfSubjectAccessReview" => access_review(&policy, AccessReview::Own, &mut members, user)?,
+        "SubjectAccessReview" => access_review(&policy, AccessReview::Subject, &mut members, user)?,
+        "LocalSubjectAccessReview" => access_review(&policy, AccessReview::Local, &mut members, user)?,
         "SelfSubjectRulesReview" => rules_review(&policy, &mut members, user)?,
         _ => token_review(engine, &mut members).await?,
     }
@@ -58,19 +58,12 @@ pub(crate) async fn review(
     out.insert("kind".to_owned(), Value::from(review.kind));
     out.insert("apiVersion".to_owned(), Value::from(api_version(review.group, review.version)));
     out.extend(members);
-    let mut reply = Reply::json(201, &out, accepted.encoding);
+    let mut reply = unstored(accepted, 201, (review.group, review.kind), &out)?;
     reply.warn(&decoded.warnings);
     Ok(reply)
 }
 
-fn access_review(
-    policy: &Policy,
-    kind: AccessReview,
-    members: &mut Map<String, Value>,
-    own: &UserInfo,
-    namespace: &str,
-) -> Outcome<()> {
-    place_in(members, namespace)?;
+fn access_review(policy: &Policy, kind: AccessReview, members: &mut Map<String, Value>, own: &UserInfo) -> Outcome<()> {
     let spec: SubjectAccessReviewSpec = read(members, "spec");
     let wrong = validate::access_review(kind, &read::<ObjectMeta>(members, "metadata"), &spec);
     if !wrong.is_empty() {
@@ -129,12 +122,39 @@ async fn token_review(engine: &Engine, members: &mut Map<String, Value>) -> Outc
     if wanted.is_empty() {
         wanted = engine.service_accounts.audiences().to_vec();
     }
-    let status = match engine.token_chain().review(&token, &wanted).await {
-        Ok((user, audiences)) => {
-            json!({"authenticated": true, "user": user.with_authenticated_group(), "audiences": audiences})
-        }
-        Err(why) => json!({"user": {}, "error": why}),
-    };
-    members.insert("status".to_owned(), status);
+    let verdict = engine.token_chain().review(&token, &wanted).await;
+    let verdict = verdict.map(|(user, audiences)| (json!(user.with_authenticated_group()), json!(audiences)));
+    let sent = members.get("status").cloned().unwrap_or_default();
+    members.insert("status".to_owned(), token_status(&sent, verdict));
     Ok(())
+}
+
+/// What a review of a token says. Compat: what it does not say itself stays as it was sent.
+fn token_status(sent: &Value, verdict: Result<(Value, Value), String>) -> Value {
+    let sent = |name: &str| sent.get(name).cloned();
+    let (authenticated, user, audiences, error) = match verdict {
+        Ok((user, audiences)) => (Some(json!(true)), Some(user), Some(audiences), sent("error")),
+        Err(why) => (None, sent("user").or_else(|| Some(json!({}))), sent("audiences"), Some(json!(why))),
+    };
+    let parts = [("authenticated", authenticated), ("user", user), ("audiences", audiences), ("error", error)];
+    parts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_token_review_does_not_say_stays_as_it_was_sent() {
+        let sent = json!({"authenticated": true, "user": {"username": "x"}, "audiences": ["a"], "error": "e"});
+        assert_eq!(
+            token_status(&sent, Err("why".to_owned())),
+            json!({"user": {"username": "x"}, "audiences": ["a"], "error": "why"})
+        );
+        assert_eq!(
+            token_status(&sent, Ok((json!({"username": "y"}), json!(["b"])))),
+            json!({"authenticated": true, "user": {"username": "y"}, "audiences": ["b"], "error": "e"})
+        );
+        assert_eq!(token_status(&Value::Null, Err("why".to_owned())), json!({"user": {}, "error": "why"}));
+    }
 }

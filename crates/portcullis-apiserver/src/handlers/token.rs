@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use portcullis_kube::field::FieldError;
 use portcullis_kube::status::GroupResource;
 use portcullis_kube::{Status, names};
@@ -16,11 +16,13 @@ use portcullis_rbac::RequestInfo;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::form::unstored;
 use super::place::check_key;
-use super::{nameless, no_representation, no_such_method, not_acceptable, store_error};
-use crate::engine::Engine;
+use super::write::one_of_each_owner;
+use super::{check_routed, nameless, no_representation, no_such_method, not_acceptable, store_error};
+use crate::engine::{Engine, pretty};
 use crate::http::body::{self, Expected};
-use crate::http::negotiate::{Accepted, Form, clauses};
+use crate::http::negotiate::{Forms, negotiate, routed};
 use crate::http::params::WriteOptions;
 use crate::http::reply::Reply;
 use crate::http::{Call, Outcome};
@@ -83,33 +85,28 @@ pub(crate) fn is_of(resource: &Resource, info: &RequestInfo) -> bool {
 }
 
 /// POST of a token request.
-pub(crate) async fn create(
-    engine: &Engine,
-    call: &Call,
-    info: &RequestInfo,
-    accepted: Option<Accepted>,
-) -> Outcome<Reply> {
+pub(crate) async fn create(engine: &Engine, call: &Call, info: &RequestInfo) -> Outcome<Reply> {
     if info.verb != "create" {
         return Err(no_such_method());
     }
     if info.name.is_empty() {
         return Err(nameless());
     }
-    let accept = call.header(ACCEPT);
-    let accepted =
-        accepted.filter(|accepted| accepted.form == Form::Object).ok_or_else(|| not_acceptable(accept, false))?;
+    check_routed(&call.accept(), &[], false)?;
+    let accepted = negotiate(&call.accept(), pretty(call), Forms::Metadata).ok_or_else(not_acceptable)?;
     let options = WriteOptions::parse(&call.params, "CreateOptions")?;
     let schema = SCHEMA.find("authn.TokenRequest");
     let schema = schema.ok_or_else(|| Box::new(Status::internal_error("the kind has no schema")))?;
     let expected = Expected { group: GROUP, version: "v1", kind: KIND, schema };
-    let decoded = body::decode(call, expected, options.field_validation)?;
+    let mut decoded = body::decode(call, expected, options.field_validation)?;
+    one_of_each_owner(call, &mut decoded, "");
     let members = answer(engine, call, info, decoded.members).await?;
     let shaped = normalise(schema, Value::Object(members)).map_err(|why| Box::new(Status::internal_error(&why)))?;
     let mut out = Map::new();
     out.insert("kind".to_owned(), Value::from(KIND));
     out.insert("apiVersion".to_owned(), Value::from(resources::api_version(GROUP, "v1")));
     out.extend(shaped.value);
-    let mut reply = Reply::json(201, &out, accepted.encoding);
+    let mut reply = unstored(accepted, 201, (GROUP, KIND), &out)?;
     reply.warn(&decoded.warnings);
     Ok(reply)
 }
@@ -346,9 +343,7 @@ pub(crate) fn is_document(path: &str) -> bool {
 pub(crate) async fn document(engine: &Engine, call: &Call, path: &str) -> Outcome<Reply> {
     let keys = path.starts_with(KEYS);
     let media_type = if keys { "application/jwk-set+json" } else { "application/json" };
-    let accept = call.header(ACCEPT);
-    let takes = |wanted: &str| wanted == media_type || matches!(wanted, "*/*" | "application/*");
-    if !accept.trim().is_empty() && !clauses(accept).iter().any(|clause| takes(clause.media_type)) {
+    if !routed(&call.accept(), &[media_type]) {
         return Err(no_representation(media_type));
     }
     let body = if keys {

@@ -17,7 +17,7 @@ use crate::http::reply::Reply;
 use crate::store::beginning::Everything;
 use crate::store::list::ListQuery;
 use crate::store::object::Object;
-use crate::table::RowObject;
+use crate::table::Rows;
 use crate::watch::{WatchRequest, frames, refused};
 
 /// Seconds that a watch without `timeoutSeconds` lives at least; at most twice as long (`--min-request-timeout`).
@@ -29,10 +29,6 @@ const NANOS: i64 = 1_000_000_000;
 
 /// Starts a watch.
 pub(crate) fn watch(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
-    if asked.accepted.encoding == Encoding::Yaml {
-        let accepted = ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
-        return Err(Box::new(Status::not_acceptable(&accepted)));
-    }
     let params = &asked.call.params;
     let Numbers { seconds, .. } = Numbers::read(params)?;
     let written = selectors(params)?;
@@ -49,6 +45,18 @@ pub(crate) fn watch(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
     let wanted = unprefixed_version(params)?;
     check_list(asked.resource, asked.namespace, selection.fields.required("metadata.name"))?;
     let send_initial = initial_events.unwrap_or(matches!(wanted, None | Some(0)));
+    let rows = match asked.accepted.form {
+        Form::Table(version) => Some(Rows { object: rows(asked)?, version }),
+        _ => None,
+    };
+    if asked.accepted.encoding == Encoding::Yaml {
+        let accepted = ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
+        return Err(Box::new(Status::not_acceptable(&accepted)));
+    }
+    if matches!(asked.accepted.form, Form::MetadataList(_)) {
+        // Compat: what is told of is no list, which ends the watch without a word.
+        return Ok(Reply::pieces(Box::pin(futures_util::stream::empty())));
+    }
     let current = engine.store.version();
     if let Some(wanted) = wanted.filter(|wanted| send_initial && *wanted > current) {
         return Ok(Reply::pieces(refused(&too_large_version(wanted, current))));
@@ -78,8 +86,7 @@ pub(crate) fn watch(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
         namespace: asked.namespace.to_owned(),
         selection,
         form: asked.accepted.form,
-        // Compat: whoever asks for no table may say of its rows what they like.
-        rows: if asked.accepted.form == Form::Table { rows(asked)? } else { RowObject::Nothing },
+        rows,
         from,
         initial,
         end_of_initial: initial_events == Some(true) && bookmarks,

@@ -1,29 +1,31 @@
 //! Create and update, of objects and of their parts; what a patch makes of an object is stored here too.
 //!
-//! Flow: options → body in its kind's shape → names and namespace → escalation check → strategy (defaults, addresses,
-//! validation) → store → what follows from it.
+//! Flow: options → body in its kind's shape → names and namespace → escalation check → what admission makes of it → strategy
+//! (defaults, addresses, validation) → what admission refuses → store → what follows from it.
 //!
 //! Compat: the order of checks and their texts follow `endpoints/handlers` and `registry/generic` of Kubernetes 1.37.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use portcullis_kube::Status;
 use portcullis_kube::field::FieldError;
-use portcullis_kube::go::quote;
 use portcullis_kube::status::GroupResource;
-use portcullis_kube::{Status, names};
 use serde_json::Value;
 
+use super::form::one;
 use super::place::{is_of_no_namespace, registry_key};
-use super::read::{one, version_number};
-use super::{Asked, admission, certificates, no_such_method, store_error};
+use super::read::version_number;
+use super::{Asked, certificates, no_such_method, store_error};
+use crate::admission;
 use crate::deletion::registry;
 use crate::engine::Engine;
-use crate::http::Outcome;
 use crate::http::body::{self, Decoded, Expected};
 use crate::http::params::WriteOptions;
 use crate::http::reply::Reply;
+use crate::http::{Call, Outcome};
 use crate::policy::{check_create_on_update, check_escalation};
+use crate::resources::pod_spec::annotations;
 use crate::resources::services::allocate::{self, Taken};
 use crate::resources::strategy::Through;
 use crate::resources::tree::{Members, string_at};
@@ -33,6 +35,8 @@ use crate::store::object::Object;
 
 /// How often a write is tried again because another came between. Compat: upstream tries for 34 seconds.
 const ATTEMPTS: usize = 1_000;
+/// How often a name is generated for an object while each is taken. Compat: `maxNameGenerationCreateAttempts`.
+const GENERATED_NAMES: usize = 8;
 
 /// POST to a collection.
 pub(crate) fn create(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
@@ -52,19 +56,40 @@ fn create_object(engine: &Engine, asked: &Asked<'_>, mut decoded: Decoded, optio
         let name = text(&decoded.members, &["metadata", "name"]);
         return Err(Box::new(Status::invalid(what.group, what.kind, &name, &[why])));
     }
-    one_of_each_owner(asked, &mut decoded, "");
-    let version = text(&decoded.members, &["metadata", "resourceVersion"]);
+    one_of_each_owner(asked.call, &mut decoded, "");
     let (policy, place) = (engine.policy.snapshot(), (asked.namespace, asked.name));
     check_escalation(&policy, asked.user, asked.resource, place, &decoded.members, None)?;
-    check_namespace_is_there(engine, asked, admission::told_name(&decoded.members))?;
-    admission::resolve_priority(engine, asked, &mut decoded.members)?;
+    admission::change_new(engine, asked, &mut decoded.members)?;
+    if std::ptr::eq(asked.resource, pods()) {
+        decoded.warnings.extend(annotations::app_armor_as_fields(&mut decoded.members));
+        asked.call.note(&decoded.warnings);
+    }
+    let at = |name| !text(&decoded.members, &["metadata", name]).is_empty();
+    if at("generateName") && !at("name") {
+        for _ in 1..GENERATED_NAMES {
+            let again = Decoded { members: decoded.members.clone(), warnings: decoded.warnings.clone() };
+            match place_new(engine, asked, again, options) {
+                Err(status) if status.reason == "AlreadyExists" => {}
+                done => return done,
+            }
+        }
+    }
+    place_new(engine, asked, decoded, options)
+}
+
+/// Gives a new object its name and what else the server gives it, judges and stores it.
+fn place_new(engine: &Engine, asked: &Asked<'_>, decoded: Decoded, options: WriteOptions) -> Outcome<Reply> {
+    let (policy, place) = (engine.policy.snapshot(), (asked.namespace, asked.name));
+    let version = text(&decoded.members, &["metadata", "resourceVersion"]);
     let now = engine.clock.now();
     let mut members = strategy::new_object(asked.resource, decoded.members, asked.namespace, &engine.rng, now);
+    body::check_values(&members)?;
     certificates::of_caller(asked, &mut members);
     let of_services = std::ptr::eq(asked.resource, resources::services());
     let turn = of_services.then(|| engine.address_turn());
     if of_services {
-        allocate::create(&mut members, &mut Taken::of(&engine.store), &engine.rng)?;
+        let mut taken = Taken::of(&engine.store).only_tried(options.dry_run);
+        allocate::create(&mut members, &mut taken, &engine.rng)?;
     }
     let members = strategy::finish_create(asked.resource, members);
     let name = text(&members, &["metadata", "name"]);
@@ -72,14 +97,13 @@ fn create_object(engine: &Engine, asked: &Asked<'_>, mut decoded: Decoded, optio
     if !wrong.is_empty() {
         return Err(Box::new(Status::invalid(asked.resource.group, asked.resource.kind, &name, &wrong)));
     }
-    admission::one_default_class(engine, asked, &members)?;
-    certificates::check_subject(asked, &members)?;
+    let mut warnings = decoded.warnings;
+    warnings.extend((asked.served.rules.warnings)(&members, None));
+    asked.call.note(&warnings);
+    warnings.extend(admission::judge_new(engine, asked, &members)?);
     if !asked.name.is_empty() {
         check_create_on_update(&policy, asked.user, asked.resource, place)?;
     }
-    note_pod_security(engine, asked);
-    let mut warnings = decoded.warnings;
-    warnings.extend((asked.served.rules.warnings)(&members, None));
     // Compat: the store looks at it, and takes what is no number for nothing.
     if !options.dry_run && version_number(&version).is_ok_and(|version| version.unwrap_or(0) != 0) {
         return Err(Box::new(Status::failure(500, "", "resourceVersion should not be set on objects to be created")));
@@ -113,34 +137,15 @@ fn already_there(engine: &Engine, asked: &Asked<'_>, name: &str, stem: bool) -> 
     Box::new(status)
 }
 
-/// Compat: upstream's admission notes the level that it holds a new pod to. Ours holds it to none, and says so where none is
-/// asked for.
-fn note_pod_security(engine: &Engine, asked: &Asked<'_>) {
-    let (prefix, name) = ("pod-security.kubernetes.io/", asked.namespace);
-    let asks = |namespace: &Object| namespace.labels.iter().any(|(key, _)| key.starts_with(prefix));
-    let is_pod = std::ptr::eq(asked.resource, pods());
-    if is_pod && engine.store.get(resources::namespaces(), "", name).is_some_and(|namespace| !asks(&namespace)) {
-        asked.call.audit.annotate("pod-security.kubernetes.io/enforce-policy", "privileged:latest");
-    }
+/// What every POST below an object is judged by first: namespaces.
+pub(super) fn admit_part(engine: &Engine, asked: &Asked<'_>, members: &Members) -> Outcome<()> {
+    check_namespace(asked, members)?;
+    admission::change_part(engine, asked)
 }
 
-/// Compat: the namespace is looked at before what is to stand in it.
-fn check_namespace_is_there(engine: &Engine, asked: &Asked<'_>, name: &str) -> Outcome<()> {
-    if !asked.resource.namespaced {
-        return Ok(());
-    }
-    let wrong = names::path_segment(asked.namespace);
-    if !wrong.is_empty() {
-        // Compat: upstream's admission asks the server for it as a client.
-        let why = format!("invalid resource name {}: [{}]", quote(asked.namespace), wrong.join(" "));
-        return Err(Box::new(Status::internal_error(&why)));
-    }
-    let error = match engine.store.get(resources::namespaces(), "", asked.namespace) {
-        None => StoreError::NoNamespace,
-        Some(namespace) if namespace.terminating => StoreError::NamespaceTerminating,
-        Some(_) => return Ok(()),
-    };
-    Err(store_error(error, asked.served, asked.namespace, name))
+/// The answer to a POST that leaves nothing to show.
+pub(super) fn done() -> Status {
+    Status { status: "Success".to_owned(), code: 201, ..Status::default() }
 }
 
 /// What a create would have given. Its version is not assigned.
@@ -186,7 +191,7 @@ pub(crate) fn update(engine: &Engine, asked: &Asked<'_>) -> Outcome<Reply> {
             Some(decoded) => decoded,
             None => decode(asked, options)?,
         };
-        one_of_each_owner(asked, &mut decoded, "");
+        one_of_each_owner(asked.call, &mut decoded, "");
         check_uid(asked, &decoded.members, &old.uid, options)?;
         Ok(decoded)
     })
@@ -221,7 +226,7 @@ pub(super) fn settle(
 }
 
 /// Takes away owners that stand there twice, and warns of them. `when` is what a patch's warning says in addition.
-pub(super) fn one_of_each_owner(asked: &Asked<'_>, decoded: &mut Decoded, when: &str) {
+pub(super) fn one_of_each_owner(call: &Call, decoded: &mut Decoded, when: &str) {
     let owners = decoded.members.get_mut("metadata").and_then(|metadata| metadata.get_mut("ownerReferences"));
     let Some(Value::Array(owners)) = owners else { return };
     let mut seen = HashSet::new();
@@ -242,7 +247,7 @@ pub(super) fn one_of_each_owner(asked: &Asked<'_>, decoded: &mut Decoded, when: 
         twice.join(", ")
     );
     decoded.warnings.push(warning);
-    asked.call.note(&decoded.warnings);
+    call.note(&decoded.warnings);
 }
 
 /// The id that a body names has to be the object's.
@@ -287,12 +292,15 @@ fn replace(
     if version != 0 && version != old.version {
         return Err(store_error(StoreError::Conflict, asked.served, asked.namespace, asked.name));
     }
-    let sent = whole(asked, decoded.members, &before)?;
+    let mut sent = whole(asked, decoded.members, &before)?;
+    admission::change_update(engine, asked, &mut sent, &before);
     let of_services = std::ptr::eq(asked.resource, resources::services()) && asked.subresource.is_none();
     let turn = of_services.then(|| engine.address_turn());
     let mut members = strategy::next_state(asked.resource, sent, &before);
+    body::check_values(&members)?;
     if of_services {
-        allocate::update(&mut members, &before, &mut Taken::of(&engine.store), &engine.rng)?;
+        let mut taken = Taken::of(&engine.store).only_tried(options.dry_run);
+        allocate::update(&mut members, &before, &mut taken, &engine.rng)?;
     }
     certificates::stamp_conditions(engine, asked, &mut members, &before);
     let members = strategy::finish_update(asked.resource, through(asked), members, &before);
@@ -300,13 +308,13 @@ fn replace(
     if !wrong.is_empty() {
         return Err(Box::new(Status::invalid(asked.resource.group, asked.resource.kind, asked.name, &wrong)));
     }
-    admission::one_default_class(engine, asked, &members)?;
-    certificates::check_signer(&policy, asked, &members, &before)?;
     let mut warnings = decoded.warnings;
     if let Through::Object = through(asked) {
-        note_pod_security(engine, asked);
         warnings.extend((asked.served.rules.warnings)(&members, Some(&before)));
     }
+    asked.call.note(&warnings);
+    warnings.extend(admission::judge_update(engine, asked, &members, &before)?);
+    certificates::check_signer(&policy, asked, &members, &before)?;
     let mut members = strategy::stored(asked.resource, members);
     // Compat: it is not kept, and an update without effect shows it.
     if let Some(Value::Object(metadata)) = members.get_mut("metadata").filter(|_| !options.dry_run) {
@@ -332,6 +340,9 @@ fn replace(
         engine.removed(asked.resource, asked.namespace, asked.name);
     } else {
         engine.written(asked.resource, asked.namespace, asked.name);
+        if std::ptr::eq(asked.resource, pods()) && pods::is_gated(&before) {
+            engine.explain_pending(&object);
+        }
     }
     Ok(Ok((object, warnings)))
 }
@@ -344,11 +355,9 @@ pub(super) fn expected(asked: &Asked<'_>) -> Outcome<Expected> {
 /// The part of the object that the path is about.
 fn through(asked: &Asked<'_>) -> Through {
     match asked.subresource.map(|part| &part.serves) {
-        None | Some(Serves::Scale | Serves::Token | Serves::Exec | Serves::Log | Serves::PortForward) => {
-            Through::Object
-        }
         Some(Serves::Status) => Through::Status,
         Some(Serves::Part(rules)) => Through::Part(rules),
+        None | Some(_) => Through::Object,
     }
 }
 
@@ -405,6 +414,10 @@ impl Engine {
         let node = text(&members, &["spec", "nodeName"]);
         if !node.is_empty() && !self.is_own_node(&node) {
             // It waits for that node's kubelet, and no scheduler has a say.
+            return;
+        }
+        if pods::is_gated(&members) {
+            // It waits for its gates to go.
             return;
         }
         pods::mark_unschedulable(&mut members, &now.rfc3339());

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::params::FieldValidation;
 use super::{Call, Outcome};
-use crate::json::{self, JsonError, Node};
+use crate::json::{self, JsonError, MAX_VALUES, Node};
 use crate::resources;
 use crate::schema::normalise::normalise;
 use crate::schema::{SCHEMA, TypeId, protobuf};
@@ -22,7 +22,8 @@ const SHOWN: usize = 30;
 /// What upstream reads kind and version into.
 pub(super) const TYPE_META: &str =
     r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
-const MEDIA_TYPES: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+const MEDIA_TYPES: [&str; 3] = ["application/json", "application/yaml", PROTOBUF];
 
 /// Versions that are served no more and that the real server still reads.
 const OLD_VERSIONS: [(&str, &[&str]); 7] = [
@@ -34,6 +35,10 @@ const OLD_VERSIONS: [(&str, &[&str]); 7] = [
     ("policy/v1beta1", &["PodDisruptionBudget"]),
     ("rbac.authorization.k8s.io/v1beta1", &["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"]),
 ];
+
+/// Compat: a path that takes an older version of its kind too.
+const EVICTION: &str = "Eviction";
+const STATUS: &str = "Status";
 
 /// The kind that a path takes.
 #[derive(Debug, Clone, Copy)]
@@ -54,11 +59,23 @@ pub(crate) struct Decoded {
 
 /// Reads the body of a write.
 pub(crate) fn decode(call: &Call, expected: Expected, validation: FieldValidation) -> Outcome<Decoded> {
-    let tree = tree(call, expected)?;
-    let decoded = shape(tree, expected, validation)?;
+    let decoded = match call.media_type().as_deref() {
+        Some(PROTOBUF) => Decoded { members: from_protobuf(&call.body, expected)?, warnings: Vec::new() },
+        _ => shape(call, tree(call, expected)?, expected, validation)?,
+    };
     call.note(&decoded.warnings);
+    check_values(&decoded.members)?;
     call.audit.request_object(expected, &decoded.members);
     Ok(decoded)
+}
+
+/// What a body becomes is bounded as well: a container of no bytes gets ten values before it is judged.
+pub(crate) fn check_values(members: &Map<String, Value>) -> Outcome<()> {
+    if members.values().map(json::values).sum::<usize>() > MAX_VALUES {
+        let why = format!("the object with its defaults has more than {MAX_VALUES} values");
+        return Err(Box::new(Status::too_large(&why)));
+    }
+    Ok(())
 }
 
 /// Reads options that stand in a body. What they do not know is ignored.
@@ -74,9 +91,9 @@ pub(crate) fn decode_options(call: &Call, kind: &'static str, schema: &str) -> O
         }
         _ => status,
     };
-    let tree = if call.media_type().as_deref() == Some("application/vnd.kubernetes.protobuf") {
+    let tree = if call.media_type().as_deref() == Some(PROTOBUF) {
         let envelope = protobuf::envelope(&call.body).map_err(|why| Box::new(Status::bad_request(why.to_string())))?;
-        check_options_kind(&envelope.kind, &envelope.api_version, kind)?;
+        check_options_kind(&envelope.kind, parsed_version(&envelope.api_version), kind)?;
         let members = protobuf::message(schema, envelope.raw);
         Value::Object(members.map_err(|why| Box::new(Status::bad_request(why.to_string())))?).into()
     } else {
@@ -102,18 +119,22 @@ fn check_options_kind(sent: &str, api_version: &str, kind: &str) -> Outcome<()> 
     Err(Box::new(Status::bad_request(why)))
 }
 
-fn shape(tree: Node, expected: Expected, validation: FieldValidation) -> Outcome<Decoded> {
+fn shape(call: &Call, tree: Node, expected: Expected, validation: FieldValidation) -> Outcome<Decoded> {
     let (kind, api_version) = type_meta(&tree).map_err(|why| unusable(expected, &why))?;
     if let Some(problem) = kind_problem(&kind, &api_version, expected) {
+        let wrong = |why: &str| misplaced(&kind, &api_version, expected, why);
         // Compat: it is decoded as what it says it is before it is found not to be of the right kind.
-        let wrong = match schema_of(&kind, &api_version, expected) {
-            Some(schema) => normalise(schema, tree).err(),
-            None => None,
-        };
-        return Err(match wrong {
-            Some(why) => misplaced(&kind, &api_version, expected, &why),
-            None => refused_kind(problem, &kind, &api_version, expected),
-        });
+        let shaped = schema_of(&kind, &api_version, expected).map(|schema| normalise(schema, tree));
+        let found = shaped.transpose().map_err(|why| wrong(&why))?.map(|shaped| shaped.found).unwrap_or_default();
+        // Compat: and what a strict reader finds is told before its version is looked at.
+        if matches!(problem, KindProblem::Old(_)) && !found.is_empty() {
+            match validation {
+                FieldValidation::Ignore => {}
+                FieldValidation::Warn => call.note(&found),
+                FieldValidation::Strict => return Err(wrong(&strict(&found))),
+            }
+        }
+        return Err(refused_kind(problem, &kind, &api_version, expected));
     }
     let shaped = normalise(expected.schema, tree).map_err(|why| unusable(expected, &why))?;
     let warnings = match validation {
@@ -135,7 +156,6 @@ fn tree(call: &Call, expected: Expected) -> Outcome<Node> {
     match call.media_type().as_deref() {
         Some("" | "application/json") => parse_json(&call.body, expected),
         Some("application/yaml") => parse_yaml(&call.body, expected),
-        Some("application/vnd.kubernetes.protobuf") => parse_protobuf(&call.body, expected),
         _ => Err(Box::new(Status::unsupported_media_type(&MEDIA_TYPES))),
     }
 }
@@ -214,18 +234,30 @@ fn parse_yaml(body: &[u8], expected: Expected) -> Outcome<Node> {
     Ok(tree)
 }
 
-fn parse_protobuf(body: &[u8], expected: Expected) -> Outcome<Node> {
-    let bad = |why: protobuf::ProtobufError| unrecognized(expected, &why.to_string(), body);
-    let envelope = protobuf::envelope(body).map_err(bad)?;
-    check_kind(&envelope.kind, &envelope.api_version, expected)?;
-    let members = protobuf::message(expected.schema, envelope.raw).map_err(bad)?;
-    Ok(Value::Object(members).into())
+/// Compat: what is no envelope is not recognized; what is wrong in a message is told as of its kind.
+fn from_protobuf(body: &[u8], expected: Expected) -> Outcome<Map<String, Value>> {
+    let envelope = protobuf::envelope(body).map_err(|why| unrecognized(expected, &why.to_string(), body))?;
+    let (kind, api_version) = (envelope.kind.as_str(), parsed_version(&envelope.api_version));
+    let wrong = |why: &str| misplaced(kind, api_version, expected, why);
+    let read = |schema| {
+        let members = protobuf::message(schema, envelope.raw).map_err(|why| wrong(&why.to_string()))?;
+        normalise(schema, Value::Object(members)).map_err(|why| wrong(&why))
+    };
+    let Some(problem) = kind_problem(kind, api_version, expected) else { return Ok(read(expected.schema)?.value) };
+    // Compat: it is decoded as what it says it is before it is found not to be of the right kind.
+    if let Some(schema) = schema_of(kind, api_version, expected) {
+        read(schema)?;
+    }
+    Err(refused_kind(problem, kind, api_version, expected))
 }
 
-/// An empty kind or version is that of the path.
-fn check_kind(kind: &str, api_version: &str, expected: Expected) -> Outcome<()> {
-    let problem = kind_problem(kind, api_version, expected);
-    problem.map_or(Ok(()), |problem| Err(refused_kind(problem, kind, api_version, expected)))
+/// A version as protobuf's envelope tells it. Compat: one that is none counts as not told, and so does a group alone.
+fn parsed_version(api_version: &str) -> &str {
+    match api_version.split_once('/') {
+        Some((_, version)) if version.is_empty() || version.contains('/') => "",
+        Some(("", version)) => version,
+        _ => api_version,
+    }
 }
 
 fn refused_kind(problem: KindProblem, kind: &str, api_version: &str, expected: Expected) -> Box<Status> {
@@ -251,7 +283,12 @@ pub(super) fn schema_of(kind: &str, api_version: &str, expected: Expected) -> Op
     let kind = if kind.is_empty() { expected.kind } else { kind };
     let api_version = if api_version.is_empty() { own.as_str() } else { api_version };
     if kind == expected.kind && is_old(kind, api_version) {
-        return Some(expected.schema);
+        // The others look as they do now.
+        return if kind == "Ingress" { SCHEMA.find("networkingbeta.Ingress") } else { Some(expected.schema) };
+    }
+    // Compat: its kind is known in every version.
+    if kind == STATUS {
+        return SCHEMA.find("meta.Status");
     }
     let stored = resources::find_kind(api_version, kind);
     let review = || {
@@ -259,7 +296,12 @@ pub(super) fn schema_of(kind: &str, api_version: &str, expected: Expected) -> Op
             |r: &&resources::Review| r.kind == kind && resources::api_version(r.group, r.version) == api_version;
         SCHEMA.find(resources::REVIEWS.iter().find(is_it)?.schema)
     };
-    stored.and_then(resources::Resource::schema).or_else(review)
+    let options = || {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let known = kind == "DeleteOptions" && resources::serves(group, version);
+        known.then(|| SCHEMA.find("meta.DeleteOptions")).flatten()
+    };
+    stored.and_then(resources::Resource::schema).or_else(review).or_else(options)
 }
 
 fn is_old(kind: &str, api_version: &str) -> bool {
@@ -276,6 +318,9 @@ pub(super) enum KindProblem {
 /// What is wrong with a document's kind and version; empty ones are those of the path.
 pub(super) fn kind_problem(kind: &str, api_version: &str, expected: Expected) -> Option<KindProblem> {
     let right_version = resources::api_version(expected.group, expected.version);
+    if (kind, api_version, expected.kind) == (EVICTION, "policy/v1beta1", EVICTION) {
+        return None;
+    }
     // Compat: `schema.ParseGroupVersion`: a slash alone says nothing, and a group without a version is that of the path.
     let api_version = api_version.strip_prefix('/').unwrap_or(api_version);
     let own_group = api_version.strip_suffix('/').is_some_and(|group| group == expected.group);
@@ -303,9 +348,10 @@ pub(super) fn kind_problem(kind: &str, api_version: &str, expected: Expected) ->
         || resources::served().any(|r| r.group == group && r.version == version && r.kind == kind)
         || resources::REVIEWS.iter().any(|r| r.group == group && r.version == version && r.kind == kind)
         || (group, version, kind) == resources::SCALE_KIND;
+    let package = if everywhere.contains(&kind) { "v1" } else { version };
     Some(KindProblem::Other(if registered {
         format!(
-            "converting (v1.{kind}) to ({}.{}): unknown conversion",
+            "converting ({package}.{kind}) to ({}.{}): unknown conversion",
             internal_package(expected.group),
             expected.kind
         )
@@ -318,7 +364,8 @@ pub(super) fn kind_problem(kind: &str, api_version: &str, expected: Expected) ->
     }))
 }
 
-fn internal_package(group: &str) -> &str {
+/// Upstream's Go package of a group's types.
+pub(crate) fn internal_package(group: &str) -> &str {
     if group.is_empty() { "core" } else { group.split('.').next().unwrap_or(group) }
 }
 
@@ -413,6 +460,45 @@ mod tests {
         );
         assert_eq!(read(body, FieldValidation::Warn).unwrap().warnings.len(), 3);
         assert!(read(body, FieldValidation::Ignore).unwrap().warnings.is_empty());
+    }
+
+    #[test]
+    fn another_version_of_the_kind_is_read_as_that_before_it_is_refused() {
+        let newer = Expected::of(resources::find_kind("events.k8s.io/v1", "Event").unwrap()).unwrap();
+        let body = r#"{"kind":"Event","apiVersion":"v1","regarding":{}}"#;
+        let refused = |validation| {
+            let call = Call::test("POST /apis/events.k8s.io/v1/namespaces/n/events", body.to_owned());
+            let message = decode(&call, newer, validation).err().unwrap().message;
+            let warnings = call.warnings.lock().unwrap().clone();
+            (message, warnings)
+        };
+        let why = "the API version in the data (v1) does not match the expected API version (events.k8s.io/v1)";
+        assert_eq!(refused(FieldValidation::Ignore), (why.to_owned(), Vec::new()));
+        let unknown = r#"unknown field "regarding""#;
+        assert_eq!(refused(FieldValidation::Warn), (why.to_owned(), vec![unknown.to_owned()]));
+        assert!(refused(FieldValidation::Strict).0.ends_with(&format!("strict decoding error: {unknown}")));
+    }
+
+    #[test]
+    fn an_old_ingress_has_fields_of_its_own() {
+        let ingress = Expected::of(resources::find_kind("networking.k8s.io/v1", "Ingress").unwrap()).unwrap();
+        let body = r#"{"kind":"Ingress","apiVersion":"extensions/v1beta1","spec":{"backend":{"serviceName":"s"},"defaultBackend":{}}}"#;
+        let call = Call::test("POST /apis/networking.k8s.io/v1/namespaces/n/ingresses", body.to_owned());
+        assert_eq!(decode(&call, ingress, FieldValidation::Warn).err().unwrap().code, 400);
+        assert_eq!(*call.warnings.lock().unwrap(), [r#"unknown field "spec.defaultBackend""#]);
+    }
+
+    #[test]
+    fn what_calls_itself_a_status_is_read_as_one_first() {
+        let refused = |body: &str| read(body, FieldValidation::Warn).err().unwrap();
+        assert_eq!(
+            refused(r#"{"kind":"Status","apiVersion":"v1","status":{}}"#),
+            r#"Status in version "v1" cannot be handled as a Namespace: json: cannot unmarshal object into Go struct field Status.status of type string"#
+        );
+        assert_eq!(
+            refused(r#"{"kind":"Status","apiVersion":"v1"}"#),
+            r#"Status in version "v1" cannot be handled as a Namespace: converting (v1.Status) to (core.Namespace): unknown conversion"#
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::{Call, go_duration};
 const SHORTEST: i64 = 100_000;
 
 /// Whether the time is one, and long enough. The error is the whole answer.
-pub(crate) fn check(call: &Call, info: &RequestInfo, encoding: Encoding) -> Result<(), Box<Reply>> {
+pub(crate) fn check(call: &Call, info: &RequestInfo, refuse: impl Fn(&Status) -> Reply) -> Result<(), Box<Reply>> {
     let lasting = matches!(info.verb.as_str(), "watch" | "proxy")
         || matches!(info.subresource.as_str(), "attach" | "exec" | "log" | "portforward" | "proxy");
     let text = call.params.get("timeout");
@@ -36,7 +36,7 @@ pub(crate) fn check(call: &Call, info: &RequestInfo, encoding: Encoding) -> Resu
         Err(why) => {
             let status = Status::bad_request(format!("invalid timeout specified in the request URL - {why}"));
             call.audit.refused(info, &status.message);
-            Err(Box::new(Reply::status(&status, encoding)))
+            Err(Box::new(refuse(&status)))
         }
     }
 }
@@ -63,7 +63,9 @@ mod tests {
         ] {
             let call = Call::test(&format!("GET {target}"), "");
             let info = RequestInfo::read("GET", &call.path, call.params.query()).unwrap();
-            let code = check(&call, &info, Encoding::Json).err().map_or(200, |reply| reply.status.as_u16());
+            let code = check(&call, &info, |status| Reply::status(status, Encoding::Json))
+                .err()
+                .map_or(200, |reply| reply.status.as_u16());
             assert_eq!(code, want, "{target}");
         }
     }

@@ -1,6 +1,6 @@
 //! Compression, for what is kept compressed: clients that accept gzip get it as it is.
 //!
-//! Compat: as upstream, `Accept-Encoding` is searched for `gzip` alone.
+//! Compat: as upstream, `Accept-Encoding` is searched for `gzip` alone, of a quality above zero.
 
 use std::io::{Read, Write};
 
@@ -10,7 +10,12 @@ use flate2::write::GzEncoder;
 
 /// Whether a client takes gzip, as upstream reads the header.
 pub(crate) fn accepted(accept_encoding: &str) -> bool {
-    accept_encoding.split(',').any(|part| part.split(';').next().unwrap_or_default().trim() == "gzip")
+    let takes = |part: &str| {
+        let (name, params) = part.split_once(';').unwrap_or((part, ""));
+        let quality = params.trim().strip_prefix("q=").map_or(Ok(1.0), str::parse::<f32>);
+        name.trim() == "gzip" && quality.is_ok_and(|quality| quality > 0.0)
+    };
+    accept_encoding.split(',').any(takes)
 }
 
 /// Writing to memory does not fail; if it did, the client would get the bytes as they are.
@@ -35,9 +40,14 @@ mod tests {
 
     #[test]
     fn only_a_header_that_names_gzip_gets_it() {
-        for (header, want) in
-            [("gzip", true), ("deflate, gzip;q=0.5", true), ("", false), ("identity", false), ("*", false)]
-        {
+        for (header, want) in [
+            ("gzip", true),
+            ("deflate, gzip;q=0.5", true),
+            ("gzip;q=0", false),
+            ("", false),
+            ("identity", false),
+            ("*", false),
+        ] {
             assert_eq!(accepted(header), want, "{header}");
         }
     }

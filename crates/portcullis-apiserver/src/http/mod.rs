@@ -6,12 +6,15 @@ pub(crate) mod body;
 pub(crate) mod deadline;
 pub(crate) mod go_duration;
 pub(crate) mod gzip;
+pub(crate) mod head;
 pub(crate) mod media_type;
 pub(crate) mod negotiate;
 pub(crate) mod params;
 pub(crate) mod patched;
 pub(crate) mod reply;
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -20,6 +23,9 @@ use portcullis_kube::Status;
 
 use self::params::Params;
 use crate::audit::Record;
+
+/// Warnings of a failed request that are kept. Far fewer fit into an answer's headers.
+const MOST_NOTED: usize = 1_000;
 
 /// A failure, as the `Status` that the client gets.
 pub(crate) type Outcome<T> = Result<T, Box<Status>>;
@@ -44,14 +50,13 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Keeps what was odd about the body, each once.
+    /// Keeps what was odd about the body, each once, and no more than [`MOST_NOTED`].
     pub(crate) fn note(&self, warnings: &[String]) {
         let mut noted = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
-        for warning in warnings {
-            if !noted.contains(warning) {
-                noted.push(warning.clone());
-            }
-        }
+        let mut seen: HashSet<&str> = noted.iter().map(String::as_str).collect();
+        let new = warnings.iter().filter(|warning| seen.insert(warning));
+        let new: Vec<String> = new.take(MOST_NOTED.saturating_sub(noted.len())).cloned().collect();
+        noted.extend(new);
     }
 
     /// What was odd about the body.
@@ -62,6 +67,13 @@ impl Call {
     /// The media type of the body, without parameters; empty when the client did not say, `None` when it cannot be read.
     pub(crate) fn media_type(&self) -> Option<String> {
         media_type::of(&self.headers)
+    }
+
+    /// The first `Accept`; empty when absent. Compat: what is no text is no media type either, and still there.
+    pub(crate) fn accept(&self) -> Cow<'_, str> {
+        self.headers
+            .get(http::header::ACCEPT)
+            .map_or(Cow::Borrowed(""), |value| String::from_utf8_lossy(value.as_bytes()))
     }
 
     /// A header as text; empty when absent or not text.

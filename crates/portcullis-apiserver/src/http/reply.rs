@@ -115,7 +115,12 @@ impl Reply {
 
     /// What Go's server says to a head that it cannot read, before it closes the connection.
     pub(crate) fn bad_head() -> Self {
-        let mut reply = Self::text(400, "400 Bad Request");
+        Self::closing(400, "400 Bad Request")
+    }
+
+    /// What Go's server says before anything else is asked, and closes the connection.
+    pub(crate) fn closing(code: u16, text: impl Into<Bytes>) -> Self {
+        let mut reply = Self::text(code, text);
         reply.headers.remove(CACHE_CONTROL);
         reply.headers.remove(X_CONTENT_TYPE_OPTIONS);
         reply.headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));

@@ -44,6 +44,15 @@ pub(crate) fn value(bytes: &[u8]) -> Result<Value, JsonError> {
     parse(bytes)?.into_value().map_err(JsonError::Syntax)
 }
 
+/// How many values stand in a value, itself counted.
+pub(crate) fn values(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(items) => items.iter().map(values).sum(),
+        Value::Object(members) => members.values().map(values).sum(),
+        _ => 0,
+    }
+}
+
 /// Sets a member of a value that is an object; other values stay as they are.
 pub(crate) fn set(value: &mut Value, name: &str, member: Value) {
     if let Value::Object(members) = value {

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH,
     LAST_MODIFIED, LOCATION, VARY,
 };
 use http::{HeaderMap, StatusCode};
@@ -34,7 +34,7 @@ use crate::discovery::entries::{groups, versions};
 use crate::discovery::hash;
 use crate::http::Call;
 use crate::http::gzip;
-use crate::http::negotiate::clauses;
+use crate::http::negotiate::{Clause, clauses};
 use crate::http::reply::{Payload, Reply};
 use crate::json;
 
@@ -42,6 +42,9 @@ use crate::json;
 const V3: &str = "/openapi/v3";
 const V2: &str = "/openapi/v2";
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+/// Its subtype, under its two names.
+const PROTOBUF_SUBTYPES: [&str; 2] =
+    ["com.github.proto-openapi.spec.v2@v1.0+protobuf", "com.github.proto-openapi.spec.v2.v1.0+protobuf"];
 /// Most that a document may unpack to, in bytes.
 const MAX_DOCUMENT: u64 = 16 * 1024 * 1024;
 /// How long clients may keep a document whose hash is in the URL.
@@ -127,8 +130,13 @@ impl OpenApi {
     async fn document(self: &Arc<Self>, call: &Call, place: &str, clock: &Clock) -> Reply {
         let Some(document) = self.documents.get(place) else { return bare(StatusCode::NOT_FOUND) };
         let mut reply = bare(StatusCode::OK);
+        let accept = call.accept();
+        if !accept.is_empty() && clauses(&accept).is_empty() {
+            // Compat: where there is no media type at all, nothing is said.
+            return reply;
+        }
         reply.headers.insert(VARY, HeaderValue::from_static("Accept"));
-        if form(call.header(ACCEPT), |media_type| (media_type == "application/json").then_some(())).is_none() {
+        if first(&accept, &["json"]).is_none() {
             reply.status = StatusCode::NOT_ACCEPTABLE;
             return reply;
         }
@@ -154,13 +162,12 @@ impl OpenApi {
         let mut reply = bare(StatusCode::OK);
         reply.headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
         reply.headers.append(VARY, HeaderValue::from_static("Accept"));
-        let wanted = form(call.header(ACCEPT), |media_type| match media_type {
-            "application/json" => Some((Wanted::V2, "application/json")),
-            "application/com.github.proto-openapi.spec.v2@v1.0+protobuf" | PROTOBUF => {
-                Some((Wanted::V2Protobuf, PROTOBUF))
-            }
-            _ => None,
-        });
+        let accept = call.accept();
+        let wanted =
+            first(&accept, &["json", PROTOBUF_SUBTYPES[0], PROTOBUF_SUBTYPES[1]]).map(|subtype| match subtype {
+                "json" => (Wanted::V2, "application/json"),
+                _ => (Wanted::V2Protobuf, PROTOBUF),
+            });
         let Some((wanted, content_type)) = wanted else {
             reply.status = StatusCode::NOT_ACCEPTABLE;
             return reply;
@@ -246,17 +253,11 @@ fn bare(status: StatusCode) -> Reply {
     Reply::empty(status, headers)
 }
 
-/// The first form, in the order of the clauses of `Accept`, that is known.
-///
-/// Compat: as `handler3`, a clause's wildcards stand for the first form, which is JSON.
-fn form<T>(accept: &str, known: impl Fn(&str) -> Option<T>) -> Option<T> {
-    if accept.trim().is_empty() {
-        return known("application/json");
-    }
-    clauses(accept).into_iter().find_map(|clause| match clause.media_type {
-        "*/*" | "application/*" | "*/json" => known("application/json"),
-        media_type => known(media_type),
-    })
+/// The subtype of `application` that a client wants most of those that there are.
+fn first(accept: &str, subtypes: &[&'static str]) -> Option<&'static str> {
+    let accept = if accept.is_empty() { "*/*" } else { accept };
+    let of = |clause: Clause<'_>| subtypes.iter().copied().find(|subtype| clause.takes_either("application", subtype));
+    clauses(accept).into_iter().find_map(of)
 }
 
 /// RFC 9110 section 13.1.2, compared weakly.
@@ -270,7 +271,7 @@ mod tests {
 
     use super::*;
     use crate::discovery::entries::entries;
-    use crate::tests::world;
+    use crate::world::world;
 
     async fn get(server: &Arc<OpenApi>, line: &str, headers: &[(&'static str, &str)]) -> Option<Reply> {
         let (clock, _) = Clock::mock(1_700_000_000);

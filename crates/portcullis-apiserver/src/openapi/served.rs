@@ -73,6 +73,8 @@ fn verb(method: &str, collection: bool) -> &str {
         ("delete", true) => "deletecollection",
         ("post", _) => "create",
         ("put", _) => "update",
+        // Only what passes requests on has these.
+        ("head" | "options", _) => "get",
         (other, _) => other,
     }
 }
@@ -93,7 +95,10 @@ mod tests {
             ("/api/v1/namespaces/{name}", "delete", true),
             ("/api/v1/namespaces/{namespace}/pods", "delete", true),
             ("/api/v1/namespaces/{namespace}/pods/{name}", "patch", true),
-            ("/api/v1/namespaces/{namespace}/pods/{name}/attach", "get", false),
+            ("/api/v1/namespaces/{namespace}/pods/{name}/attach", "get", true),
+            ("/api/v1/namespaces/{namespace}/pods/{name}/proxy/{path}", "delete", true),
+            ("/api/v1/namespaces/{namespace}/pods/{name}/proxy/{path}", "options", true),
+            ("/api/v1/namespaces/{namespace}/services/{name}/proxy", "get", false),
             ("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token", "post", true),
             ("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token", "get", false),
             ("/api/v1/watch/namespaces/{namespace}/pods/{name}", "get", true),

@@ -13,6 +13,7 @@ use super::gnostic::{self, Message, named};
 use super::served::Served;
 use super::v3::expand;
 use crate::discovery::entries::groups;
+use crate::resources;
 
 /// The document's place in the archive.
 pub(super) const PLACE: &str = "openapi/v2";
@@ -27,6 +28,7 @@ impl Filter {
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         let place = match parts.as_slice() {
             ["api", version, ..] => format!("api/{version}"),
+            ["apis", group, version, ..] if !resources::serves(group, version) => return false,
             ["apis", group, version, ..] => format!("apis/{group}/{version}"),
             ["apis", group] => return groups().any(|known| known == *group),
             ["logs", ..] => return false,

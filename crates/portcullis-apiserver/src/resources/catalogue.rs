@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::rules::Rules;
 use super::tree::{Members, at, text};
 use super::{Resource, Review, SelectableFields};
-use super::{disruption_budgets, ingresses, leases, network_policies, quotas, rbac, secrets, storage, workloads};
+use super::{autoscalers, disruption_budgets, leases, network_policies, quotas, rbac, secrets, storage, workloads};
 
 const ALL_VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const READ_VERBS: &[&str] = &["get", "list", "watch"];
@@ -17,6 +17,7 @@ const APIEXTENSIONS: &str = "apiextensions.k8s.io";
 const APPS: &str = "apps";
 const AUTHENTICATION: &str = "authentication.k8s.io";
 const AUTHORIZATION: &str = "authorization.k8s.io";
+const AUTOSCALING: &str = "autoscaling";
 const BATCH: &str = "batch";
 const CERTIFICATES: &str = "certificates.k8s.io";
 const COORDINATION: &str = "coordination.k8s.io";
@@ -29,11 +30,12 @@ const SCHEDULING: &str = "scheduling.k8s.io";
 const STORAGE: &str = "storage.k8s.io";
 
 /// API groups other than the core group, in the order in which upstream lists them.
-pub(crate) const GROUPS: [&str; 14] = [
+pub(crate) const GROUPS: [&str; 15] = [
     APPS,
     EVENTS_GROUP,
     AUTHENTICATION,
     AUTHORIZATION,
+    AUTOSCALING,
     BATCH,
     CERTIFICATES,
     NETWORKING,
@@ -50,8 +52,11 @@ pub(crate) const GROUPS: [&str; 14] = [
 const CONFIG_MAPS: usize = place("", "configmaps");
 const ENDPOINTS: usize = place("", "endpoints");
 const EVENTS: usize = place("", "events");
+const LIMIT_RANGES: usize = place("", "limitranges");
 const NAMESPACES: usize = place("", "namespaces");
 const NODES: usize = place("", "nodes");
+const PERSISTENT_VOLUME_CLAIMS: usize = place("", "persistentvolumeclaims");
+const PERSISTENT_VOLUMES: usize = place("", "persistentvolumes");
 const PODS: usize = place("", "pods");
 const SERVICE_ACCOUNTS: usize = place("", "serviceaccounts");
 const SERVICES: usize = place("", "services");
@@ -61,7 +66,12 @@ const ROLE_BINDINGS: usize = place(RBAC, "rolebindings");
 const ROLES: usize = place(RBAC, "roles");
 const PRIORITY_CLASSES: usize = place(SCHEDULING, "priorityclasses");
 const CERTIFICATE_SIGNING_REQUESTS: usize = place(CERTIFICATES, "certificatesigningrequests");
+const POD_DISRUPTION_BUDGETS: usize = place(POLICY, "poddisruptionbudgets");
+const HORIZONTAL_POD_AUTOSCALERS: usize = place(AUTOSCALING, "horizontalpodautoscalers");
 const ENDPOINT_SLICES: usize = place(DISCOVERY, "endpointslices");
+const INGRESS_CLASSES: usize = place(NETWORKING, "ingressclasses");
+const INGRESSES: usize = place(NETWORKING, "ingresses");
+const STORAGE_CLASSES: usize = place(STORAGE, "storageclasses");
 
 /// Where a resource stands; it does not compile for one that is not there.
 #[expect(clippy::indexing_slicing, reason = "the compiler evaluates it, and says so when it goes too far")]
@@ -103,7 +113,7 @@ const fn numbered<const COUNT: usize>(mut all: [Resource; COUNT]) -> [Resource; 
 /// Every stored resource.
 pub(crate) static ALL: [Resource; LISTED.len()] = numbered(LISTED);
 
-const LISTED: [Resource; 36] = [
+const LISTED: [Resource; 37] = [
     Resource {
         rules: super::config_maps::RULES,
         ..namespaced("", "configmaps", "configmap", "ConfigMap", &["cm"], "core.ConfigMap")
@@ -240,6 +250,7 @@ const LISTED: [Resource; 36] = [
         categories: &["all"],
         ..namespaced(APPS, "statefulsets", "statefulset", "StatefulSet", &["sts"], "apps.StatefulSet")
     },
+    autoscalers_of("autoscalingv2.HorizontalPodAutoscaler"),
     Resource {
         rules: workloads::cron_jobs::RULES,
         categories: &["all"],
@@ -266,11 +277,11 @@ const LISTED: [Resource; 36] = [
         )
     },
     Resource {
-        rules: ingresses::CLASS_RULES,
+        rules: super::ingresses::CLASS_RULES,
         ..cluster(NETWORKING, "ingressclasses", "ingressclass", "IngressClass", &[], "networking.IngressClass")
     },
     Resource {
-        rules: ingresses::RULES,
+        rules: super::ingresses::RULES,
         ..namespaced(NETWORKING, "ingresses", "ingress", "Ingress", &["ing"], "networking.Ingress")
     },
     Resource {
@@ -347,15 +358,40 @@ const LISTED: [Resource; 36] = [
 ];
 
 /// Resources whose objects are stored as those of another group-version.
-pub(crate) static VIEWS: [Resource; 1] = [Resource {
-    id: EVENTS,
-    rules: super::events::NEWER_RULES,
-    view: Some(super::events::VIEW),
-    ..namespaced(EVENTS_GROUP, "events", "event", "Event", &["ev"], "events.Event")
-}];
+pub(crate) static VIEWS: [Resource; 2] = [
+    Resource {
+        id: EVENTS,
+        rules: super::events::NEWER_RULES,
+        view: Some(super::events::VIEW),
+        ..namespaced(EVENTS_GROUP, "events", "event", "Event", &["ev"], "events.Event")
+    },
+    Resource {
+        id: HORIZONTAL_POD_AUTOSCALERS,
+        version: "v1",
+        view: Some(autoscalers::VIEW),
+        ..autoscalers_of("autoscaling.HorizontalPodAutoscaler")
+    },
+];
+
+const fn autoscalers_of(schema: &'static str) -> Resource {
+    Resource {
+        version: "v2",
+        rules: autoscalers::RULES,
+        categories: &["all"],
+        ..namespaced(
+            AUTOSCALING,
+            "horizontalpodautoscalers",
+            "horizontalpodautoscaler",
+            "HorizontalPodAutoscaler",
+            &["hpa"],
+            schema,
+        )
+    }
+}
 
 /// Every review, in discovery's order.
-pub(crate) static REVIEWS: [Review; 6] = [
+pub(crate) static REVIEWS: [Review; 7] = [
+    review("", "bindings", "binding", "Binding", true, "core.Binding"),
     review(
         AUTHENTICATION,
         "selfsubjectreviews",
@@ -465,12 +501,24 @@ pub(crate) fn events() -> &'static Resource {
     &ALL[EVENTS]
 }
 
+pub(crate) fn limit_ranges() -> &'static Resource {
+    &ALL[LIMIT_RANGES]
+}
+
 pub(crate) fn namespaces() -> &'static Resource {
     &ALL[NAMESPACES]
 }
 
 pub(crate) fn nodes() -> &'static Resource {
     &ALL[NODES]
+}
+
+pub(crate) fn persistent_volume_claims() -> &'static Resource {
+    &ALL[PERSISTENT_VOLUME_CLAIMS]
+}
+
+pub(crate) fn persistent_volumes() -> &'static Resource {
+    &ALL[PERSISTENT_VOLUMES]
 }
 
 pub(crate) fn pods() -> &'static Resource {
@@ -489,8 +537,24 @@ pub(crate) fn endpoint_slices() -> &'static Resource {
     &ALL[ENDPOINT_SLICES]
 }
 
+pub(crate) fn pod_disruption_budgets() -> &'static Resource {
+    &ALL[POD_DISRUPTION_BUDGETS]
+}
+
 pub(crate) fn certificate_signing_requests() -> &'static Resource {
     &ALL[CERTIFICATE_SIGNING_REQUESTS]
+}
+
+pub(crate) fn ingress_classes() -> &'static Resource {
+    &ALL[INGRESS_CLASSES]
+}
+
+pub(crate) fn ingresses() -> &'static Resource {
+    &ALL[INGRESSES]
+}
+
+pub(crate) fn storage_classes() -> &'static Resource {
+    &ALL[STORAGE_CLASSES]
 }
 
 pub(crate) fn services() -> &'static Resource {

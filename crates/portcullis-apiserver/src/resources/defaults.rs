@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use super::pod_spec::fill as pods;
 use super::tree::{Members, default};
-use super::{network_policies, nodes, secrets, services, storage, workloads};
+use super::{autoscalers, network_policies, nodes, secrets, services, storage, workloads};
+use crate::json::MAX_VALUES;
 use crate::schema::quantity::Quantity;
 use crate::schema::{Kind, SCHEMA, TypeId};
 
@@ -30,8 +31,11 @@ const RULES: &[(&str, Fill)] = &[
     ("apps.ReplicaSet", workloads::fill_replica_set),
     ("apps.StatefulSet", workloads::fill_stateful_set),
     ("authn.TokenRequestSpec", token_lifetime),
+    ("autoscaling.HorizontalPodAutoscaler", autoscalers::fill_v1),
+    ("autoscalingv2.HorizontalPodAutoscaler", autoscalers::fill),
     ("batch.CronJob", workloads::fill_cron_job),
     ("batch.Job", workloads::fill_job),
+    ("batch.JobSpec", workloads::fill_job_spec),
     ("batch.PodFailurePolicyOnPodConditionsPattern", workloads::fill_condition_pattern),
     ("core.AzureDiskVolumeSource", pods::azure_disk),
     ("core.ConfigMapVolumeSource", pods::file_mode),
@@ -91,16 +95,54 @@ static BY_TYPE: LazyLock<Vec<Option<Fill>>> = LazyLock::new(|| {
 });
 
 /// Fills in what an object of type `id` leaves out. It must be in its type's shape; afterwards it no longer is in its order.
+///
+/// It ends early once it has added more values than any object may have: whoever goes on with the object looks at that.
 pub(crate) fn fill(id: TypeId, members: &mut Members) {
-    if let Some(Some(rule)) = BY_TYPE.get(id.place()) {
-        rule(members);
+    Filling { left: MAX_VALUES + 1 }.fill(id, members);
+}
+
+struct Filling {
+    /// Values that may still be added, roughly: rules set members of what they are about.
+    left: usize,
+}
+
+impl Filling {
+    fn fill(&mut self, id: TypeId, members: &mut Members) {
+        if self.left == 0 {
+            return;
+        }
+        if let Some(Some(rule)) = BY_TYPE.get(id.place()) {
+            let before = members.len();
+            rule(members);
+            self.left = self.left.saturating_sub(members.len().saturating_sub(before));
+        }
+        for field in SCHEMA.fields(id) {
+            match (&field.kind, field.inline) {
+                (Kind::Message(inner), true) => self.fill(*inner, members),
+                (kind, _) if reaches_further(kind) => {
+                    if let Some(value) = members.get_mut(field.name) {
+                        self.value(kind, value);
+                    }
+                }
+                _ => {}
+            }
+        }
     }
-    for field in SCHEMA.fields(id) {
-        match (&field.kind, field.inline) {
-            (Kind::Message(inner), true) => fill(*inner, members),
-            (kind, _) if reaches_further(kind) => {
-                if let Some(value) = members.get_mut(field.name) {
-                    fill_value(kind, value);
+
+    fn value(&mut self, kind: &Kind, value: &mut Value) {
+        match (kind, value) {
+            (Kind::Message(id), Value::Object(members)) => self.fill(*id, members),
+            (Kind::List(inner), Value::Array(items)) => items.iter_mut().for_each(|item| self.value(inner, item)),
+            (Kind::Map(inner), Value::Object(members)) => {
+                for (_, item) in members.iter_mut() {
+                    // The maps of quantities are resource lists, whose amounts are kept in thousandths.
+                    if let (Kind::Quantity, Value::String(text)) = (&**inner, &mut *item) {
+                        if let Ok(amount) = Quantity::parse(text) {
+                            *text = amount.to_milli().to_string();
+                        }
+                    } else {
+                        self.value(inner, item);
+                    }
                 }
             }
             _ => {}
@@ -117,26 +159,6 @@ fn reaches_further(kind: &Kind) -> bool {
     }
 }
 
-fn fill_value(kind: &Kind, value: &mut Value) {
-    match (kind, value) {
-        (Kind::Message(id), Value::Object(members)) => fill(*id, members),
-        (Kind::List(inner), Value::Array(items)) => items.iter_mut().for_each(|item| fill_value(inner, item)),
-        (Kind::Map(inner), Value::Object(members)) => {
-            for (_, item) in members.iter_mut() {
-                // The maps of quantities are resource lists, whose amounts are kept in thousandths.
-                if let (Kind::Quantity, Value::String(text)) = (&**inner, &mut *item) {
-                    if let Ok(amount) = Quantity::parse(text) {
-                        *text = amount.to_milli().to_string();
-                    }
-                } else {
-                    fill_value(inner, item);
-                }
-            }
-        }
-        _ => {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -147,6 +169,14 @@ mod tests {
     fn every_rule_belongs_to_a_type_and_they_are_in_order() {
         assert!(RULES.iter().all(|(name, _)| SCHEMA.find(name).is_some()), "a type has gone");
         assert!(RULES.is_sorted_by_key(|(name, _)| *name));
+    }
+
+    #[test]
+    fn filling_in_ends_once_there_is_more_than_any_object_may_have() {
+        let mut pod = json!({"spec": {"containers": vec![json!({"name": "", "resources": {}}); 90_000]}});
+        fill(SCHEMA.find("core.Pod").unwrap(), pod.as_object_mut().unwrap());
+        let values = crate::json::values(&pod);
+        assert!((MAX_VALUES + 1..3 * MAX_VALUES).contains(&values), "{values}");
     }
 
     #[test]

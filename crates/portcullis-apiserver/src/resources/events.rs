@@ -80,7 +80,7 @@ pub(crate) const NEWER_RULES: Rules = Rules {
             }
             // Compat: upstream looks at the reason twice.
             if name == "count" {
-                let of = |members: &Members| members.get("reason").cloned().unwrap_or_default();
+                let of = |members: &Members| internal("reason", members.get("reason").cloned().unwrap_or_default());
                 wrong.unchanged(&Path::new("reason"), &of(new), &of(old));
             }
         }
@@ -156,6 +156,10 @@ fn internal(name: &str, value: Value) -> Value {
             "ResourceVersion": text("resourceVersion"), "FieldPath": text("fieldPath")})
         }
         "source" => json!({"Component": text("component"), "Host": text("host")}),
+        "count" => json!(value.as_i64().unwrap_or(0)),
+        "reason" | "message" | "type" | "action" | "reportingComponent" | "reportingInstance" => {
+            json!(value.as_str().unwrap_or_default())
+        }
         _ => value,
     }
 }
@@ -258,6 +262,16 @@ mod tests {
         assert_eq!(
             texts[texts.len() - 3..],
             [twice, twice, "reportingController: Invalid value: \"c\": field is immutable"]
+        );
+        // Numbers and texts that are not there are those of nothing.
+        let mut more = good.clone();
+        (more["count"], more["message"]) = (json!(3), json!("m"));
+        let mut wrong = Wrong::default();
+        (NEWER_RULES.validate_update)(good.as_object().unwrap(), more.as_object().unwrap(), &mut wrong);
+        let texts: Vec<String> = wrong.finish().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            texts[texts.len() - 2..],
+            ["message: Invalid value: \"\": field is immutable", "count: Invalid value: 0: field is immutable"]
         );
     }
 

@@ -229,7 +229,8 @@ fn validate_class(new: &Members, wrong: &mut Wrong) {
             wrong.forbidden(&at.child("namespace"), "`parameters.scope` is set to 'Cluster'");
         }
         "Cluster" => {}
-        other => wrong.not_supported(&at.child("scope"), other, &["Cluster", "Namespace"]),
+        // Compat: here its type has no name of its own.
+        other => wrong.not_supported_text(&at.child("scope"), other, &["Cluster", "Namespace"]),
     }
 }
 
@@ -253,7 +254,7 @@ fn domain_path(text: &str, path: &Path, wrong: &mut Wrong) {
 
 fn update_class(new: &Members, old: &Members, wrong: &mut Wrong) {
     meta::object_meta_update(new, old, wrong);
-    let of = |members: &Members| at(members, &["spec", "controller"]).cloned().unwrap_or_default();
+    let of = |members: &Members| Value::from(string_at(members, &["spec", "controller"]));
     wrong.unchanged(&Path::new("spec.controller"), &of(new), &of(old));
     validate_class(new, wrong);
 }
@@ -322,6 +323,10 @@ mod tests {
         assert!(of(json!({"controller": "example.com/c"})).is_empty());
         assert_eq!(of(json!({})), ["spec.controller: Required value"]);
         assert!(of(json!({"controller": "x"}))[0].contains("must be a domain-prefixed path"));
+        assert_eq!(
+            of(json!({"controller": "a.b/c", "parameters": {"kind": "K", "name": "n", "scope": "Clust>r"}})),
+            [r#"spec.parameters.scope: Unsupported value: "Clust>r": supported values: "Cluster", "Namespace""#]
+        );
         assert_eq!(
             of(json!({"controller": "a.b/c", "parameters": {"scope": "Cluster", "namespace": "n"}})),
             [

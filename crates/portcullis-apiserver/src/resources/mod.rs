@@ -3,16 +3,18 @@
 //! `catalogue` lists the resources; discovery, routing, storage, selectors and tables all read it. `rules` says what a kind's
 //! rules are made of; `strategy` applies them between a body and the store; `defaults` and `check` serve many kinds.
 
+mod autoscalers;
 mod catalogue;
 pub(crate) mod certificates;
 pub(crate) mod check;
 mod config_maps;
 pub(crate) mod defaults;
-mod disruption_budgets;
+pub(crate) mod disruption_budgets;
 mod endpoint_slices;
 mod endpoints;
 mod events;
 mod ingresses;
+mod key_pairs;
 mod leases;
 pub(crate) mod namespaces;
 mod network_policies;
@@ -32,6 +34,7 @@ pub(crate) mod strategy;
 pub(crate) mod subresources;
 pub(crate) mod tree;
 pub(crate) mod view;
+mod volume_warnings;
 pub(crate) mod workloads;
 
 use aws_lc_rs::digest;
@@ -40,8 +43,9 @@ use base64::engine::general_purpose::STANDARD;
 
 pub(crate) use self::catalogue::{
     ALL, GROUPS, REVIEWS, VIEWS, certificate_signing_requests, cluster_role_bindings, cluster_roles, config_maps,
-    endpoint_slices, endpoints, events, namespaces, nodes, pods, priority_classes, role_bindings, roles,
-    service_accounts, services,
+    endpoint_slices, endpoints, events, ingress_classes, ingresses, limit_ranges, namespaces, nodes,
+    persistent_volume_claims, persistent_volumes, pod_disruption_budgets, pods, priority_classes, role_bindings, roles,
+    service_accounts, services, storage_classes,
 };
 use self::rules::Rules;
 pub(crate) use self::subresources::{SCALE_KIND, Serves, Subresource};

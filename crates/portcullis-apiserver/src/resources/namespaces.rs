@@ -46,7 +46,7 @@ pub(crate) fn fill(members: &mut Members) {
     super::rules::default_phase(members, "Active");
 }
 
-/// Gives a new namespace its finalizer, phase and label.
+/// Gives a new namespace its finalizer and phase.
 fn prepare_create(members: &mut Members) {
     let spec = object(members, "spec");
     let mut finalizers = list_at(spec, &["finalizers"]).to_vec();
@@ -55,7 +55,6 @@ fn prepare_create(members: &mut Members) {
     }
     spec.insert("finalizers".to_owned(), Value::Array(finalizers));
     members.insert("status".to_owned(), json!({"phase": "Active"}));
-    fill(members);
 }
 
 fn validate(new: &Members, wrong: &mut Wrong) {
@@ -104,6 +103,7 @@ mod tests {
     #[test]
     fn a_new_namespace_looks_like_the_real_servers() {
         let mut namespace = members(json!({"metadata": {"name": "n", "labels": {"a": "b"}}}));
+        fill(&mut namespace);
         prepare_create(&mut namespace);
         assert_eq!(
             Value::Object(namespace),

@@ -63,11 +63,11 @@ fn resource_name(name: &str, path: &Path, wrong: &mut Wrong) -> bool {
     let sentences = names::label_key(name);
     let known = name.contains('/') || standard(name);
     if !sentences.is_empty() {
-        wrong.each(path, name, sentences);
+        wrong.each_typed(path, name, sentences);
         return false;
     }
     if !known {
-        wrong.invalid(path, name, "must be a standard resource type or fully qualified");
+        wrong.invalid_typed(path, name, "must be a standard resource type or fully qualified");
     }
     known
 }
@@ -90,9 +90,9 @@ fn limit_range(new: &Members, wrong: &mut Wrong) {
         let kind = string(limit, "type");
         let sentences = names::label_key(kind);
         if !sentences.is_empty() {
-            wrong.each(&path.child("type"), kind, sentences);
+            wrong.each_typed(&path.child("type"), kind, sentences);
         } else if !kind.contains('/') && !["Pod", "Container", "PersistentVolumeClaim"].contains(&kind) {
-            wrong.invalid(&path.child("type"), kind, "must be a standard limit type or fully qualified");
+            wrong.invalid_typed(&path.child("type"), kind, "must be a standard limit type or fully qualified");
         }
         if !seen.insert(kind) {
             wrong.duplicate(&path.child("type"), kind);
@@ -117,7 +117,7 @@ fn amounts(limit: &Value, kind: &str, path: &Path, wrong: &mut Wrong) {
                 || name.contains('/')
                 || name.starts_with("hugepages-");
             if matches!(kind, "Pod" | "Container") && !for_containers {
-                wrong.invalid(&at, name, "must be a standard resource for containers");
+                wrong.invalid_typed(&at, name, "must be a standard resource for containers");
             }
             let text = amount.as_str().unwrap_or_default();
             if let Ok(quantity) = Quantity::parse(text) {
@@ -175,7 +175,7 @@ fn quota_spec(new: &Members, wrong: &mut Wrong) {
     for (name, amount) in members_at(new, &["spec", "hard"]) {
         let at = path.key(name);
         if !resource_name(name, &at, wrong) && !name.contains('/') {
-            wrong.invalid(&at, name, "must be a standard resource for quota");
+            wrong.invalid_typed(&at, name, "must be a standard resource for quota");
         }
         not_negative_amount(amount, &at, wrong);
         let text = amount.as_str().unwrap_or_default();

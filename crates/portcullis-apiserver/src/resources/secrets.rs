@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::check::formats::config_key;
 use super::check::{IMMUTABLE, Path, Wrong, meta};
 use super::config_maps::{MAX_BYTES, decoded_length, fixed};
+use super::key_pairs;
 use super::rules::Rules;
 use super::tree::{Members, default, members_at, object, string_at};
 use crate::json::{self, Node};
@@ -105,8 +106,7 @@ fn validate_update(new: &Members, old: &Members, wrong: &mut Wrong) {
     validate(new, wrong);
 }
 
-/// Compat: what Go's `tls.X509KeyPair` says first of a pair that is none. A key that belongs to another certificate is not
-/// found out.
+/// Compat: what Go's `tls.X509KeyPair` says first of a pair that is none.
 fn warnings(new: &Members, _: Option<&Members>) -> Vec<String> {
     if string_at(new, &["type"]) != "kubernetes.io/tls" {
         return Vec::new();
@@ -130,7 +130,11 @@ fn warnings(new: &Members, _: Option<&Members>) -> Vec<String> {
         }];
     }
     if key.iter().any(is_key) {
-        return Vec::new();
+        let text = |key: &str| {
+            let bytes = bytes_of(data.get(key).unwrap_or(&Value::Null));
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        return key_pairs::problem(&text("tls.crt"), &text("tls.key")).map(str::to_owned).into_iter().collect();
     }
     vec![match key.as_slice() {
         [] => "tls: failed to find any PEM data in key input".to_owned(),
@@ -250,7 +254,7 @@ mod tests {
         let block = |label: &str| format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n");
         let (certificate, key) = (block("CERTIFICATE"), block("EC PRIVATE KEY"));
         let said = |a: &str, b: &str| warnings(&secret("kubernetes.io/tls", &[("tls.crt", a), ("tls.key", b)]), None);
-        assert!(said(&certificate, &key).is_empty());
+        assert_eq!(said(&certificate, &key), ["x509: malformed certificate"]);
         assert_eq!(said("x", &key), ["tls: failed to find any PEM data in certificate input"]);
         assert_eq!(said(&certificate, "x"), ["tls: failed to find any PEM data in key input"]);
         assert!(said(&key, &certificate)[0].ends_with("PEM inputs may have been switched"));

@@ -7,10 +7,12 @@ use portcullis_kube::names;
 use serde_json::{Value, json};
 
 use super::check::{IMMUTABLE, NOT_NEGATIVE, Path, Wrong, labels, meta, same};
+use super::pod_spec::volumes::host_path;
 use super::rules::{Rules, default_phase};
 use super::tree::{
     Members, at, child, default, has, list, list_at, members, members_at, object, string, string_at, take_over,
 };
+use super::volume_warnings;
 use crate::schema::quantity::Quantity;
 
 pub(crate) const CLAIM_RULES: Rules = Rules {
@@ -34,6 +36,7 @@ pub(crate) const CLAIM_RULES: Rules = Rules {
             basic(amount, &Path::new("status.capacity").key(name), wrong);
         }
     },
+    warnings: |new, _| volume_warnings::claim(new),
     ..Rules::NAMESPACED
 };
 pub(crate) const VOLUME_RULES: Rules = Rules {
@@ -45,6 +48,7 @@ pub(crate) const VOLUME_RULES: Rules = Rules {
     prepare_update: |new, old| take_over(new, old, &["status"]),
     validate: volume,
     validate_update: update_volume,
+    warnings: |new, _| volume_warnings::volume(new),
     ..Rules::CLUSTER
 };
 pub(crate) const CLASS_RULES: Rules =
@@ -54,6 +58,23 @@ const MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "Rea
 const CLAIM_FIXED: &str =
     "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
 const SOURCE_FIXED: &str = "spec.persistentvolumesource is immutable after creation";
+pub(super) const MOUNT_OPTIONS: &str = "volume.beta.kubernetes.io/mount-options";
+/// Sources that are mounted with options.
+const MOUNTED_WITH_OPTIONS: [&str; 13] = [
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "glusterfs",
+    "nfs",
+    "rbd",
+    "quobyte",
+    "iscsi",
+    "cinder",
+    "cephfs",
+    "azureFile",
+    "vsphereVolume",
+    "azureDisk",
+    "photonPersistentDisk",
+];
 /// Members of a volume's specification that are no source.
 const NO_SOURCE: [&str; 9] = [
     "capacity",
@@ -247,14 +268,10 @@ fn volume(new: &Members, wrong: &mut Wrong) {
         wrong.each(&path.child("storageClassName"), class, names::dns_subdomain(class));
     }
     wrong.one_of(&path.child("volumeMode"), string(spec, "volumeMode"), &["Block", "Filesystem"]);
-}
-
-fn host_path(source: &Value, path: &Path, wrong: &mut Wrong) {
-    let folder = string(source, "path");
-    if folder.is_empty() {
-        wrong.required(&path.child("path"), "");
-    } else if folder.split('/').any(|part| part == "..") {
-        wrong.invalid(&path.child("path"), folder, "must not contain '..'");
+    let options = members_at(new, &["metadata", "annotations"]).contains_key(MOUNT_OPTIONS);
+    if options && !MOUNTED_WITH_OPTIONS.iter().any(|source| has(spec, source)) {
+        let at = Path::new("metadata.annotations").child(MOUNT_OPTIONS);
+        wrong.forbidden(&at, "may not specify mount options for this volume type");
     }
 }
 
@@ -326,6 +343,7 @@ fn topology(term: &Value, path: &Path, wrong: &mut Wrong) {
 
 /// Compat: fields that are fixed are judged declaratively, so they come last.
 fn update_class(new: &Members, old: &Members, wrong: &mut Wrong) {
+    class(new, wrong);
     meta::object_meta_update(new, old, wrong);
     for name in ["provisioner", "parameters", "reclaimPolicy", "volumeBindingMode"] {
         let of = |members: &Members| members.get(name).cloned().unwrap_or_default();
@@ -360,6 +378,24 @@ mod tests {
         let mut wrong = Wrong::default();
         check(&mut wrong);
         wrong.finish().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn an_update_of_a_class_judges_all_of_it_again() {
+        let class = |more: Value| {
+            let mut class = json!({"metadata": {"name": "c", "resourceVersion": "1"}, "provisioner": "a.b/c"});
+            class.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            class.as_object().unwrap().clone()
+        };
+        let new = class(
+            json!({"metadata": {"name": "c", "resourceVersion": "1", "generateName": "g."}, "reclaimPolicy": "x"}),
+        );
+        let found = texts(|wrong| update_class(&new, &class(json!({"reclaimPolicy": "x"})), wrong));
+        assert!(
+            found[0].starts_with("metadata.generateName: Invalid value: \"g.\": a lowercase RFC 1123"),
+            "{found:?}"
+        );
+        assert_eq!(found[1..], ["reclaimPolicy: Unsupported value: \"x\": supported values: \"Delete\", \"Retain\""]);
     }
 
     #[test]
@@ -408,6 +444,7 @@ mod tests {
             class.as_object().unwrap().clone()
         };
         assert_eq!(texts(|wrong| class(&of("", "Odd"), wrong)).len(), 2);
+        assert!(texts(|wrong| update_class(&of("", "Delete"), &of("a", "Delete"), wrong))[0].contains("Required"));
         assert_eq!(
             texts(|wrong| update_class(&of("b", "Retain"), &of("a", "Delete"), wrong)),
             [

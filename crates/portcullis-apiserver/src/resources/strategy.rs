@@ -44,6 +44,8 @@ pub(crate) fn new_object(
     rng: &Rng,
     now: Timestamp,
 ) -> Members {
+    // Compat: filled in when it is read, when a name that is generated is not there yet.
+    fill(resource, &mut members);
     let metadata = object(&mut members, "metadata");
     for name in SYSTEM.into_iter().chain(OF_STORE) {
         metadata.shift_remove(name);
@@ -60,7 +62,6 @@ pub(crate) fn new_object(
     }
     metadata.insert("uid".to_owned(), Value::String(rng.uuid_v4()));
     metadata.insert("creationTimestamp".to_owned(), Value::String(now.rfc3339()));
-    fill(resource, &mut members);
     members
 }
 
@@ -130,7 +131,8 @@ pub(crate) fn stored(resource: &Resource, mut members: Members) -> Members {
     shape(resource, members)
 }
 
-fn fill(resource: &Resource, members: &mut Members) {
+/// Fills in what a body leaves out.
+pub(crate) fn fill(resource: &Resource, members: &mut Members) {
     if let Some(schema) = resource.schema() {
         defaults::fill(schema, members);
     }
@@ -177,7 +179,7 @@ pub(crate) fn validate_update(resource: &Resource, through: Through, new: &Membe
 }
 
 /// A name that nothing has, most likely: the stem and five random characters.
-fn generated_name(stem: &str, rng: &Rng) -> String {
+pub(crate) fn generated_name(stem: &str, rng: &Rng) -> String {
     let mut name = String::from_utf8_lossy(stem.as_bytes().get(..STEM).unwrap_or(stem.as_bytes())).into_owned();
     for _ in 0..SUFFIX_LENGTH {
         let at = usize::try_from(rng.below(27)).unwrap_or(0);
@@ -192,7 +194,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::resources::check::same;
     use crate::resources::{self, namespaces, pods, resource_named};
+    use crate::schema::{Kind, SCHEMA, TypeId};
 
     fn create(resource: &Resource, value: Value) -> Members {
         let rng = Rng::seeded(1);
@@ -266,6 +270,65 @@ mod tests {
         assert_eq!(problems(pods(), "a:b"), 1);
         assert_eq!(problems(resources::cluster_roles(), "a:b"), 0);
         assert_eq!(problems(resources::cluster_roles(), "a/b"), 1);
+    }
+
+    /// A tree of that type, of which anything may be empty or missing.
+    fn any_members(id: TypeId, depth: usize, rng: &Rng) -> Members {
+        let mut out = Members::new();
+        for field in SCHEMA.fields(id) {
+            match &field.kind {
+                Kind::Message(inner) if field.inline => out.extend(any_members(*inner, depth, rng)),
+                _ if rng.below(3) > 0 => {}
+                kind => drop(out.insert(field.name.to_owned(), any_value(kind, depth, rng))),
+            }
+        }
+        out
+    }
+
+    fn any_value(kind: &Kind, depth: usize, rng: &Rng) -> Value {
+        let full = depth < 7 && rng.below(2) == 0;
+        match kind {
+            Kind::String | Kind::Named(_) => json!("x"),
+            _ if rng.below(12) == 0 => Value::Null,
+            Kind::Int32 | Kind::Int64 | Kind::Float | Kind::IntOrString => json!(rng.below(2)),
+            Kind::Bool => json!(full),
+            Kind::Quantity => json!(if full { "1" } else { "0" }),
+            Kind::Time | Kind::MicroTime => Value::Null,
+            Kind::Bytes => json!(""),
+            Kind::List(inner) if full => json!([any_value(inner, depth + 1, rng)]),
+            Kind::Map(inner) if full => json!({"a": any_value(inner, depth + 1, rng)}),
+            Kind::List(_) | Kind::ExtraValue => json!([]),
+            Kind::Message(id) if full => Value::Object(any_members(*id, depth + 1, rng)),
+            Kind::Map(_) | Kind::Raw | Kind::Fields | Kind::Message(_) => json!({}),
+        }
+    }
+
+    /// A tree in which plain values that are zero are none.
+    fn without_zeros(value: &Value) -> Value {
+        match value {
+            Value::Object(members) => {
+                members.iter().map(|(name, value)| (name.clone(), without_zeros(value))).collect()
+            }
+            Value::Array(items) => items.iter().map(without_zeros).collect(),
+            Value::String(text) if text.is_empty() => Value::Null,
+            Value::Bool(false) => Value::Null,
+            Value::Number(number) if number.as_f64() == Some(0.0) => Value::Null,
+            value => value.clone(),
+        }
+    }
+
+    #[test]
+    fn what_is_filled_in_is_compared_as_if_it_had_its_shape() {
+        let rng = Rng::seeded(3);
+        for resource in resources::ALL.iter().chain(&resources::VIEWS) {
+            for _ in 0..100 {
+                let mut filled = shape(resource, any_members(resource.schema().unwrap(), 0, &rng));
+                fill(resource, &mut filled);
+                let shaped = shape(resource, filled.clone());
+                let [filled, shaped] = [filled, shaped].map(|members| without_zeros(&Value::Object(members)));
+                assert!(same(&filled, &shaped), "{}\n{filled}\n{shaped}", resource.kind);
+            }
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! An entry here says that the engine answers that path; what it answers is in `handlers`.
 
 use super::rules::PartRules;
-use super::{Resource, certificates, namespaces};
+use super::{Resource, certificates, namespaces, pods};
+use crate::http::negotiate::Forms;
 use crate::schema::{SCHEMA, TypeId};
 
 const AUTHENTICATION: &str = "authentication.k8s.io";
@@ -39,6 +40,14 @@ pub(crate) enum Serves {
     Scale,
     /// A token for the object: `handlers::token`.
     Token,
+    /// A node for a pod: `handlers::binding`.
+    Binding,
+    /// The end of a pod, if its disruption budget allows it: `handlers::eviction`.
+    Eviction,
+    /// The streams of a container: `handlers::attach`.
+    Attach,
+    /// HTTP to the address of a pod: `handlers::proxy`.
+    Proxy,
     /// A command in one of our parts: `handlers::exec`.
     Exec,
     /// The lines that one of our parts logs: `handlers::logs`.
@@ -50,13 +59,33 @@ pub(crate) enum Serves {
 impl Subresource {
     /// Group, version and kind of what it takes and answers; `None` for those of the object.
     pub(crate) fn own_kind(&self) -> Option<(&'static str, &'static str, &'static str)> {
-        self.kind_group_version.map(|(group, version)| (group, version, self.kind))
+        match (self.kind_group_version, &self.serves) {
+            (Some((group, version)), _) => Some((group, version, self.kind)),
+            (None, Serves::Binding) => Some((self.group, "v1", self.kind)),
+            (None, _) => None,
+        }
+    }
+
+    /// Compat: upstream has no tables of these parts.
+    pub(crate) fn forms(&self) -> Forms {
+        match self.serves {
+            Serves::Binding | Serves::Eviction | Serves::Part(_) => Forms::Metadata,
+            _ => Forms::All,
+        }
     }
 
     /// Its type in the schema table, when it has a kind of its own.
     pub(crate) fn schema(&self) -> Option<TypeId> {
         match self.serves {
-            Serves::Status | Serves::Part(_) | Serves::Exec | Serves::Log | Serves::PortForward => None,
+            Serves::Status
+            | Serves::Part(_)
+            | Serves::Attach
+            | Serves::Proxy
+            | Serves::Exec
+            | Serves::Log
+            | Serves::PortForward => None,
+            Serves::Binding => SCHEMA.find("core.Binding"),
+            Serves::Eviction => SCHEMA.find("policy.Eviction"),
             Serves::Scale => SCHEMA.find("autoscaling.Scale"),
             Serves::Token => SCHEMA.find("authn.TokenRequest"),
         }
@@ -64,7 +93,7 @@ impl Subresource {
 }
 
 /// Every subresource that is served; those of a resource stand in alphabetical order.
-pub(crate) static SUBRESOURCES: [Subresource; 27] = [
+pub(crate) static SUBRESOURCES: [Subresource; 34] = [
     Subresource {
         name: "finalize",
         verbs: &["update"],
@@ -75,6 +104,25 @@ pub(crate) static SUBRESOURCES: [Subresource; 27] = [
     status("", "nodes", "Node"),
     status("", "persistentvolumeclaims", "PersistentVolumeClaim"),
     status("", "persistentvolumes", "PersistentVolume"),
+    Subresource {
+        name: "attach",
+        verbs: &["create", "get"],
+        serves: Serves::Attach,
+        ..status("", "pods", "PodAttachOptions")
+    },
+    Subresource { name: "binding", verbs: &["create"], serves: Serves::Binding, ..status("", "pods", "Binding") },
+    Subresource {
+        name: "ephemeralcontainers",
+        serves: Serves::Part(&pods::EPHEMERAL_CONTAINERS),
+        ..status("", "pods", "Pod")
+    },
+    Subresource {
+        name: "eviction",
+        verbs: &["create"],
+        kind_group_version: Some(("policy", "v1")),
+        serves: Serves::Eviction,
+        ..status("", "pods", "Eviction")
+    },
     Subresource {
         name: "exec",
         verbs: &["create", "get"],
@@ -88,6 +136,13 @@ pub(crate) static SUBRESOURCES: [Subresource; 27] = [
         serves: Serves::PortForward,
         ..status("", "pods", "PodPortForwardOptions")
     },
+    Subresource {
+        name: "proxy",
+        verbs: &["create", "delete", "get", "patch", "update"],
+        serves: Serves::Proxy,
+        ..status("", "pods", "PodProxyOptions")
+    },
+    Subresource { name: "resize", serves: Serves::Part(&pods::RESIZE), ..status("", "pods", "Pod") },
     status("", "pods", "Pod"),
     Subresource { group: "", ..scale("replicationcontrollers") },
     status("", "replicationcontrollers", "ReplicationController"),
@@ -109,6 +164,7 @@ pub(crate) static SUBRESOURCES: [Subresource; 27] = [
     status("apps", "replicasets", "ReplicaSet"),
     scale("statefulsets"),
     status("apps", "statefulsets", "StatefulSet"),
+    status("autoscaling", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
     status("batch", "cronjobs", "CronJob"),
     status("batch", "jobs", "Job"),
     Subresource {

@@ -9,6 +9,7 @@ pub(crate) mod convert;
 pub(crate) mod go_time;
 pub(crate) mod normalise;
 pub(crate) mod patch;
+mod proto_wire;
 pub(crate) mod protobuf;
 pub(crate) mod quantity;
 
@@ -49,6 +50,8 @@ pub(crate) struct Field {
     pub(crate) name: &'static str,
     /// The protobuf field number; 0 when it has none.
     pub(crate) number: u32,
+    /// The name in Go, where it is not that in JSON with a capital.
+    pub(crate) go_name: &'static str,
     pub(crate) omit_empty: bool,
     pub(crate) omit_zero: bool,
     pub(crate) pointer: bool,
@@ -120,9 +123,11 @@ impl Schema {
     fn field(&self, line: &'static str) -> Option<Field> {
         let mut words = line.split(' ');
         let (name, number, flags, kind) = (words.next()?, words.next()?, words.next()?, words.next()?);
+        let (number, go_name) = number.split_once('=').unwrap_or((number, ""));
         Some(Field {
             name,
             number: number.parse().ok()?,
+            go_name,
             omit_empty: flags.contains('e'),
             omit_zero: flags.contains('z'),
             pointer: flags.contains('p'),
@@ -179,6 +184,16 @@ impl Schema {
     /// The Go name of a type without its package, such as `ObjectMeta`.
     pub(crate) fn go_name(&self, id: TypeId) -> &'static str {
         self.types.get(id.0).and_then(|message| message.name.rsplit('.').next()).unwrap_or_default()
+    }
+
+    /// The Go package of a type, which is called as the version that it belongs to.
+    pub(crate) fn go_package(&self, id: TypeId) -> &'static str {
+        match self.types.get(id.0).and_then(|message| message.name.split('.').next()) {
+            Some("autoscalingv2") => "v2",
+            Some("networkingbeta") => "v1beta1",
+            Some("schedulingalpha") => "v1alpha3",
+            _ => "v1",
+        }
     }
 }
 

@@ -448,7 +448,7 @@ fn go_type(kind: &Kind) -> String {
         // Compat: the one map of quantities has a name.
         Kind::Map(inner) if matches!(**inner, Kind::Quantity) => "v1.ResourceList".to_owned(),
         Kind::Map(inner) => format!("map[string]{}", go_type(inner)),
-        Kind::Message(id) => format!("v1.{}", SCHEMA.go_name(*id)),
+        Kind::Message(id) => format!("{}.{}", SCHEMA.go_package(*id), SCHEMA.go_name(*id)),
     }
 }
 

@@ -89,6 +89,22 @@ impl Quantity {
         i64::try_from(self.nanos / ONE + up).unwrap_or(if self.nanos < 0 { i64::MIN } else { i64::MAX })
     }
 
+    /// Nothing.
+    pub(crate) fn zero() -> Self {
+        Self { nanos: 0, format: Format::Decimal }
+    }
+
+    /// Both together, written like the first unless that is nothing.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        let format = if self.is_zero() { other.format } else { self.format };
+        Self { nanos: self.nanos.saturating_add(other.nanos).clamp(-MAX, MAX), format }
+    }
+
+    /// The amount as a number that has no bounds and is not exact.
+    pub(crate) fn as_float(self) -> f64 {
+        self.nanos as f64 / ONE as f64
+    }
+
     /// Which of two amounts is larger, however they are written.
     pub(crate) fn compare(self, other: Self) -> Ordering {
         self.nanos.cmp(&other.nanos)
@@ -193,6 +209,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn sums_are_written_like_the_first_that_is_something() {
+        let amount = |text: &str| Quantity::parse(text).unwrap();
+        for (one, other, sum) in
+            [("1Gi", "1Gi", "2Gi"), ("0", "1Gi", "1Gi"), ("500m", "1", "1500m"), ("1Ki", "1", "1025")]
+        {
+            assert_eq!(amount(one).plus(amount(other)).to_string(), sum);
+        }
+        assert_eq!(amount("9E").plus(amount("9E")).whole(), i64::MAX);
+        assert!((amount("1500m").as_float() - 1.5).abs() < 1e-9);
+    }
 
     fn canonical(text: &str) -> String {
         Quantity::parse(text).map_or_else(str::to_owned, |quantity| quantity.to_string())

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::http::Call;
-use crate::tests::{World, world};
+use crate::world::{World, world};
 
 const ACCOUNTS: &str = "/api/v1/namespaces/default/serviceaccounts";
 

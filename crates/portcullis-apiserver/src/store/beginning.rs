@@ -23,8 +23,9 @@ impl Store {
     /// All objects of a resource, and the version at which that holds.
     pub(crate) fn everything(&self, resource: &Resource) -> (u64, Everything) {
         let state = self.read();
-        let collect =
-            || Arc::new(state.table(resource).into_iter().flat_map(|table| table.live.values()).cloned().collect());
+        let collect = || {
+            Arc::new(state.table(resource).into_iter().flat_map(|table| table.live.within("", None)).cloned().collect())
+        };
         let (Some(last), Some(changed)) =
             (self.shared.beginnings.get(resource.id()), self.shared.changed.get(resource.id()))
         else {

@@ -16,7 +16,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::kept::{Kept, KeptError, Row};
 use super::log::Change;
-use super::object::Object;
+use super::object::{self, Object};
 use super::{NotKept, Planned, Shared, StoreError, View};
 use crate::resources::{self, Resource};
 
@@ -152,8 +152,8 @@ impl Committer {
 }
 
 impl Head {
-    fn underway(&self, resource: &Resource, key: &str) -> Option<&Underway> {
-        self.overlay.get(&(resource.id(), key.to_owned()))
+    fn underway(&self, resource: &Resource, namespace: &str, name: &str) -> Option<&Underway> {
+        self.overlay.get(&(resource.id(), object::key(namespace, name)))
     }
 
     /// Hands a change over.
@@ -163,7 +163,7 @@ impl Head {
         planned: Planned,
         shared: &Shared,
     ) -> Result<Ticket, StoreError> {
-        let entry = ((resource.id(), planned.key.clone()), planned.after());
+        let entry = ((resource.id(), planned.object.key()), planned.after());
         let counts = planned.counts(self.objects, self.bytes);
         let (version, ticket) = (
             planned.object.version,
@@ -213,8 +213,9 @@ fn commit_all(mut kept: Kept, waiting: &Receiver<Pending>, shared: &Shared, head
         {
             batch.push(next);
         }
-        let rows = batch.iter().map(|pending| {
-            let Planned { change, key, object, .. } = &pending.planned;
+        let keys: Vec<_> = batch.iter().map(|pending| pending.planned.object.key()).collect();
+        let rows = batch.iter().zip(&keys).map(|(pending, key)| {
+            let Planned { change, object, .. } = &pending.planned;
             let stays = (*change != Change::Deleted).then_some(object.as_ref());
             Row { resource: pending.resource, key, version: object.version, object: stays }
         });
@@ -230,7 +231,7 @@ fn commit_all(mut kept: Kept, waiting: &Receiver<Pending>, shared: &Shared, head
 fn show(batch: Vec<Pending>, shared: &Shared, head: &Mutex<Head>) {
     let mut told = Vec::with_capacity(batch.len());
     for Pending { resource, planned, done } in batch {
-        told.push((resource.id(), planned.key.clone(), planned.object.version, done));
+        told.push((resource.id(), planned.object.key(), planned.object.version, done));
         shared.apply(resource, planned);
     }
     let mut head = lock(head);
@@ -284,10 +285,10 @@ impl View for Ahead<'_> {
         (self.head.objects, self.head.bytes)
     }
 
-    fn get(&self, resource: &Resource, key: &str) -> Option<Arc<Object>> {
-        match self.head.underway(resource, key) {
+    fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Option<Arc<Object>> {
+        match self.head.underway(resource, namespace, name) {
             Some(ahead) => ahead.object.clone(),
-            None => self.state.get(resource, key),
+            None => self.state.get(resource, namespace, name),
         }
     }
 }

@@ -4,28 +4,38 @@
 //! all writes of a minute the same one, so that an event stays up to a minute longer (`etcd3/lease_manager.go`). Here they are
 //! looked for once a minute. Where objects are kept the end is kept too, and is that of the last write after a restart.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portcullis_runtime::Timestamp;
 
 use super::committer::Ticket;
 use super::object::Object;
-use super::{Store, StoreError, Table};
+use super::{Store, StoreError};
 use crate::resources::{self, Resource};
 
-/// Ends that are still to come, the first one first: each with the number of the resource and the key of the object.
+/// Objects whose end is still to come, the first one first: by their end and their version, which no two objects share.
 #[derive(Debug, Default)]
-pub(super) struct Ends(BTreeSet<(Timestamp, usize, String)>);
+pub(super) struct Ends(BTreeMap<(Timestamp, u64), (&'static Resource, Arc<Object>)>);
 
 impl Ends {
     /// Takes in a change.
-    pub(super) fn follow(&mut self, resource: &Resource, key: &str, before: Option<&Object>, after: Option<&Object>) {
-        let place = |object: &Object| object.ends.map(|ends| (ends, resource.id(), key.to_owned()));
-        if let Some(before) = before.and_then(place) {
-            self.0.remove(&before);
+    pub(super) fn follow(
+        &mut self,
+        resource: &'static Resource,
+        before: Option<&Arc<Object>>,
+        after: Option<&Arc<Object>>,
+    ) {
+        if let Some(before) = before
+            && let Some(ends) = before.ends
+        {
+            self.0.remove(&(ends, before.version));
         }
-        self.0.extend(after.and_then(place));
+        if let Some(after) = after
+            && let Some(ends) = after.ends
+        {
+            self.0.insert((ends, after.version), (resource, Arc::clone(after)));
+        }
     }
 
     #[cfg(test)]
@@ -62,12 +72,8 @@ impl Store {
     pub(crate) fn expire(&self) -> Result<usize, StoreError> {
         let ended: Vec<(&'static Resource, Arc<Object>)> = {
             let (state, now) = (self.read(), self.clock.now());
-            let ended = state.ends.0.iter().take_while(|(ends, ..)| *ends <= now);
-            let found = ended.filter_map(|(_, id, key)| {
-                let table: &Table = state.tables.get(*id)?;
-                Some((resources::ALL.get(*id)?, Arc::clone(table.live.get(key)?)))
-            });
-            found.collect()
+            let ended = state.ends.0.range(..=(now, u64::MAX));
+            ended.map(|(_, (resource, object))| (*resource, Arc::clone(object))).collect()
         };
         let mut tickets: Vec<Ticket> = Vec::with_capacity(ended.len());
         for (resource, object) in ended {

@@ -1,15 +1,18 @@
 //! Who owns whom, and what a change gives the collector to do.
 //!
 //! Every change of an object passes through [`Graph::follow`], under the store's lock, so that nothing is missed. The queue
-//! holds each task once and is worked off by `deletion`; it never holds more tasks than there are objects and namespaces.
+//! holds each task once and is worked off by `deletion`; it never holds more than a few tasks for each object and namespace.
 //!
 //! Compat: `pkg/controller/garbagecollector/graph_builder.go`. Ours needs no "virtual" nodes, because it never lags behind.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::log::Change;
 use super::object::Object;
+use crate::deletion::protection::finalizer;
 use crate::resources::{self, Resource};
 
 /// Something for the background to look at.
@@ -23,18 +26,19 @@ pub(crate) enum Task {
     Stop(Box<str>),
     /// The namespace is going.
     Empty(Box<str>),
-}
-
-/// Where an object is.
-#[derive(Debug)]
-pub(crate) struct Place {
-    pub(crate) resource: &'static Resource,
-    pub(crate) key: Box<str>,
+    /// A mistake of ours.
+    #[cfg(test)]
+    Bug,
+    /// The volume or claim with that uid is to have the finalizer that protects it, or to go because nothing uses it.
+    Protect(Box<str>),
+    /// Claims of the namespace may have lost the pods that used them.
+    ReviewClaims(Box<str>),
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Graph {
-    places: BTreeMap<Box<str>, Place>,
+    /// All objects but events, by uid.
+    nodes: BTreeSet<Node>,
     /// Uids of dependants by the uid that they name, whether such an owner is there or not.
     dependants: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
     queue: VecDeque<Task>,
@@ -42,12 +46,12 @@ pub(super) struct Graph {
 }
 
 impl Graph {
-    pub(super) fn place(&self, uid: &str) -> Option<&Place> {
-        self.places.get(uid)
+    pub(super) fn find(&self, uid: &str) -> Option<&Found> {
+        self.nodes.get(uid).map(|Node(found)| found)
     }
 
-    pub(super) fn dependants(&self, uid: &str) -> impl Iterator<Item = &Place> {
-        self.dependants.get(uid).into_iter().flatten().filter_map(|uid| self.places.get(uid))
+    pub(super) fn dependants(&self, uid: &str) -> impl Iterator<Item = &Found> {
+        self.dependants.get(uid).into_iter().flatten().filter_map(|uid| self.find(uid))
     }
 
     pub(super) fn add(&mut self, task: Task) {
@@ -71,7 +75,7 @@ impl Graph {
         &mut self,
         resource: &'static Resource,
         change: Change,
-        object: &Object,
+        object: &Arc<Object>,
         before: Option<&Object>,
     ) {
         // Compat: events own nothing and are owned by nobody (`ignoredResources`).
@@ -84,15 +88,20 @@ impl Graph {
         match change {
             Change::Deleted => self.gone(object, before),
             Change::Added | Change::Modified => {
-                if change == Change::Added {
-                    let place = Place { resource, key: object.key().into() };
-                    self.places.insert(object.uid.clone(), place);
-                }
+                self.nodes.replace(Node(Found { resource, object: Arc::clone(object) }));
                 self.changed(object, before);
             }
         }
-        if change != Change::Deleted && std::ptr::eq(resource, resources::pods()) && object.terminating {
-            self.add(Task::Stop(object.uid.clone()));
+        if std::ptr::eq(resource, resources::pods()) {
+            if change != Change::Deleted && object.terminating {
+                self.add(Task::Stop(object.uid.clone()));
+            }
+            if change == Change::Deleted || object.terminating {
+                self.add(Task::ReviewClaims(object.namespace.clone()));
+            }
+        }
+        if change != Change::Deleted && finalizer(resource).is_some() {
+            self.add(Task::Protect(object.uid.clone()));
         }
     }
 
@@ -124,7 +133,7 @@ impl Graph {
     }
 
     fn gone(&mut self, object: &Object, before: Option<&Object>) {
-        self.places.remove(&object.uid);
+        self.nodes.remove(&*object.uid);
         // What went may be said to have other owners than what was there.
         let owners = before.map_or(&object.owners, |before| &before.owners);
         for owner in owners {
@@ -171,3 +180,33 @@ pub(crate) struct Found {
     pub(crate) resource: &'static Resource,
     pub(crate) object: Arc<Object>,
 }
+
+/// An object at the place of its uid, which it knows itself.
+#[derive(Debug)]
+struct Node(Found);
+
+impl Borrow<str> for Node {
+    fn borrow(&self) -> &str {
+        &self.0.object.uid
+    }
+}
+
+impl Ord for Node {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.object.uid.cmp(&other.0.object.uid)
+    }
+}
+
+impl PartialOrd for Node {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Node {}

@@ -1,7 +1,6 @@
 //! Lists: a page of objects in key order, now or at an older version.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use super::Store;
@@ -27,7 +26,7 @@ pub(crate) struct ListQuery<'q> {
 pub(crate) struct Page {
     pub(crate) version: u64,
     pub(crate) objects: Vec<Arc<Object>>,
-    /// The first key of the next page.
+    /// Where the next page begins.
     pub(crate) next: Option<String>,
     /// Objects after this page; only known without a filter.
     pub(crate) remaining: Option<usize>,
@@ -50,17 +49,17 @@ impl Store {
                 undone.insert(event.object.key(), event.before.as_ref().map(Arc::clone));
             }
         }
-        let prefix = if query.namespace.is_empty() { String::new() } else { format!("{}/", query.namespace) };
-        let from = query.from.filter(|from| *from > prefix.as_str()).unwrap_or(&prefix);
-        let live = table.live.range::<str, _>((Bound::Included(from), Bound::Unbounded));
-        let in_scope = |key: &str| key.starts_with(&prefix);
+        let live = table.live.within(query.namespace, query.from);
         let mut page = Page { version, objects: Vec::new(), next: None, remaining: None };
         let mut more = 0_usize;
-        let mut show = |key: &str, object: &Arc<Object>| {
+        let mut show = |object: &Arc<Object>| {
             if query.limit > 0 && page.objects.len() >= query.limit {
                 more += 1;
                 // Compat: whether a selector lets anything more through is for the next page to say.
-                page.next.get_or_insert_with(|| key.to_owned());
+                if page.next.is_none() {
+                    // Compat: right behind what was shown last, wherever the next object is: a token may be used elsewhere.
+                    page.next = page.objects.last().map(|last| last.key() + "\0");
+                }
                 return query.filter.is_none();
             }
             if query.filter.is_none_or(|keep| keep(object)) {
@@ -69,22 +68,23 @@ impl Store {
             true
         };
         if undone.is_empty() {
-            for (key, object) in live.take_while(|(key, _)| in_scope(key)) {
-                if !show(key, object) {
+            for object in live {
+                if !show(object) {
                     break;
                 }
             }
         } else {
-            let mut then: BTreeMap<&str, &Arc<Object>> =
-                live.take_while(|(key, _)| in_scope(key)).map(|(key, object)| (key.as_str(), object)).collect();
-            for (key, before) in undone.iter().filter(|(key, _)| in_scope(key) && key.as_str() >= from) {
+            let mut then: BTreeMap<String, &Arc<Object>> = live.map(|object| (object.key(), object)).collect();
+            let prefix = if query.namespace.is_empty() { String::new() } else { format!("{}/", query.namespace) };
+            let in_scope = |key: &str| key.starts_with(&prefix) && query.from.is_none_or(|from| key >= from);
+            for (key, before) in undone.iter().filter(|(key, _)| in_scope(key)) {
                 match before {
-                    Some(before) => then.insert(key, before),
-                    None => then.remove(key.as_str()),
+                    Some(before) => then.insert(key.clone(), before),
+                    None => then.remove(key),
                 };
             }
-            for (key, object) in then {
-                if !show(key, object) {
+            for object in then.values() {
+                if !show(object) {
                     break;
                 }
             }
@@ -149,6 +149,16 @@ mod tests {
             }
         }
         assert_eq!(joined, whole);
+    }
+
+    #[test]
+    fn the_next_page_begins_right_behind_this_one() {
+        let store = fill();
+        let pods = resources::find("", "v1", "pods").unwrap();
+        let page = store.list(pods, &ask("", None, None, 3)).unwrap();
+        assert_eq!(page.next.as_deref(), Some("a-b/z\0"));
+        let page = store.list(pods, &ask("a", None, Some("a/x\0"), 1)).unwrap();
+        assert_eq!(page.objects[0].key(), "a/y");
     }
 
     #[test]

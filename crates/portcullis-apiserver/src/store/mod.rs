@@ -13,6 +13,7 @@ mod ends;
 pub(crate) mod graph;
 pub(crate) mod kept;
 pub(crate) mod list;
+mod live;
 pub(crate) mod log;
 pub(crate) mod object;
 #[cfg(test)]
@@ -20,8 +21,6 @@ mod tests_ends;
 #[cfg(test)]
 mod tests_kept;
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -34,8 +33,9 @@ use tokio::sync::{Notify, watch};
 use self::beginning::Beginning;
 use self::committer::{Ahead, Committer, Ticket};
 use self::ends::Ends;
-use self::graph::{Found, Graph, Place, Task};
+use self::graph::{Found, Graph, Task};
 use self::kept::KeptError;
+use self::live::Live;
 use self::log::{Change, Event, Log, LogLimits};
 use self::object::Object;
 use crate::resources::{self, Resource};
@@ -71,7 +71,7 @@ pub struct StoreLimits {
     pub bytes: usize,
     /// Changes that each resource remembers for watches. Default 16,384.
     pub log_events: usize,
-    /// Bytes of memory that each resource's log takes for states that are no more. Default 3 MiB.
+    /// Bytes of memory that each resource's log takes for states that are no more. Default 2 MiB.
     pub log_bytes: usize,
     /// How long an event stays after it was last written, as `--event-ttl` of kube-apiserver; zero is for good. Default an hour.
     pub event_ttl: Duration,
@@ -83,7 +83,7 @@ impl Default for StoreLimits {
             objects: 50_000,
             bytes: 256 << 20,
             log_events: 16_384,
-            log_bytes: 3 << 20,
+            log_bytes: 2 << 20,
             event_ttl: Duration::from_secs(3_600),
         }
     }
@@ -101,7 +101,7 @@ struct State {
 
 #[derive(Debug)]
 struct Table {
-    live: BTreeMap<String, Arc<Object>>,
+    live: Live,
     log: Log,
 }
 
@@ -152,23 +152,22 @@ trait View {
     fn version(&self) -> u64;
     /// Objects and their bytes.
     fn counts(&self) -> (usize, usize);
-    fn get(&self, resource: &Resource, key: &str) -> Option<Arc<Object>>;
+    fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Option<Arc<Object>>;
 
-    fn current(&self, resource: &Resource, key: &str, expected: &Object) -> Result<Arc<Object>, StoreError> {
-        let current = self.get(resource, key).ok_or(StoreError::NotFound)?;
+    fn current(&self, resource: &Resource, expected: &Object) -> Result<Arc<Object>, StoreError> {
+        let current = self.get(resource, &expected.namespace, &expected.name).ok_or(StoreError::NotFound)?;
         if current.version == expected.version { Ok(current) } else { Err(StoreError::Conflict) }
     }
 
     /// The end of an object that is still at `expected`.
     fn removal(&self, resource: &Resource, expected: &Object) -> Result<Planned, StoreError> {
-        let key = expected.key();
-        let current = self.current(resource, &key, expected)?;
+        let current = self.current(resource, expected)?;
         let object = Object::seal(resource, current.members(), self.version() + 1);
-        Ok(Planned { change: Change::Deleted, key, object, before: Some(current) })
+        Ok(Planned { change: Change::Deleted, object, before: Some(current) })
     }
 
     fn namespace_takes_objects(&self, namespace: &str) -> Result<(), StoreError> {
-        match self.get(resources::namespaces(), namespace) {
+        match self.get(resources::namespaces(), "", namespace) {
             None => Err(StoreError::NoNamespace),
             Some(object) if object.terminating => Err(StoreError::NamespaceTerminating),
             Some(_) => Ok(()),
@@ -180,7 +179,6 @@ trait View {
 #[derive(Debug)]
 struct Planned {
     change: Change,
-    key: String,
     object: Arc<Object>,
     before: Option<Arc<Object>>,
 }
@@ -217,7 +215,7 @@ impl Store {
         let log = LogLimits { events: limits.log_events, bytes: limits.log_bytes };
         // A watch from before the first change of this process would miss what was between.
         let forgotten = if version > 1 { version } else { 0 };
-        let table = || Table { live: BTreeMap::new(), log: Log::after(forgotten, log) };
+        let table = || Table { live: Live::default(), log: Log::after(forgotten, log) };
         let tables = resources::ALL.iter().map(|_| table()).collect();
         let shared = Shared {
             state: RwLock::new(State {
@@ -263,13 +261,13 @@ impl Store {
             let mut state = store.shared.write();
             for (resource, object) in loaded.objects {
                 let object = store.settle_end(resource, object, &mut otherwise);
-                state.ends.follow(resource, &object.key(), None, Some(&object));
+                state.ends.follow(resource, None, Some(&object));
                 state.objects += 1;
                 state.bytes += object.bytes.len();
                 // What follows from it is done again, in case it was not done to its end.
                 state.graph.follow(resource, Change::Added, &object, None);
                 if let Some(table) = state.tables.get_mut(resource.id()) {
-                    table.live.insert(object.key(), object);
+                    table.live.insert(object);
                 }
             }
             store.shared.bell.notify_one();
@@ -292,17 +290,14 @@ impl Store {
     }
 
     pub(crate) fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Option<Arc<Object>> {
-        self.read().get(resource, &object::key(namespace, name))
+        self.read().get(resource, namespace, name)
     }
 
     /// All objects of a resource, of one namespace when `namespace` is not empty.
     pub(crate) fn all(&self, resource: &Resource, namespace: &str) -> Vec<Arc<Object>> {
         let state = self.read();
         let Some(table) = state.table(resource) else { return Vec::new() };
-        let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
-        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
-        let range = table.live.range::<str, _>(from);
-        range.take_while(|(key, _)| key.starts_with(&prefix)).map(|(_, object)| Arc::clone(object)).collect()
+        table.live.within(namespace, None).map(Arc::clone).collect()
     }
 
     /// Adds an object; `members` is in its kind's shape, with name, namespace and uid.
@@ -317,15 +312,14 @@ impl Store {
             if resource.namespaced {
                 view.namespace_takes_objects(&object.namespace)?;
             }
-            let key = object.key();
-            if view.get(resource, &key).is_some() {
+            if view.get(resource, &object.namespace, &object.name).is_some() {
                 return Err(StoreError::Exists);
             }
             let (objects, bytes) = view.counts();
             if objects >= self.limits.objects || bytes + object.bytes.len() > self.limits.bytes {
                 return Err(StoreError::Full);
             }
-            Ok(Planned { change: Change::Added, key, object, before: None })
+            Ok(Planned { change: Change::Added, object, before: None })
         })
     }
 
@@ -337,10 +331,9 @@ impl Store {
         members: Map<String, Value>,
     ) -> Result<Arc<Object>, StoreError> {
         self.change(resource, |view| {
-            let key = expected.key();
-            let current = view.current(resource, &key, expected)?;
+            let current = view.current(resource, expected)?;
             let object = Object::seal_until(resource, members, view.version() + 1, self.end_of(resource));
-            let planned = Planned { change: Change::Modified, key, object, before: Some(current) };
+            let planned = Planned { change: Change::Modified, object, before: Some(current) };
             let (objects, bytes) = view.counts();
             if planned.counts(objects, bytes).1 > self.limits.bytes {
                 return Err(StoreError::Full);
@@ -392,14 +385,12 @@ impl Store {
 
     /// The object with that uid. Events have no place here.
     pub(crate) fn find(&self, uid: &str) -> Option<Found> {
-        let state = self.read();
-        state.graph.place(uid).and_then(|place| state.found(place))
+        self.read().graph.find(uid).cloned()
     }
 
     /// What names the object with that uid as an owner.
     pub(crate) fn dependants(&self, uid: &str) -> Vec<Found> {
-        let state = self.read();
-        state.graph.dependants(uid).filter_map(|place| state.found(place)).collect()
+        self.read().graph.dependants(uid).cloned().collect()
     }
 
     /// Gives the background something to do.
@@ -459,8 +450,8 @@ impl View for State {
         (self.objects, self.bytes)
     }
 
-    fn get(&self, resource: &Resource, key: &str) -> Option<Arc<Object>> {
-        self.table(resource)?.live.get(key).map(Arc::clone)
+    fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Option<Arc<Object>> {
+        self.table(resource)?.live.get(namespace, name).map(Arc::clone)
     }
 }
 
@@ -469,22 +460,17 @@ impl State {
         self.tables.get(resource.id())
     }
 
-    fn found(&self, place: &Place) -> Option<Found> {
-        let object = self.table(place.resource)?.live.get(&*place.key)?;
-        Some(Found { resource: place.resource, object: Arc::clone(object) })
-    }
-
     fn apply(&mut self, resource: &'static Resource, planned: Planned) {
         (self.objects, self.bytes) = planned.counts(self.objects, self.bytes);
         let after = planned.after();
-        let Planned { change, key, object, before } = planned;
+        let Planned { change, object, before } = planned;
         self.version = object.version;
-        self.ends.follow(resource, &key, before.as_deref(), after.as_deref());
+        self.ends.follow(resource, before.as_ref(), after.as_ref());
         let Some(table) = self.tables.get_mut(resource.id()) else { return };
         if change == Change::Deleted {
-            table.live.remove(&key);
+            table.live.remove(&object);
         } else {
-            table.live.insert(key, Arc::clone(&object));
+            table.live.insert(Arc::clone(&object));
         }
         self.graph.follow(resource, change, &object, before.as_deref());
         table.log.push(Arc::new(Event { change, object, before }));

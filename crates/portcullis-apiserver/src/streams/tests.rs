@@ -20,7 +20,7 @@ use super::sockets::Sockets;
 use super::{StreamLimits, old_port_forward, port_forward};
 use crate::http::Call;
 use crate::parts::{Part, PartPort};
-use crate::tests::world;
+use crate::world::world;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

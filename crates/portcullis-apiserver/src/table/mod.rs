@@ -4,6 +4,7 @@
 //! the descriptions are our own words (no client prints them). Cells are computed per request, because ages move.
 
 mod age;
+mod autoscalers;
 mod certificates;
 mod config;
 mod core;
@@ -17,6 +18,7 @@ mod workloads;
 use portcullis_runtime::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::http::negotiate::MetaVersion;
 use crate::json;
 use crate::resources::Resource;
 use crate::store::object::Object;
@@ -58,6 +60,14 @@ impl RowObject {
     }
 }
 
+/// How rows are written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rows {
+    pub(crate) object: RowObject,
+    /// Of the table and of the metadata in it.
+    pub(crate) version: MetaVersion,
+}
+
 type Printer = fn(&Map<String, Value>, Timestamp) -> Vec<Value>;
 
 const NAME: Column = Column {
@@ -91,6 +101,7 @@ fn layout(kind: &str) -> (&'static [Column], Printer) {
         "EndpointSlice" => (network::SLICE, network::slice),
         "Endpoints" => (network::ENDPOINTS, network::endpoints),
         "Event" => (core::EVENT, core::event),
+        "HorizontalPodAutoscaler" => (autoscalers::COLUMNS, autoscalers::cells),
         "Ingress" => (network::INGRESS, network::ingress),
         "IngressClass" => (network::INGRESS_CLASS, network::ingress_class),
         "Job" => (workloads::JOB, workloads::job),
@@ -133,12 +144,13 @@ pub(crate) fn render<'o>(
     kind: &str,
     objects: impl Iterator<Item = &'o Object> + Clone,
     list_meta: &Value,
-    rows: RowObject,
+    rows: Rows,
     asked: Asked,
     now: Timestamp,
 ) -> Vec<u8> {
     let (columns, printer) = layout(kind);
-    let mut out = b"{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":".to_vec();
+    let version = rows.version.api_version();
+    let mut out = format!("{{\"kind\":\"Table\",\"apiVersion\":\"{version}\",\"metadata\":").into_bytes();
     out.extend(json::to_vec(list_meta));
     out.extend_from_slice(b",\"columnDefinitions\":");
     if asked == Asked::Further {
@@ -146,8 +158,9 @@ pub(crate) fn render<'o>(
     } else {
         out.extend(json::to_vec(&columns.iter().map(Column::definition).collect::<Vec<_>>()));
     }
-    if kind == "CustomResourceDefinition" && objects.clone().next().is_none() {
-        // Compat: its table is made elsewhere, where no rows are no list.
+    let elsewhere = matches!(kind, "ClusterRole" | "CustomResourceDefinition" | "LimitRange" | "Role");
+    if elsewhere && objects.clone().next().is_none() {
+        // Compat: tables without columns of their own are made elsewhere, where no rows are no list.
         out.extend_from_slice(b",\"rows\":null}");
         return out;
     }
@@ -171,7 +184,7 @@ pub(crate) fn render<'o>(
     out
 }
 
-fn write_row(out: &mut Vec<u8>, object: &Object, tree: &Map<String, Value>, cells: &[Value], rows: RowObject) {
+fn write_row(out: &mut Vec<u8>, object: &Object, tree: &Map<String, Value>, cells: &[Value], rows: Rows) {
     out.extend_from_slice(b"{\"cells\":");
     out.extend(json::to_vec(cells));
     let phase = crate::resources::text(tree, &["status", "phase"]);
@@ -182,8 +195,8 @@ fn write_row(out: &mut Vec<u8>, object: &Object, tree: &Map<String, Value>, cell
         out.extend(json::to_vec(&condition));
     }
     out.extend_from_slice(b",\"object\":");
-    match rows {
-        RowObject::Metadata => write_partial(out, object.metadata()),
+    match rows.object {
+        RowObject::Metadata => write_partial(out, rows.version, object.metadata()),
         RowObject::Whole(served) => match served.shown(object) {
             Some(shown) => out.extend_from_slice(&shown.bytes),
             None => out.extend_from_slice(&object.bytes),
@@ -194,8 +207,10 @@ fn write_row(out: &mut Vec<u8>, object: &Object, tree: &Map<String, Value>, cell
 }
 
 /// A `PartialObjectMetadata` with that metadata.
-pub(crate) fn write_partial(out: &mut Vec<u8>, metadata: &[u8]) {
-    out.extend_from_slice(b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":");
+pub(crate) fn write_partial(out: &mut Vec<u8>, version: MetaVersion, metadata: &[u8]) {
+    let version = version.api_version();
+    let head = format!("{{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"{version}\",\"metadata\":");
+    out.extend_from_slice(head.as_bytes());
     out.extend_from_slice(metadata);
     out.push(b'}');
 }
@@ -282,6 +297,7 @@ mod tests {
         let now = Timestamp::from_unix_seconds(56);
         let meta = json!({"resourceVersion": "21"});
         let render = |rows, asked| {
+            let rows = Rows { object: rows, version: MetaVersion::V1 };
             let bytes = render("Namespace", std::iter::once(&*object), &meta, rows, asked, now);
             serde_json::from_slice::<Value>(&bytes).unwrap()
         };

@@ -59,7 +59,8 @@ struct Restarts {
 
 impl Restarts {
     fn add(&mut self, container: &Value) {
-        self.count += container.get("restartCount").and_then(Value::as_i64).unwrap_or(0);
+        let restarts = container.get("restartCount").and_then(Value::as_i64).unwrap_or(0);
+        self.count = self.count.saturating_add(restarts);
         let ended = container.pointer("/lastState/terminated/finishedAt").and_then(Value::as_str);
         self.last = self.last.max(ended.and_then(Timestamp::parse_rfc3339));
     }

@@ -1,11 +1,12 @@
 //! A dev API server for one test, with an administrator's certificate.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use portcullis_apiserver::{ApiServer, ApiServerConfig, Running};
+use portcullis_apiserver::{ApiServer, ApiServerConfig, Part, PartControl, PartPort, Running};
 use portcullis_runtime::http_client::{HttpClient, HttpClientConfig};
-use portcullis_runtime::{Shutdown, server};
+use portcullis_runtime::{Clock, LogRing, Shutdown, server};
 use portcullis_testkit::{Leaf, Peer, TempDir, TestCa, peer, temp_dir};
 
 pub(crate) struct Bench {
@@ -78,6 +79,21 @@ impl Bench {
         self.shutdown.trigger();
         self.running.stopped().await;
         self.folder
+    }
+}
+
+/// The provider's part as it runs in the guide.
+pub(crate) fn dex() -> Part {
+    Part {
+        namespace: "mural-system".to_owned(),
+        name: "dex-0".to_owned(),
+        labels: BTreeMap::from([("app.kubernetes.io/name".to_owned(), "dex".to_owned())]),
+        container: "dex".to_owned(),
+        image: "portcullis".to_owned(),
+        ports: vec![PartPort::open(5554)],
+        logs: LogRing::default(),
+        control: PartControl::default(),
+        started: Clock::system().now(),
     }
 }
 

@@ -1,12 +1,17 @@
 //! Input that nobody should send, over a real connection: an answer, never a crash, never more memory than the limits.
 
+use std::time::Duration;
+
 use portcullis_kube::Status;
 use portcullis_runtime::http_client::{HttpClient, HttpClientConfig};
 use portcullis_testkit::{TestCa, Validity};
+use tokio::io::AsyncWriteExt;
 
 use crate::bench::Bench;
+use crate::tls::Connector;
 
 const LIMIT: usize = 3 * 1024 * 1024;
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 async fn send(
     bench: &Bench,
@@ -62,6 +67,36 @@ async fn a_body_of_someone_unknown_is_not_waited_for() {
     let big = Some(vec![b' '; LIMIT].into());
     let refused = nobody.request("POST".parse().unwrap(), &bench.url("/api/v1/namespaces"), &[], big).await;
     assert!(refused.is_err() || refused.is_ok_and(|response| response.status == 403), "refused, or cut off");
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_bodies_that_stall_hold_up_neither_small_ones_nor_deletions() {
+    let bench = Bench::start().await;
+    let leaf = bench.ca.client("slow", &["system:masters"]);
+    let connector = Connector::new(bench.running.addr().port(), &bench.ca, Some(&leaf));
+    // As many as are taken in at a time, and some that wait; half of them do not say how large they are.
+    let mut stalled = Vec::new();
+    for number in 0..80 {
+        let mut stream = connector.connect().await;
+        let size = ["content-length: 3000000", "transfer-encoding: chunked"][number % 2];
+        let head =
+            format!("POST {MAPS} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n{size}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stalled.push(stream);
+    }
+    // They are all there once their places are taken, which shows in what an eighty-first one gets.
+    let admin = bench.client(Some(("admin", &["system:masters"])));
+    let json = [("content-type", "application/json")];
+    let waits = || send(&bench, &admin, "POST", MAPS, &json, vec![b' '; 100_000]);
+    while tokio::time::timeout(Duration::from_millis(200), waits()).await.is_ok() {}
+    let quick = async {
+        let body = br#"{"metadata":{"name":"small"}}"#.to_vec();
+        assert_eq!(send(&bench, &admin, "POST", MAPS, &json, body).await, 201);
+        assert_eq!(send(&bench, &admin, "DELETE", &format!("{MAPS}/small"), &[], Vec::new()).await, 200);
+    };
+    tokio::time::timeout(Duration::from_secs(5), quick).await.expect("held up");
+    drop(stalled);
     bench.stop().await;
 }
 
@@ -127,7 +162,7 @@ async fn many_open_watches_end_with_the_server() {
         .collect();
     // A list that the server answers after it has taken in the watches above, on the same connection pool.
     assert_eq!(send(&bench, &admin, "GET", "/api/v1/namespaces", &[], Vec::new()).await, 200);
-    tokio::time::timeout(std::time::Duration::from_secs(9), bench.stop()).await.expect("watches hold up the drain");
+    tokio::time::timeout(Duration::from_secs(9), bench.stop()).await.expect("watches hold up the drain");
     for watch in watches {
         // Each ended: with what it had seen, or cut off before its answer began.
         let _ = watch.await.unwrap();

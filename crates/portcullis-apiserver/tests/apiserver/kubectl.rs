@@ -1,15 +1,12 @@
 //! Unmodified kubectl 1.37 against the dev API server.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use portcullis_apiserver::{Part, PartPort};
-use portcullis_testkit::Clock;
 use serde_json::json;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, dex};
 
 struct Session<'b> {
     bench: &'b Bench,
@@ -45,18 +42,7 @@ async fn the_guides_commands_work_with_real_kubectl() {
     let bench = Bench::start().await;
     let (admin, jane) = (bench.kubeconfig("admin", &["system:masters"]), bench.kubeconfig("jane", &["devs"]));
     let kubectl = Session { bench: &bench, admin, jane };
-    let part = Part {
-        namespace: "mural-system".to_owned(),
-        name: "dex-0".to_owned(),
-        labels: BTreeMap::from([("app.kubernetes.io/name".to_owned(), "dex".to_owned())]),
-        container: "dex".to_owned(),
-        image: "portcullis".to_owned(),
-        ports: vec![PartPort::open(5554)],
-        logs: Default::default(),
-        control: Default::default(),
-        started: Clock::system().now(),
-    };
-    bench.running.seed().part(&part).unwrap();
+    bench.running.seed().part(&dex()).unwrap();
 
     let version = kubectl.admin("version").await;
     assert!(version.contains("Server Version: v1.37.2+portcullis"), "{version}");

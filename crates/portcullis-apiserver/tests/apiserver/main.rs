@@ -11,6 +11,12 @@ mod audit;
 mod bad_input;
 mod bench;
 mod commands;
+#[path = "../../../portcullis-rbac/tests/rbac/deciding.rs"]
+#[expect(dead_code, reason = "the library's own comparison asks for more of it")]
+mod deciding;
+#[path = "../../../portcullis-rbac/tests/rbac/dice.rs"]
+#[expect(clippy::expect_used, clippy::print_stdout, reason = "a test's own choices, which a seed repeats")]
+mod dice;
 mod differential;
 mod discovery;
 mod hostile;
@@ -18,6 +24,7 @@ mod kubectl;
 mod patches;
 mod rbac;
 mod streams;
+mod tls;
 mod tokens;
 mod validate;
 mod watches;

@@ -130,6 +130,12 @@ async fn furnish(side: &Side) {
         let (status, answer) = side.send("POST", ACCOUNTS, Some(&json!({"metadata": {"name": name}}))).await;
         assert_eq!(status, 201, "{answer}");
     }
+    let account = json!({"metadata": {"name": "default"}});
+    let (status, answer) = side.send("POST", ACCOUNTS, Some(&account)).await;
+    assert!(matches!(status, 201 | 409), "{answer}");
+    let plain = json!({"metadata": {"name": "plain"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let (status, answer) = side.send("POST", "/api/v1/namespaces/default/pods", Some(&plain)).await;
+    assert_eq!(status, 201, "{answer}");
     let pod = json!({"metadata": {"name": "p"}, "spec": {"serviceAccountName": "robot", "nodeName": "ghost",
         "containers": [{"name": "c", "image": "i"}]}});
     let (status, answer) = side.send("POST", "/api/v1/namespaces/default/pods", Some(&pod)).await;
@@ -194,6 +200,8 @@ fn requests() -> Vec<(String, String, Value)> {
     .collect();
     all.extend([
         (to("other"), bound("Pod", "v1", "p")),
+        (to("default"), bound("Pod", "v1", "plain")),
+        (to("robot"), bound("Pod", "v1", "plain")),
         (to("none"), json!({})),
         ("/api/v1/namespaces/none/serviceaccounts/robot/token".to_owned(), json!({})),
         (format!("{}?dryRun=All&fieldManager=x", to("robot")), json!({})),

@@ -35,6 +35,7 @@ const VALIDATIONS: [&str; 4] = ["strict", "warn", "ignore", "odd"];
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectls_validation_says_the_same_as_against_a_real_kube_apiserver() {
     let real = ControlPlane::start(&[]).await;
+    crate::differential::settled(&real).await;
     let bench = Bench::start().await;
     let configs = [real.admin_kubeconfig(), bench.kubeconfig("admin", &["system:masters"])];
     let (mut wrong, mut asked) = (Vec::new(), 0);

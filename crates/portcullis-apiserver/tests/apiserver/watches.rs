@@ -111,7 +111,7 @@ impl Side {
                         .as_array_mut()
                         .unwrap()
                         .iter_mut()
-                        .filter(|cell| is_age(cell))
+                        .filter(|cell| cell.as_str().is_some_and(scrub::is_age))
                         .for_each(|age| *age = "-".into());
                 }
                 if let Some(table) = shown["object"].as_object_mut().filter(|_| seconds < 5) {
@@ -132,11 +132,6 @@ impl Side {
         }
         panic!("{name}: the end was never seen\n{}", events.join("\n"));
     }
-}
-
-fn is_age(cell: &Value) -> bool {
-    let text = cell.as_str().unwrap_or_default();
-    text.starts_with(|c: char| c.is_ascii_digit()) && text.ends_with(['s', 'm'])
 }
 
 /// A watch of both sides: its name and what each sees.

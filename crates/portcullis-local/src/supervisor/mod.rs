@@ -3,9 +3,9 @@
 //! ```text
 //! running --ends, panics, is killed, does not answer--> ended --at once, then after 10 s, 20 s, …--> running
 //! ```
-//! A part is probed through its own socket every second; it is ready as long as it answers, and is ended when it has not for
-//! three times. Everything is told as it happens: the status and the events that its pod shows are never anything else than
-//! what is seen here.
+//! A part is probed through its own socket every second; it is ready as long as it answers, and is ended when it has not
+//! twenty times in a row. Everything is told as it happens: the status and the events that its pod shows are never anything
+//! else than what is seen here.
 //!
 //! Compat: `pkg/kubelet/kuberuntime` and `pkg/kubelet/prober` of Kubernetes 1.37 with their defaults; probes are more frequent.
 
@@ -86,7 +86,8 @@ impl Default for Pace {
         Self {
             probe: Duration::from_secs(1),
             answer: Duration::from_millis(500),
-            failures: 3,
+            // Compat: kubeadm's API server has two minutes. A machine that is busy for some seconds ends nobody's connections.
+            failures: 20,
             look: Duration::from_secs(1),
             wait: Duration::from_secs(10),
             longest_wait: Duration::from_secs(300),

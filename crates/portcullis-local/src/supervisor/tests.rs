@@ -199,7 +199,7 @@ async fn a_panic_is_an_end_with_its_words() {
 
 #[tokio::test]
 async fn a_part_that_does_not_answer_is_not_ready_within_two_seconds_and_started_again() {
-    let bench = Bench::start(Pace { look: Duration::from_millis(50), ..Pace::default() }).await;
+    let bench = Bench::start(Pace { look: Duration::from_millis(50), failures: 3, ..Pace::default() }).await;
     bench.until("it answers", |s| s.ready).await;
     bench.part.silent.store(true, Ordering::SeqCst);
     let took = bench.until("it is not ready", |s| !s.ready && running(s)).await;

@@ -230,6 +230,10 @@ const fn kind(config: &Config) -> &'static str {
     match config.storage {
         portcullis_provider::config::Storage::Memory => "memory",
         portcullis_provider::config::Storage::Sqlite { .. } => "sqlite3",
+        portcullis_provider::config::Storage::Etcd(_) => "etcd",
+        portcullis_provider::config::Storage::Kubernetes(_) => "kubernetes",
+        portcullis_provider::config::Storage::Postgres { .. } => "postgres",
+        portcullis_provider::config::Storage::MySql { .. } => "mysql",
     }
 }
 

@@ -342,7 +342,7 @@ async fn make(config: Config, (clock, rng): (Clock, Rng), issuer_port: u16) -> R
     for notice in &config.notices {
         tracing::warn!("{notice}");
     }
-    let store = open_store(&config, clock.clone(), rng.clone()).map_err(failed)?;
+    let store = open_store(&config, clock.clone(), rng.clone()).await.map_err(failed)?;
     let deps = ProviderDeps {
         metrics: Metrics::new(&clock),
         health: Health::new(clock.clone(), HEALTH_EVERY, HEALTH_TIMEOUT),

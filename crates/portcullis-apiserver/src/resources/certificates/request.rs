@@ -27,10 +27,10 @@ const P384: Oid<'_> = oid!(1.3.132.0.34);
 const P521: Oid<'_> = oid!(1.3.132.0.35);
 
 /// A block of PEM.
-struct Block {
-    label: String,
+pub(in crate::resources) struct Block {
+    pub(in crate::resources) label: String,
     has_headers: bool,
-    der: Vec<u8>,
+    pub(in crate::resources) der: Vec<u8>,
 }
 
 /// The bytes of a field that is base64 in JSON.
@@ -39,7 +39,7 @@ fn bytes(field: &Value) -> Vec<u8> {
 }
 
 /// The next block of `text`, and what comes after it. What is no block is passed over.
-fn next_block(text: &str) -> Option<(Block, &str)> {
+pub(in crate::resources) fn next_block(text: &str) -> Option<(Block, &str)> {
     let mut rest = text;
     loop {
         rest = match rest.strip_prefix(START) {

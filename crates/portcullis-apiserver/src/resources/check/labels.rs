@@ -65,14 +65,18 @@ pub(crate) fn matches(selector: &Value, labels: &Members) -> bool {
         })
 }
 
-/// A selector as `kubectl` prints it: `a=b,c in (d,e)`; `<none>` when there is none, `` when it is empty.
+/// A selector as tables print it: `a=b,c in (d,e)`; `<none>` when it asks for nothing, `<error>` when it cannot be read.
+///
+/// Compat: `FormatLabelSelector` of `apimachinery/pkg/apis/meta/v1`.
 pub(crate) fn format(selector: &Value) -> String {
-    if selector.is_null() {
-        return "<none>".to_owned();
+    let mut wrong = Wrong::default();
+    self::selector(selector, &Path::new(""), &mut wrong);
+    if !wrong.is_empty() {
+        return "<error>".to_owned();
     }
-    let mut parts: Vec<(String, String)> = members(selector, "matchLabels")
+    let mut parts: Vec<(&str, String)> = members(selector, "matchLabels")
         .iter()
-        .map(|(key, value)| (key.clone(), format!("{key}={}", value.as_str().unwrap_or_default())))
+        .map(|(key, value)| (key.as_str(), format!("{key}={}", value.as_str().unwrap_or_default())))
         .collect();
     for requirement in list(selector, "matchExpressions") {
         let key = string(requirement, "key");
@@ -84,12 +88,12 @@ pub(crate) fn format(selector: &Value) -> String {
             "Exists" => key.to_owned(),
             _ => format!("!{key}"),
         };
-        parts.push((key.to_owned(), text));
+        parts.push((key, text));
     }
     if parts.is_empty() {
         return "<none>".to_owned();
     }
-    parts.sort_by(|left, right| left.0.cmp(&right.0));
+    parts.sort_by_key(|(key, _)| *key);
     parts.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(",")
 }
 

@@ -51,26 +51,49 @@ impl From<&Path> for String {
     }
 }
 
-/// Problems in the order in which the server prints them.
+/// Problems of one object that are told. kube-apiserver tells all of them, however many a body makes.
+const MOST_PROBLEMS: usize = 1_000;
+/// Bytes of their texts, from which on no more are told.
+const MOST_BYTES: usize = 1 << 20;
+
+/// Problems in the order in which the server prints them, the first [`MOST_PROBLEMS`] of them.
 #[derive(Debug, Default)]
 pub(crate) struct Wrong {
     first: Vec<FieldError>,
     /// Compat: what upstream's declarative validation finds comes after everything else.
     last: Vec<FieldError>,
+    bytes: usize,
 }
 
 impl Wrong {
     pub(crate) fn push(&mut self, error: FieldError) {
-        self.first.push(error);
+        if self.takes(&error) {
+            self.first.push(error);
+        }
     }
 
     /// A problem that upstream's declarative validation finds.
     pub(crate) fn push_last(&mut self, error: FieldError) {
-        self.last.push(error);
+        if self.takes(&error) {
+            self.last.push(error);
+        }
     }
 
     pub(crate) fn extend(&mut self, errors: impl IntoIterator<Item = FieldError>) {
-        self.first.extend(errors);
+        errors.into_iter().for_each(|error| self.push(error));
+    }
+
+    /// Whether enough is known: what makes long texts, or many, can stop.
+    pub(crate) fn is_full(&self) -> bool {
+        self.first.len() + self.last.len() >= MOST_PROBLEMS || self.bytes >= MOST_BYTES
+    }
+
+    fn takes(&mut self, error: &FieldError) -> bool {
+        let takes = !self.is_full();
+        if takes {
+            self.bytes += error.field.len() + error.detail.len() + error.value.as_ref().map_or(0, String::len);
+        }
+        takes
     }
 
     pub(crate) fn required(&mut self, path: &Path, detail: &str) {
@@ -83,6 +106,11 @@ impl Wrong {
 
     pub(crate) fn invalid(&mut self, path: &Path, value: &str, detail: impl Into<String>) {
         self.push(FieldError::invalid(path, value, detail));
+    }
+
+    /// A problem of a string of a type with a name of its own, such as a resource's name: Go prints it as JSON.
+    pub(crate) fn invalid_typed(&mut self, path: &Path, value: &str, detail: impl Into<String>) {
+        self.push(FieldError::invalid_json(path, value, detail));
     }
 
     /// A problem of a value that is printed as JSON.
@@ -113,12 +141,17 @@ impl Wrong {
 
     /// One problem for each sentence about `value`.
     pub(crate) fn each(&mut self, path: &Path, value: &str, sentences: Vec<String>) {
-        self.first.extend(sentences.into_iter().map(|why| FieldError::invalid(path, value, why)));
+        self.extend(sentences.into_iter().map(|why| FieldError::invalid(path, value, why)));
+    }
+
+    /// One problem for each sentence about a string of a type with a name of its own.
+    pub(crate) fn each_typed(&mut self, path: &Path, value: &str, sentences: Vec<String>) {
+        self.extend(sentences.into_iter().map(|why| FieldError::invalid_json(path, value, why)));
     }
 
     /// One problem for each sentence about a number.
     pub(crate) fn each_number(&mut self, path: &Path, value: i64, sentences: Vec<String>) {
-        self.first.extend(sentences.into_iter().map(|why| FieldError::invalid_json(path, &value, why)));
+        self.extend(sentences.into_iter().map(|why| FieldError::invalid_json(path, &value, why)));
     }
 
     /// A number that must not be below zero.
@@ -169,22 +202,16 @@ impl Wrong {
 pub(crate) const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
 pub(crate) const IMMUTABLE: &str = "field is immutable";
 
-/// Whether two values are equal, where what is empty equals what is absent (`apiequality.Semantic`).
+/// Whether two values are equal, where an empty list equals none (`apiequality.Semantic`).
+///
+/// Both must be in their type's shape. No empty map is left in it, so `{}` is a pointer to a struct in which nothing is set,
+/// and upstream tells that from no pointer.
 pub(crate) fn same(left: &Value, right: &Value) -> bool {
-    let empty = |value: &Value| match value {
-        Value::Null => true,
-        Value::Array(items) => items.is_empty(),
-        Value::Object(members) => members.is_empty(),
-        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-    };
     match (left, right) {
-        (left, right) if empty(left) && empty(right) => true,
+        (Value::Null, Value::Array(items)) | (Value::Array(items), Value::Null) => items.is_empty(),
         (Value::Object(left), Value::Object(right)) => {
-            let half = |one: &serde_json::Map<String, Value>, other: &serde_json::Map<String, Value>| {
-                one.iter().all(|(name, value)| same(value, other.get(name).unwrap_or(&Value::Null)))
-            };
-            half(left, right)
-                && right.keys().filter(|name| !left.contains_key(*name)).all(|name| right.get(name).is_none_or(empty))
+            left.iter().all(|(name, value)| same(value, right.get(name).unwrap_or(&Value::Null)))
+                && right.iter().all(|(name, value)| left.contains_key(name) || same(value, &Value::Null))
         }
         (Value::Array(left), Value::Array(right)) => {
             left.len() == right.len() && left.iter().zip(right).all(|(left, right)| same(left, right))
@@ -227,8 +254,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_empty_equals_what_is_absent() {
-        assert!(same(&json!({"a": {}, "b": [1]}), &json!({"b": [1], "c": null, "d": []})));
+    fn an_empty_list_equals_none_and_a_pointer_to_an_empty_struct_does_not() {
+        assert!(same(&json!({"a": [], "b": [1]}), &json!({"b": [1], "c": null, "d": []})));
+        assert!(same(&json!({"a": {"b": []}}), &json!({"a": {}})));
+        assert!(!same(&json!({"affinity": {}}), &json!({})));
+        assert!(!same(&json!({}), &json!({"affinity": {"nodeAffinity": {}}})));
         assert!(!same(&json!({"a": 0}), &json!({})));
         assert!(!same(&json!({"b": [1]}), &json!({"b": [2]})));
     }

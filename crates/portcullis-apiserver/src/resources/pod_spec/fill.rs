@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::tree::{Members, at, default, default_number, flag_at, list_at, object, objects_mut, string_at};
-use super::images;
+use super::{images, own_resources};
 
 /// Who may read a mounted file: everyone, and its owner may write it.
 const FILE_MODE: i64 = 0o644;
@@ -41,6 +41,8 @@ fn request_what_is_limited(container: &mut Members) {
 
 /// What every pod specification gets.
 pub(crate) fn pod_spec(spec: &mut Members) {
+    // Compat: by a gate that is off (`GenericWorkload`).
+    spec.shift_remove("schedulingGroup");
     let old_name = string_at(spec, &["serviceAccount"]).to_owned();
     if !old_name.is_empty() {
         default(spec, "serviceAccountName", old_name);
@@ -190,6 +192,9 @@ fn containers(spec: &Members) -> impl Iterator<Item = &Value> {
 ///
 /// Compat: `pkg/apis/core/v1/helper/qos`.
 pub(crate) fn quality(spec: &Members) -> &'static str {
+    if let Some(quality) = own_resources::quality(spec) {
+        return quality;
+    }
     if !asks(spec) {
         return "BestEffort";
     }
@@ -256,6 +261,13 @@ mod tests {
         let mut both = members(json!({"serviceAccount": "a", "serviceAccountName": "b"}));
         pod_spec(&mut both);
         assert_eq!(both["serviceAccount"], "b");
+    }
+
+    #[test]
+    fn groups_of_pods_are_not_kept() {
+        let mut spec = members(json!({"schedulingGroup": {"podGroupName": "g"}}));
+        pod_spec(&mut spec);
+        assert!(!spec.contains_key("schedulingGroup"));
     }
 
     #[test]

@@ -1,24 +1,32 @@
 //! Pod specifications: what makes a pod, and stands in the template of everything that makes pods.
 //!
-//! Flow: `fill` (defaults) → `validate` here, with a file each for containers, probes, volumes and scheduling → `warnings`.
+//! Flow: `fill` (defaults) → `validate` here, with a file each for annotations, containers, their environment, probes,
+//! resources and security, volumes and scheduling → `warnings`.
 //!
 //! Compat: `ValidatePodSpec` of `pkg/apis/core/validation`, for what users write. Sources of volumes that Kubernetes no longer
-//! serves, Windows options, pod-level resources and resource claims are taken as they come.
+//! serves are taken as they come.
 
+pub(crate) mod annotations;
 mod containers;
+mod environment;
 pub(crate) mod fill;
 mod images;
+pub(crate) mod own_resources;
 mod probes;
+mod resources;
 mod scheduling;
-mod volumes;
+pub(crate) mod secrets;
+mod security;
+pub(crate) mod volumes;
 pub(crate) mod warnings;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use portcullis_kube::field::FieldError;
 use portcullis_kube::names;
 use serde_json::Value;
 
+pub(crate) use self::resources::{resource_name as container_resource_name, totals};
 use super::check::labels::labels;
 use super::check::{NOT_NEGATIVE, Path, Wrong, formats, meta};
 use super::tree::{Members, at, flag_at, has, list, list_at, members_at, string, string_at};
@@ -38,8 +46,10 @@ pub(crate) fn template(template: &Value, path: &Path, wrong: &mut Wrong) {
     let Some(template) = template.as_object() else { return };
     labels(members_at(template, &["metadata", "labels"]), &path.child("labels"), wrong);
     meta::annotations(members_at(template, &["metadata", "annotations"]), &path.child("annotations"), wrong);
-    let spec = members_at(template, &["spec"]);
+    let (spec, noted) = (members_at(template, &["spec"]), members_at(template, &["metadata", "annotations"]));
+    annotations::validate(noted, None, spec, &path.child("annotations"), wrong);
     validate(spec, &path.child("spec"), Around { pod_name: None }, wrong);
+    annotations::agree(noted, spec, &path.child("spec"), wrong);
     if !list_at(spec, &["ephemeralContainers"]).is_empty() {
         let at = path.child("spec").child("ephemeralContainers");
         wrong.forbidden(&at, "ephemeral containers not allowed in pod template");
@@ -51,8 +61,11 @@ pub(crate) fn validate(spec: &Members, path: &Path, around: Around<'_>, wrong: &
     let names_of = |name: &str| string_at(spec, &[name]);
     let number = |name: &str| at(spec, &[name]).and_then(Value::as_i64);
     let volumes = volumes::validate(spec, around.pod_name, &path.child("volumes"), wrong);
+    resources::pod_claims(spec, &path.child("resourceClaims"), wrong);
     containers::regular(spec, &volumes, &path.child("containers"), wrong);
     containers::init(spec, &volumes, &path.child("initContainers"), wrong);
+    containers::ephemeral(spec, &volumes, &path.child("ephemeralContainers"), wrong);
+    resources::of_pod(spec, path, wrong);
     if flag_at(spec, &["hostNetwork"]) {
         containers::host_network(spec, around.pod_name.is_some(), &path.child("containers"), wrong);
     }
@@ -61,7 +74,7 @@ pub(crate) fn validate(spec: &Members, path: &Path, around: Around<'_>, wrong: &
     let policies = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
     wrong.required_one_of(&path.child("dnsPolicy"), names_of("dnsPolicy"), &policies);
     labels(members_at(spec, &["nodeSelector"]), &path.child("nodeSelector"), wrong);
-    security(members_at(spec, &["securityContext"]), &path.child("securityContext"), wrong);
+    pod_security(members_at(spec, &["securityContext"]), &path.child("securityContext"), wrong);
     sysctls(list_at(spec, &["securityContext", "sysctls"]), &path.child("securityContext").child("sysctls"), wrong);
     if flag_at(spec, &["shareProcessNamespace"]) && flag_at(spec, &["hostPID"]) {
         let why = "ShareProcessNamespace and HostPID cannot both be enabled";
@@ -76,6 +89,7 @@ pub(crate) fn validate(spec: &Members, path: &Path, around: Around<'_>, wrong: &
     }
     scheduling::gates(list_at(spec, &["schedulingGates"]), &path.child("schedulingGates"), wrong);
     scheduling::spread(list_at(spec, &["topologySpreadConstraints"]), &path.child("topologySpreadConstraints"), wrong);
+    security::host_processes(spec, path, wrong);
     host_users(spec, path, wrong);
     let subdomain = |name: &str, wrong: &mut Wrong| {
         let text = names_of(name);
@@ -110,7 +124,8 @@ pub(crate) fn validate(spec: &Members, path: &Path, around: Around<'_>, wrong: &
     if at(spec, &["os"]).is_some_and(|os| !os.is_null()) {
         match string_at(spec, &["os", "name"]) {
             "" => wrong.required(&path.child("os").child("name"), ""),
-            name => wrong.one_of(&path.child("os"), name, &["linux", "windows"]),
+            system @ ("linux" | "windows") => security::by_system(spec, system, path, wrong),
+            name => wrong.not_supported(&path.child("os"), name, &["linux", "windows"]),
         }
     }
 }
@@ -145,7 +160,7 @@ pub(crate) fn only_for_pods(spec: &Members, path: &Path, wrong: &mut Wrong) {
     }
 }
 
-fn security(context: &Members, path: &Path, wrong: &mut Wrong) {
+fn pod_security(context: &Members, path: &Path, wrong: &mut Wrong) {
     for name in ["fsGroup", "runAsUser", "runAsGroup"] {
         if let Some(id) = at(context, &[name]).and_then(Value::as_i64) {
             wrong.each_number(&path.child(name), id, formats::unix_id(id));
@@ -157,7 +172,14 @@ fn security(context: &Members, path: &Path, wrong: &mut Wrong) {
     }
     let policy = |name: &str| string_at(context, &[name]);
     wrong.one_of(&path.child("fsGroupChangePolicy"), policy("fsGroupChangePolicy"), &["Always", "OnRootMismatch"]);
-    containers::seccomp(at(context, &["seccompProfile"]).unwrap_or(&Value::Null), &path.child("seccompProfile"), wrong);
+    security::seccomp(at(context, &["seccompProfile"]).unwrap_or(&Value::Null), &path.child("seccompProfile"), wrong);
+    let windows = at(context, &["windowsOptions"]).unwrap_or(&Value::Null);
+    security::windows_options(windows, &path.child("windowsOptions"), wrong);
+    security::app_armor(
+        at(context, &["appArmorProfile"]).unwrap_or(&Value::Null),
+        &path.child("appArmorProfile"),
+        wrong,
+    );
     let policies = ["Merge", "Strict"];
     wrong.one_of(&path.child("supplementalGroupsPolicy"), policy("supplementalGroupsPolicy"), &policies);
 }
@@ -166,13 +188,15 @@ fn sysctls(settings: &[Value], path: &Path, wrong: &mut Wrong) {
     const LONGEST: usize = 253;
     const FORM: &str = "^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
     let good = |name: &str| name.len() <= LONGEST && name.split(['.', '/']).all(formats::underscored_label);
+    let mut seen = HashSet::new();
     for (index, setting) in settings.iter().enumerate() {
         let (name, path) = (string(setting, "name"), path.index(index).child("name"));
+        let again = !seen.insert(name);
         if name.is_empty() {
             wrong.required(&path, "");
         } else if !good(name) {
             wrong.invalid(&path, name, format!("must have at most {LONGEST} characters and match regex {FORM}"));
-        } else if settings.iter().take(index).any(|before| string(before, "name") == name) {
+        } else if again {
             wrong.duplicate(&path, name);
         }
     }
@@ -268,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_template_is_judged_like_a_pod_but_for_its_name() {
-        let template = json!({"metadata": {"labels": {"a": "b c"}}, "spec": {"ephemeralContainers": [{}], "containers": [],
+        let template = json!({"metadata": {"labels": {"a": "b c"}}, "spec": {"ephemeralContainers": [{"name": "e", "image": "i", "imagePullPolicy": "Always", "terminationMessagePolicy": "File"}], "containers": [],
             "restartPolicy": "Always", "dnsPolicy": "Default"}});
         let mut wrong = Wrong::default();
         super::template(&template, &Path::new("spec.template"), &mut wrong);

@@ -125,7 +125,7 @@ pub(super) fn tolerations(tolerations: &[Value], path: &Path, wrong: &mut Wrong)
         }
         if has(toleration, "tolerationSeconds") && effect != "NoExecute" {
             let why = "effect must be 'NoExecute' when `tolerationSeconds` is set";
-            wrong.invalid(&path.child("effect"), effect, why);
+            wrong.invalid_typed(&path.child("effect"), effect, why);
         }
         match operator {
             "Equal" | "" => {
@@ -223,6 +223,14 @@ mod tests {
                 "spec.tolerations[2].operator: Unsupported value: \"Odd\": supported values: \"Equal\", \"Exists\"",
                 "spec.tolerations[2].effect: Unsupported value: \"X\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\""
             ]
+        );
+    }
+
+    #[test]
+    fn an_effect_is_printed_as_json() {
+        assert_eq!(
+            with("tolerations", json!([{"key": "a", "tolerationSeconds": 5, "effect": "\u{7}"}]))[0],
+            "spec.tolerations[0].effect: Invalid value: \"\\u0007\": effect must be 'NoExecute' when `tolerationSeconds` is set"
         );
     }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::super::check::{Path, Wrong, formats};
 use super::super::tree::{Members, child, has, integer, list, list_at, string};
 use super::Volumes;
-use super::containers::{FILE_FIELDS, field_ref, resource_ref};
+use super::environment::{FILE_FIELDS, field_ref, resource_ref};
 use crate::schema::quantity::Quantity;
 
 const ONE_TYPE: &str = "may not specify more than 1 volume type";
@@ -136,7 +136,8 @@ fn mode(source: &Value, name: &str, path: &Path, wrong: &mut Wrong) {
     }
 }
 
-fn host_path(source: &Value, path: &Path, wrong: &mut Wrong) {
+/// A path on a node, of a pod's volume or of a persistent one.
+pub(crate) fn host_path(source: &Value, path: &Path, wrong: &mut Wrong) {
     let target = string(source, "path");
     if target.is_empty() {
         wrong.required(&path.child("path"), "");

@@ -2,13 +2,14 @@
 //!
 //! Compat: `pkg/api/pod/warnings.go`; warnings about overlapping files of projected volumes are not given.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::Value;
 
 use super::super::check::Path;
 use super::super::check::formats::ip_warning;
 use super::super::tree::{Members, at, child, has, integer, list, list_at, members, members_at, string};
+use super::annotations::{self, SECCOMP_OF_CONTAINERS, SECCOMP_OF_PODS};
 use crate::schema::quantity::Quantity;
 
 /// Labels of nodes that have successors.
@@ -41,8 +42,6 @@ const OLD_VOLUMES: [(&str, &str, &str); 9] = [
     ("cephfs", "cephfs", "deprecated in v1.28, non-functional in v1.31+"),
     ("rbd", "rbd", "deprecated in v1.28, non-functional in v1.31+"),
 ];
-const SECCOMP_OF_PODS: &str = "seccomp.security.alpha.kubernetes.io/pod";
-const SECCOMP_OF_CONTAINERS: &str = "container.seccomp.security.alpha.kubernetes.io/";
 const NOTHING_MATCHES: &str = "a null labelSelector results in matching no pod";
 
 /// About a pod.
@@ -52,7 +51,9 @@ pub(crate) fn pod(pod: &Members) -> Vec<String> {
 
 /// About a template at `path`.
 pub(crate) fn template(template: &Members, path: &Path) -> Vec<String> {
-    about(template, path)
+    let mut out = about(template, path);
+    out.extend(annotations::of_template(template, path));
+    out
 }
 
 fn about(object: &Members, path: &Path) -> Vec<String> {
@@ -140,12 +141,7 @@ fn placement(spec: &Members, path: &Path, out: &mut Vec<String>) {
     let soft = soft
         .map(|(index, term)| (child(term, "preference"), at_node.child(preferred).index(index).child("preference")));
     for (term, path) in hard.chain(soft) {
-        for (index, requirement) in list(term, "matchExpressions").iter().enumerate() {
-            let key = string(requirement, "key");
-            if let Some(why) = old_label(key) {
-                out.push(format!("{}: {key} is {why}", path.child("matchExpressions").index(index).child("key")));
-            }
-        }
+        old_labels(term, &path, out);
     }
     for (index, constraint) in list_at(spec, &["topologySpreadConstraints"]).iter().enumerate() {
         let path = path.child("topologySpreadConstraints").index(index);
@@ -159,14 +155,23 @@ fn placement(spec: &Members, path: &Path, out: &mut Vec<String>) {
     }
 }
 
+/// Labels in a term that chooses nodes.
+pub(crate) fn old_labels(term: &Value, path: &Path, out: &mut Vec<String>) {
+    for (index, requirement) in list(term, "matchExpressions").iter().enumerate() {
+        let key = string(requirement, "key");
+        if let Some(why) = old_label(key) {
+            out.push(format!("{}: {key} is {why}", path.child("matchExpressions").index(index).child("key")));
+        }
+    }
+}
+
 fn repeated(items: &[Value], member: &str, word: &str, path: &Path, out: &mut Vec<String>) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, item) in items.iter().enumerate() {
         let value = string(item, member);
-        if seen.contains(&value) {
+        if !seen.insert(value) {
             out.push(format!("{}: duplicate {word} \"{value}\"", path.index(index).child(member)));
         }
-        seen.push(value);
     }
 }
 
@@ -176,7 +181,7 @@ fn fractions(amounts: &Members, path: &Path, out: &mut Vec<String>) {
     }
 }
 
-fn fraction(amounts: &Members, name: &str, path: &Path, out: &mut Vec<String>) {
+pub(crate) fn fraction(amounts: &Members, name: &str, path: &Path, out: &mut Vec<String>) {
     let Some(text) = amounts.get(name).and_then(Value::as_str) else { return };
     if Quantity::parse(text).is_ok_and(|quantity| !quantity.is_whole()) {
         out.push(format!("{}: fractional byte value \"{text}\" is invalid, must be an integer", path.key(name)));
@@ -193,11 +198,10 @@ fn containers<'s>(spec: &'s Members, path: &'s Path) -> impl Iterator<Item = (&'
 }
 
 fn hidden_variables(variables: &[Value], path: &Path, out: &mut Vec<String>) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, variable) in variables.iter().enumerate() {
         let (name, value) = (string(variable, "name"), string(variable, "value"));
-        if !seen.contains(&name) {
-            seen.push(name);
+        if seen.insert(name) {
             continue;
         }
         let itself = format!("$({name})");

@@ -43,6 +43,8 @@ const PORT_OUTSIDE: &str = "provided port is not in the valid range. The range o
 pub(crate) struct Taken {
     addresses: HashSet<u32>,
     ports: HashSet<i64>,
+    /// The ports of a request that is only tried.
+    tried: Option<Vec<i64>>,
 }
 
 impl Taken {
@@ -66,7 +68,19 @@ impl Taken {
         taken
     }
 
+    /// For a request that has no effect.
+    ///
+    /// Compat: it gets an address and ports that nobody ever gets, and of an address that it asks for nobody looks whether it
+    /// is free.
+    pub(crate) fn only_tried(mut self, tried: bool) -> Self {
+        self.tried = tried.then(Vec::new);
+        self
+    }
+
     fn address(&mut self, rng: &Rng) -> Option<Ipv4Addr> {
+        if self.tried.is_some() {
+            return Some(FIRST);
+        }
         let base = u32::from(FIRST);
         let span = SIZE - STATIC - 1;
         let start = rng.below(span);
@@ -78,6 +92,11 @@ impl Taken {
     }
 
     fn port(&mut self, rng: &Rng) -> Option<i64> {
+        if let Some(tried) = &mut self.tried {
+            let port = tried.iter().copied().max().unwrap_or(PORTS.end() + 1) + 1;
+            tried.push(port);
+            return Some(port);
+        }
         let span = u32::try_from(PORTS.end() - PORTS.start() + 1).unwrap_or(0) - STATIC_PORTS;
         let start = rng.below(span);
         let first = PORTS.start() + i64::from(STATIC_PORTS);
@@ -87,15 +106,27 @@ impl Taken {
         Some(port)
     }
 
-    fn claim_address(&mut self, address: Ipv4Addr) -> Result<(), &'static str> {
+    fn claim_address(&mut self, address: Ipv4Addr) -> Result<(), String> {
         let offset = u32::from(address).wrapping_sub(u32::from(FIRST));
-        if offset == 0 || offset >= SIZE - 1 {
-            return Err(OUTSIDE);
+        if offset >= SIZE {
+            return Err(OUTSIDE.to_owned());
         }
-        if self.addresses.insert(address.into()) { Ok(()) } else { Err(TAKEN) }
+        if offset == 0 || offset == SIZE - 1 {
+            return Err(format!(
+                "the provided IP ({address}) is not in the valid range. The range of valid IPs is {FIRST}/{BITS}"
+            ));
+        }
+        if self.tried.is_some() || self.addresses.insert(address.into()) { Ok(()) } else { Err(TAKEN.to_owned()) }
     }
 
     fn claim_port(&mut self, port: i64) -> Result<(), &'static str> {
+        if let Some(tried) = &mut self.tried {
+            if self.ports.contains(&port) || tried.contains(&port) {
+                return Err(PORT_TAKEN);
+            }
+            tried.push(port);
+            return Ok(());
+        }
         if !PORTS.contains(&port) {
             return Err(PORT_OUTSIDE);
         }
@@ -281,7 +312,7 @@ fn addresses(spec: &mut Members, taken: &mut Taken, rng: &Rng, name: &str) -> Ou
         Some(text) => {
             let claimed = match formats::sloppy_ip(text) {
                 Some(std::net::IpAddr::V4(address)) => taken.claim_address(address),
-                _ => Err(OUTSIDE),
+                _ => Err(OUTSIDE.to_owned()),
             };
             if let Err(why) = claimed {
                 let why = format!("failed to allocate IP {text}: {why}");
@@ -414,10 +445,27 @@ mod tests {
             refused("10.96.0.9", &mut taken)
                 .ends_with("failed to allocate IP 10.96.0.9: provided IP is already allocated")
         );
-        for outside in ["1.2.3.4", "10.96.0.0", "10.111.255.255"] {
+        for outside in ["1.2.3.4", "10.95.255.255", "10.112.0.0"] {
             assert!(refused(outside, &mut taken).ends_with(OUTSIDE), "{outside}");
         }
+        for end in ["10.96.0.0", "10.111.255.255"] {
+            assert!(refused(end, &mut taken).ends_with("The range of valid IPs is 10.96.0.0/12"), "{end}");
+        }
         assert!(refused("::1", &mut taken).contains("IPv6 is not configured on this cluster"));
+    }
+
+    #[test]
+    fn what_is_only_tried_gets_what_nobody_gets() {
+        let mut taken = Taken::default();
+        let of = |address: &str, port: i64| json!({"type": "NodePort", "clusterIP": address, "ports": [{"port": 80, "nodePort": port}, {"port": 81, "name": "b"}]});
+        made(of("10.96.0.9", 30_080), &mut taken).unwrap();
+        let mut taken = taken.only_tried(true);
+        assert!(made(of("", 30_080), &mut taken).unwrap_err().ends_with(PORT_TAKEN));
+        let spec = made(of("", 80), &mut taken).unwrap()["spec"].clone();
+        assert_eq!((&spec["clusterIP"], &spec["ports"][1]["nodePort"]), (&json!("10.96.0.0"), &json!(81)));
+        let mut taken = taken.only_tried(true);
+        assert!(made(of("10.96.0.9", 0), &mut taken).is_ok());
+        assert_eq!(taken.tried, Some(vec![32_769, 32_770]));
     }
 
     #[test]

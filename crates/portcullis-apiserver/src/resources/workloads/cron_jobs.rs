@@ -93,7 +93,15 @@ fn schedule(spec: &Value, old: Option<&Members>, path: &Path, wrong: &mut Wrong)
     }
 }
 
-/// Compat: whether a well-formed zone exists is not known here (there is no zone database), so it is taken as it comes.
+/// The zones there are.
+static TIME_ZONES: &str = include_str!("time_zones.txt");
+
+/// Compat: `time.LoadLocation` of Go, which looks at the case of letters.
+fn is_known(zone: &str) -> bool {
+    matches!(zone, "UTC" | "Local")
+        || TIME_ZONES.lines().filter(|line| !line.starts_with('#')).any(|known| known == zone)
+}
+
 fn time_zone(spec: &Value, path: &Path, wrong: &mut Wrong) {
     if !has(spec, "timeZone") {
         return;
@@ -104,16 +112,21 @@ fn time_zone(spec: &Value, path: &Path, wrong: &mut Wrong) {
         return;
     }
     let good = |part: &str| {
-        !part.is_empty()
+        (1..=14).contains(&part.len())
             && ![".", ".."].contains(&part)
             && !part.starts_with('-')
             && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'+' | b'-'))
     };
     if !zone.split('/').all(good) {
         wrong.invalid(path, zone, format!("unknown time zone {zone}"));
-    } else if zone.eq_ignore_ascii_case("Local") {
+        return;
+    }
+    if zone.eq_ignore_ascii_case("Local") {
         let why = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
         wrong.invalid(path, zone, why);
+    }
+    if !is_known(zone) {
+        wrong.invalid(path, zone, format!("unknown time zone {zone}"));
     }
 }
 
@@ -173,5 +186,23 @@ mod tests {
         spec["jobTemplate"]["spec"]["selector"] = json!({});
         spec["jobTemplate"]["spec"]["manualSelector"] = json!(true);
         assert_eq!(problems("cronjobs", spec).len(), 2);
+    }
+
+    #[test]
+    fn a_time_zone_is_one_that_there_is() {
+        let zones: Vec<&str> = TIME_ZONES.lines().skip(1).collect();
+        assert!(zones.len() > 550 && zones.is_sorted());
+        let problems = |zone: &str| {
+            let mut wrong = Wrong::default();
+            time_zone(&json!({"timeZone": zone}), &Path::new("z"), &mut wrong);
+            wrong.finish().iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        for zone in ["Europe/Berlin", "UTC", "Etc/GMT+12", "America/Argentina/Buenos_Aires"] {
+            assert!(problems(zone).is_empty(), "{zone}");
+        }
+        for zone in ["Europe/Atlantis", "europe/berlin", "# The", "Europe"] {
+            assert_eq!(problems(zone), [format!("z: Invalid value: {zone:?}: unknown time zone {zone}")]);
+        }
+        assert_eq!((problems("Local").len(), problems("LOCAL").len()), (1, 2));
     }
 }

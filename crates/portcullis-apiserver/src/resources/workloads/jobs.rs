@@ -10,7 +10,7 @@ use super::super::tree::{
     Members, at, child, default, flag, flag_at, has, integer, list_at, members, members_at, object, string, string_at,
     text,
 };
-use super::{name_warning, not_negative, template_warnings};
+use super::{job_policies, name_warning, not_negative, template_warnings};
 use crate::resources::{SelectableFields, pod_spec};
 
 pub(crate) const RULES: Rules = Rules {
@@ -31,11 +31,16 @@ pub(crate) const RULES: Rules = Rules {
 pub(crate) const SELECTABLE: &[&str] = &["status.successful"];
 const NAMES: [&str; 2] = ["job-name", "batch.kubernetes.io/job-name"];
 const UIDS: [&str; 2] = ["controller-uid", "batch.kubernetes.io/controller-uid"];
-const INDEXED: &str = "Indexed";
+pub(super) const INDEXED: &str = "Indexed";
 
 pub(crate) fn selectable(members: &Members) -> SelectableFields {
     let done = at(members, &["status", "succeeded"]).and_then(Value::as_i64).unwrap_or(0);
     vec![("status.successful", done.to_string().into())]
+}
+
+/// Compat: by gates that are off.
+pub(crate) fn fill_spec(spec: &mut Members) {
+    spec.shift_remove("scheduling");
 }
 
 /// Fills in what a job leaves out.
@@ -140,6 +145,7 @@ pub(super) fn job_spec(spec: &Value, path: &Path, wrong: &mut Wrong) {
             let why = "must be less than or equal to completions";
             wrong.push(FieldError::invalid_json(path.child("maxFailedIndexes"), &failed, why));
         }
+        job_policies::many_indexes(spec, path, wrong);
     } else {
         for name in ["backoffLimitPerIndex", "maxFailedIndexes"] {
             if let Some(number) = integer(spec, name) {
@@ -147,6 +153,8 @@ pub(super) fn job_spec(spec: &Value, path: &Path, wrong: &mut Wrong) {
             }
         }
     }
+    job_policies::failure(spec, path, wrong);
+    job_policies::success(spec, path, wrong);
     let replacement = string(spec, "podReplacementPolicy");
     let supported: &[&str] =
         if has(spec, "podFailurePolicy") { &["Failed"] } else { &["Failed", "TerminatingOrFailed"] };
@@ -265,6 +273,10 @@ fn same_but_for_placement(spec: &Value, before: &Value) -> bool {
             }
             if let Some(affinity) = pod.get_mut("affinity").and_then(Value::as_object_mut) {
                 affinity.shift_remove("nodeAffinity");
+                // Compat: none is as good as one that says nothing.
+                if affinity.is_empty() {
+                    pod.shift_remove("affinity");
+                }
             }
         }
         template
@@ -315,6 +327,7 @@ fn validate_status(new: &Members, old: &Members, wrong: &mut Wrong) {
     if (complete || failed) && !has(status, "startTime") {
         wrong.required(&path.child("startTime"), "startTime is required for finished job");
     }
+    job_policies::indexes(new.get("spec").unwrap_or(&Value::Null), status, before, &path, wrong);
     if let Some(ready) = integer(status, "ready").filter(|ready| *ready > active) {
         wrong.push(FieldError::invalid_json(path.child("ready"), &ready, "cannot set more ready pods than active"));
     }

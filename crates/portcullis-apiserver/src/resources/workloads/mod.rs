@@ -8,6 +8,7 @@ pub(crate) mod cron_jobs;
 mod cron_schedule;
 pub(crate) mod daemon_sets;
 pub(crate) mod deployments;
+mod job_policies;
 pub(crate) mod jobs;
 pub(crate) mod replica_sets;
 pub(crate) mod replication_controllers;
@@ -22,7 +23,7 @@ use super::pod_spec;
 use super::tree::{Members, at, child, default, has, integer, members_at, object, objects_mut, string, string_at};
 
 pub(crate) use self::cron_jobs::{fill as fill_cron_job, fill_condition_pattern};
-pub(crate) use self::jobs::fill as fill_job;
+pub(crate) use self::jobs::{fill as fill_job, fill_spec as fill_job_spec};
 
 /// What the event on a new workload says.
 pub(crate) const NOTHING_ACTS: &str = "this is the Portcullis dev API server, which has no controllers: the object is stored, \

@@ -73,7 +73,7 @@ pub(crate) fn fill(controller: &mut Members) {
 fn validate(new: &Members, wrong: &mut Wrong) {
     meta::object_meta(new, true, |_| Vec::new(), wrong);
     let name = string_at(new, &["metadata", "name"]);
-    for why in names::dns_subdomain(name).into_iter().filter(|_| !name.is_empty()) {
+    for why in names::long_name(name).into_iter().filter(|_| !name.is_empty()) {
         wrong.push_last(FieldError::invalid("metadata.name", name, why));
     }
     spec(new, wrong);
@@ -139,5 +139,14 @@ mod tests {
         let mut own = json!({"metadata": {"labels": {"x": "y"}}, "spec": {"selector": {"c": "d"}, "template": {"metadata": {"labels": {"a": "b"}}}}});
         fill(own.as_object_mut().unwrap());
         assert_eq!((&own["spec"]["selector"], &own["metadata"]["labels"]), (&json!({"c": "d"}), &json!({"x": "y"})));
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_told_in_bytes() {
+        let mut wrong = Wrong::default();
+        let metadata = json!({"name": "a".repeat(254), "namespace": "n"});
+        validate(json!({"metadata": metadata}).as_object().unwrap(), &mut wrong);
+        let texts: Vec<String> = wrong.finish().iter().map(ToString::to_string).collect();
+        assert!(texts.last().unwrap().ends_with(": must be no more than 253 bytes"), "{texts:?}");
     }
 }

@@ -1,5 +1,7 @@
 //! Stateful sets.
 
+use std::collections::HashSet;
+
 use portcullis_kube::names;
 use serde_json::{Value, json};
 
@@ -73,8 +75,11 @@ fn spec(new: &Members, is_new: bool, wrong: &mut Wrong) {
 /// The template as its pods will see it: with a volume for each claim, and names that each pod gets of its own.
 fn with_claims(spec: &Value) -> Value {
     let mut template = child(spec, "template").clone();
-    let claims: Vec<&str> =
+    let mut claims: Vec<&str> =
         list(spec, "volumeClaimTemplates").iter().map(|claim| string(child(claim, "metadata"), "name")).collect();
+    // Compat: two claims of one name are one volume.
+    let mut seen = HashSet::new();
+    claims.retain(|name| seen.insert(*name));
     let Some(pod) = template.get_mut("spec").and_then(Value::as_object_mut) else { return template };
     pod.shift_remove("subdomain");
     pod.shift_remove("hostname");

@@ -178,13 +178,13 @@ const REQUESTS: &[Asked] = &[
         "admin",
         "POST /api/v1/namespaces/audited/pods",
         JSON,
-        r#"{"metadata":{"name":"p"},"spec":{"containers":[{"name":"c","image":"i:1"}]}}"#,
+        r#"{"metadata":{"name":"p"},"spec":{"serviceAccountName":"robot","containers":[{"name":"c","image":"i:1"}]}}"#,
     ),
     (
         "admin",
         "POST /api/v1/namespaces/audited/pods?dryRun=All",
         JSON,
-        r#"{"metadata":{"name":"q"},"spec":{"containers":[{"name":"C"}]}}"#,
+        r#"{"metadata":{"name":"q"},"spec":{"serviceAccountName":"robot","containers":[{"name":"C"}]}}"#,
     ),
     ("admin", "PATCH /api/v1/namespaces/audited/pods/p", MERGE, r#"{"metadata":{"labels":{"a":"b"}}}"#),
     ("admin", "DELETE /api/v1/namespaces/audited/pods/p?gracePeriodSeconds=0", &[], ""),
@@ -265,7 +265,7 @@ async fn ask(client: &HttpClient, base: &str, id: &str, (_, request, headers, bo
 }
 
 /// The events of each request, without what no two servers have in common.
-fn by_request(events: Vec<Value>, base: &str) -> BTreeMap<usize, Vec<String>> {
+pub(super) fn by_request(events: Vec<Value>, base: &str) -> BTreeMap<usize, Vec<String>> {
     let mut found: BTreeMap<usize, Vec<String>> = BTreeMap::new();
     for mut event in events {
         let Some(number) = event["auditID"].as_str().and_then(|id| id.strip_prefix("request-")) else { continue };
@@ -298,7 +298,7 @@ fn secrets(value: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(secrets),
         Value::String(text) => {
             // Which of several bindings gives the reason depends on the real server's cache.
-            for drawn in ["X509SHA256=", "RBAC: allowed by ", "gen-"] {
+            for drawn in ["X509SHA256=", "RBAC: allowed by ", "gen-", "kube-api-access-"] {
                 if text.starts_with(drawn) {
                     drawn.clone_into(text);
                 }
@@ -322,7 +322,6 @@ async fn compare(policy: &str) -> usize {
         format!("--audit-policy-file={}", folder.path().join("policy.yaml").display()),
         format!("--audit-log-path={}", real_log.display()),
         "--audit-log-mode=blocking-strict".to_owned(),
-        "--disable-admission-plugins=ServiceAccount,StorageObjectInUseProtection".to_owned(),
     ];
     let plane = ControlPlane::start(&flags).await;
     crate::differential::settled(&plane).await;
@@ -366,7 +365,7 @@ async fn compare(policy: &str) -> usize {
     theirs.values().map(Vec::len).sum()
 }
 
-fn difference(theirs: Option<&Vec<String>>, ours: Option<&Vec<String>>) -> String {
+pub(super) fn difference(theirs: Option<&Vec<String>>, ours: Option<&Vec<String>>) -> String {
     let (none, mut out) = (Vec::new(), Vec::new());
     let (theirs, ours) = (theirs.unwrap_or(&none), ours.unwrap_or(&none));
     if theirs.len() != ours.len() {

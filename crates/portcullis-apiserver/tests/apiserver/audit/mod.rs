@@ -2,6 +2,7 @@
 
 mod events;
 mod policies;
+mod sessions;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -8,7 +8,7 @@ use super::wire::Case;
 use crate::rbac::Dice;
 
 /// Rounds over all kinds; each takes one mistake after the other.
-const STRATA: [&str; 18] = [
+pub(super) const STRATA: [&str; 18] = [
     "valid",
     "truncated",
     "wrong type",
@@ -112,16 +112,20 @@ fn fixed() -> Vec<Case> {
     ]
 }
 
-fn validation(dice: &Dice) -> &'static str {
+pub(super) fn validation(dice: &Dice) -> &'static str {
     dice.word(&["", "?fieldValidation=Strict", "?fieldValidation=Warn", "?fieldValidation=Ignore"])
 }
 
 fn case(dice: &Dice, seed: &Seed, stratum: &'static str, name: &str) -> Case {
-    let tree = seed.named(name);
     let path = format!("{}{}", seed.path, validation(dice));
-    let case = Case::new(stratum, "POST", path);
+    spoil(dice, &seed.named(name), stratum, Case::new(stratum, "POST", path))
+}
+
+/// A request with a body that is right but for one mistake.
+pub(super) fn spoil(dice: &Dice, tree: &Value, stratum: &str, case: Case) -> Case {
     let any = |list: &[String]| list[dice.below(list.len())].clone();
     let mut text = Text::new(tree.clone());
+    let named = |at: &&str| tree.pointer(at).is_some();
     match stratum {
         "valid" => {}
         "truncated" => {
@@ -129,7 +133,7 @@ fn case(dice: &Dice, seed: &Seed, stratum: &'static str, name: &str) -> Case {
             return case.json(&bytes[..dice.below(bytes.len())]);
         }
         "wrong type" => {
-            let at = any(&pointers(&tree));
+            let at = any(&pointers(tree));
             text.put(
                 &at,
                 dice.word(&[
@@ -151,7 +155,7 @@ fn case(dice: &Dice, seed: &Seed, stratum: &'static str, name: &str) -> Case {
             );
         }
         "duplicate" => {
-            let candidates: Vec<String> = pointers(&tree)
+            let candidates: Vec<String> = pointers(tree)
                 .into_iter()
                 .filter(|at| !at.rsplit('/').next().unwrap().chars().all(|c| c.is_ascii_digit()))
                 .collect();
@@ -167,7 +171,7 @@ fn case(dice: &Dice, seed: &Seed, stratum: &'static str, name: &str) -> Case {
         }
         "unknown" => {
             for _ in 0..=dice.below(3) {
-                let outer = any(&objects(&tree));
+                let outer = any(&objects(tree));
                 let member = dice.word(&[
                     "\"zzz\":1",
                     "\"Zzz\":{\"a\":1,\"a\":2}",
@@ -206,15 +210,13 @@ fn case(dice: &Dice, seed: &Seed, stratum: &'static str, name: &str) -> Case {
             text.put(field, value);
         }
         "casing" => {
-            let candidates: Vec<String> = pointers(&tree)
+            let candidates: Vec<String> = pointers(tree)
                 .into_iter()
                 .filter(|at| !at.rsplit('/').next().unwrap().chars().all(|c| c.is_ascii_digit()))
                 .collect();
-            let at = if dice.percent(40) {
-                dice.word(&["/kind", "/apiVersion", "/metadata", "/metadata/name"]).to_owned()
-            } else {
-                any(&candidates)
-            };
+            let first = dice.word(&["/kind", "/apiVersion", "/metadata", "/metadata/name"]);
+            let at =
+                Some(first).filter(named).filter(|_| dice.percent(40)).map_or_else(|| any(&candidates), str::to_owned);
             let (outer, key) = at.rsplit_once('/').unwrap();
             let odd = match dice.below(3) {
                 0 => key.to_uppercase(),
@@ -230,7 +232,7 @@ fn case(dice: &Dice, seed: &Seed, stratum: &'static str, name: &str) -> Case {
             text.add_member(outer, format!("{}:{value}", Value::from(odd)));
         }
         "number" => {
-            let places = pointers(&tree);
+            let places = pointers(tree);
             let numbers: Vec<String> =
                 places.iter().filter(|at| tree.pointer(at).unwrap().is_number()).cloned().collect();
             let at = if !numbers.is_empty() && dice.percent(60) { any(&numbers) } else { any(&places) };
@@ -243,7 +245,7 @@ fn case(dice: &Dice, seed: &Seed, stratum: &'static str, name: &str) -> Case {
             }
         }
         "utf-8" => {
-            let at = any(&pointers(&tree));
+            let at = any(&pointers(tree));
             text.put(
                 &at,
                 [
@@ -277,7 +279,7 @@ fn case(dice: &Dice, seed: &Seed, stratum: &'static str, name: &str) -> Case {
             return case.json(bytes);
         }
         "yaml" => {
-            let yaml = portcullis_kube::yaml::print(&tree).unwrap();
+            let yaml = portcullis_kube::yaml::print(tree).unwrap();
             let yaml = match dice.below(6) {
                 0 => format!("---\n{yaml}"),
                 1 => format!("# a comment\n{yaml}\n...\n"),

@@ -20,6 +20,11 @@ impl Seed {
         }
         object
     }
+
+    /// Whether it is stored as one of another version, which is among the seeds too.
+    pub(super) fn is_another_form(&self) -> bool {
+        ["autoscaling/v1", "events.k8s.io/v1"].contains(&self.api_version)
+    }
 }
 
 pub(super) fn seeds() -> Vec<Seed> {
@@ -35,10 +40,15 @@ pub(super) fn seeds() -> Vec<Seed> {
     let template = json!({"metadata": meta, "spec": pod});
     let selector = json!({"matchLabels": {"app": "a"}});
     let claim = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    let target = json!({"kind": "Deployment", "apiVersion": "apps/v1", "name": "d"});
     let rules = json!([{"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["a"]}]);
     let subjects = json!([{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "zoe"}]);
     let role_ref = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"});
     let rbac = "rbac.authorization.k8s.io/v1";
+    // A pod that says what admission would add can be sent again as it is.
+    let mut as_itself = pod;
+    as_itself["serviceAccountName"] = json!("default");
+    as_itself["automountServiceAccountToken"] = json!(false);
     vec![
         seed(
             "/api/v1/namespaces/bad/configmaps",
@@ -95,7 +105,7 @@ pub(super) fn seeds() -> Vec<Seed> {
             "Node",
             json!({"spec": {"podCIDR": "10.1.0.0/24", "podCIDRs": ["10.1.0.0/24"], "unschedulable": true, "taints": [{"key": "a", "effect": "NoSchedule"}]}, "status": {"capacity": {"cpu": "2", "memory": "1Gi"}}}),
         ),
-        seed("/api/v1/namespaces/bad/pods", "v1", "Pod", json!({"spec": pod})),
+        seed("/api/v1/namespaces/bad/pods", "v1", "Pod", json!({"spec": as_itself})),
         seed(
             "/api/v1/persistentvolumes",
             "v1",
@@ -103,6 +113,13 @@ pub(super) fn seeds() -> Vec<Seed> {
             json!({"spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"}, "persistentVolumeReclaimPolicy": "Retain"}}),
         ),
         seed("/api/v1/namespaces/bad/persistentvolumeclaims", "v1", "PersistentVolumeClaim", json!({"spec": claim})),
+        seed("/api/v1/namespaces/bad/podtemplates", "v1", "PodTemplate", json!({"template": template})),
+        seed(
+            "/api/v1/namespaces/bad/replicationcontrollers",
+            "v1",
+            "ReplicationController",
+            json!({"spec": {"replicas": 2, "minReadySeconds": 1, "selector": {"app": "a"}, "template": template}}),
+        ),
         seed(
             "/apis/apps/v1/namespaces/bad/deployments",
             "apps/v1",
@@ -134,6 +151,24 @@ pub(super) fn seeds() -> Vec<Seed> {
             json!({"revision": 3, "data": {"spec": {"template": {"a": [1, 2.5, null]}}}}),
         ),
         seed(
+            "/apis/autoscaling/v2/namespaces/bad/horizontalpodautoscalers",
+            "autoscaling/v2",
+            "HorizontalPodAutoscaler",
+            json!({"spec": {"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 9, "metrics": [
+                {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 60}}},
+                {"type": "Pods", "pods": {"metric": {"name": "m", "selector": selector}, "target": {"type": "AverageValue", "averageValue": "1500m"}}},
+                {"type": "Object", "object": {"describedObject": target, "metric": {"name": "n"}, "target": {"type": "Value", "value": "10"}}},
+                {"type": "External", "external": {"metric": {"name": "e"}, "target": {"type": "AverageValue", "averageValue": 3}}},
+                {"type": "ContainerResource", "containerResource": {"name": "memory", "container": "c", "target": {"type": "AverageValue", "averageValue": "1Gi"}}}],
+                "behavior": {"scaleDown": {"stabilizationWindowSeconds": 60, "tolerance": "50m", "selectPolicy": "Min", "policies": [{"type": "Percent", "value": 10, "periodSeconds": 60}]}}}}),
+        ),
+        seed(
+            "/apis/autoscaling/v1/namespaces/bad/horizontalpodautoscalers",
+            "autoscaling/v1",
+            "HorizontalPodAutoscaler",
+            json!({"spec": {"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 9, "targetCPUUtilizationPercentage": 60}}),
+        ),
+        seed(
             "/apis/batch/v1/namespaces/bad/jobs",
             "batch/v1",
             "Job",
@@ -156,6 +191,14 @@ pub(super) fn seeds() -> Vec<Seed> {
             "discovery.k8s.io/v1",
             "EndpointSlice",
             json!({"addressType": "IPv4", "endpoints": [{"addresses": ["1.2.3.4"], "conditions": {"ready": true}}], "ports": [{"name": "p", "port": 80, "protocol": "TCP"}]}),
+        ),
+        seed(
+            "/apis/events.k8s.io/v1/namespaces/bad/events",
+            "events.k8s.io/v1",
+            "Event",
+            json!({"eventTime": "2026-01-01T00:00:00.000000Z", "reportingController": "example.com/c", "reportingInstance": "i", "action": "A", "reason": "R",
+                "regarding": {"kind": "Pod", "namespace": "bad", "name": "p"}, "related": {"kind": "Node", "name": "n"}, "note": "n", "type": "Normal",
+                "series": {"count": 2, "lastObservedTime": "2026-01-01T00:00:00.000000Z"}}),
         ),
         seed(
             "/apis/networking.k8s.io/v1/ingressclasses",

@@ -1,21 +1,25 @@
 //! A client that sends what no HTTP library would, byte for byte, and says what became of the connection.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_testkit::{Leaf, TestCa};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+use crate::tls::Connector;
 
 /// For an answer to begin.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// For a watch to say what it says at once.
 const GLANCE: Duration = Duration::from_millis(60);
+/// For a watch that says nothing.
+const SILENCE: Duration = Duration::from_millis(1_000);
+/// For whatever a watch may still say on a busy machine.
+const LONG: Duration = Duration::from_secs(4);
+
+/// A harmless request, which shows whether a connection still lives.
+const PROBE: &[u8] = b"GET /livez/ping HTTP/1.1\r\nhost: 127.0.0.1\r\nuser-agent: test\r\n\r\n";
 
 /// What is sent behind the head.
 #[derive(Debug, Clone)]
@@ -23,6 +27,11 @@ pub(super) enum Payload {
     None,
     /// With its length.
     Sized(Vec<u8>),
+    /// The whole request, head and all, byte for byte. `ends`: the client sends no more, and so ends its side.
+    Wire {
+        bytes: Vec<u8>,
+        ends: bool,
+    },
 }
 
 /// A request.
@@ -42,6 +51,19 @@ impl Case {
     pub(super) fn new(stratum: &'static str, method: &str, target: impl Into<String>) -> Self {
         let (method, target) = (method.to_owned(), target.into());
         Self { stratum, method, target, headers: Vec::new(), payload: Payload::None, anonymous: false }
+    }
+
+    /// A request byte for byte, or several.
+    pub(super) fn wire(stratum: &'static str, bytes: Vec<u8>) -> Self {
+        Self { payload: Payload::Wire { bytes, ends: false }, ..Self::new(stratum, "", "") }
+    }
+
+    /// Behind which nothing comes.
+    pub(super) fn ends(mut self) -> Self {
+        if let Payload::Wire { ends, .. } = &mut self.payload {
+            *ends = true;
+        }
+        self
     }
 
     /// From someone without a certificate.
@@ -70,7 +92,15 @@ impl Case {
         matches!(&self.payload, Payload::Sized(body) if String::from_utf8_lossy(body).contains(text))
     }
 
+    /// Whether the answer may go on and on.
+    pub(super) fn watches(&self) -> bool {
+        self.method == "GET" && self.target.contains("watch") && !matches!(self.payload, Payload::Wire { .. })
+    }
+
     fn bytes(&self) -> Vec<u8> {
+        if let Payload::Wire { bytes, .. } = &self.payload {
+            return bytes.clone();
+        }
         let mut out = format!("{} {} HTTP/1.1\r\n", self.method, self.target).into_bytes();
         let has = |wanted: &str| self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
         if !has("host") {
@@ -83,7 +113,7 @@ impl Case {
             out.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
         }
         match &self.payload {
-            Payload::None => out.extend(b"\r\n"),
+            Payload::None | Payload::Wire { .. } => out.extend(b"\r\n"),
             Payload::Sized(body) => {
                 out.extend(format!("content-length: {}\r\n\r\n", body.len()).into_bytes());
                 out.extend(body);
@@ -111,33 +141,13 @@ impl Raw {
 
 /// One server as one user sees it; the connection is used again as long as it lives.
 pub(super) struct Wire {
-    port: u16,
-    connector: TlsConnector,
+    connector: Connector,
     stream: Option<TlsStream<TcpStream>>,
 }
 
 impl Wire {
     pub(super) fn new(port: u16, ca: &TestCa, leaf: Option<&Leaf>) -> Self {
-        let mut roots = RootCertStore::empty();
-        roots.add(ca.der().clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let builder = builder.with_root_certificates(roots);
-        let config = match leaf {
-            None => builder.with_no_client_auth(),
-            Some(leaf) => {
-                let chain = vec![CertificateDer::from_pem_slice(leaf.certificate_pem.as_bytes()).unwrap()];
-                let key = PrivateKeyDer::from_pem_slice(leaf.key_pem.as_bytes()).unwrap();
-                builder.with_client_auth_cert(chain, key).unwrap()
-            }
-        };
-        Self { port, connector: TlsConnector::from(Arc::new(config)), stream: None }
-    }
-
-    async fn connect(&self) -> TlsStream<TcpStream> {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        self.connector.connect(ServerName::try_from("127.0.0.1").unwrap(), stream).await.unwrap()
+        Self { connector: Connector::new(port, ca, leaf), stream: None }
     }
 
     /// Sends a request and reads the answer; then a second, harmless one, to see whether the connection still lives.
@@ -148,8 +158,7 @@ impl Wire {
             answer.closed = true;
             return answer;
         }
-        let probe =
-            self.exchange(b"GET /livez/ping HTTP/1.1\r\nhost: 127.0.0.1\r\nuser-agent: test\r\n\r\n", "GET").await;
+        let probe = self.exchange(PROBE, "GET").await;
         if probe.status != 200 || probe.body != b"ok" {
             self.stream = None;
             answer.closed = true;
@@ -157,10 +166,66 @@ impl Wire {
         answer
     }
 
+    /// Sends bytes on a connection of their own, and behind them a harmless request or the end; reads whatever comes. The
+    /// answers behind the first stand in its body.
+    pub(super) async fn transfer(&self, case: &Case) -> Raw {
+        let mut stream = self.connector.connect().await;
+        let (mut reader, mut writer) = tokio::io::split(&mut stream);
+        let ends = matches!(case.payload, Payload::Wire { ends: true, .. });
+        let mut request = case.bytes();
+        if !ends {
+            // Who is nobody may ask for no single check.
+            let probe = if case.anonymous {
+                String::from_utf8_lossy(PROBE).replace("/ping", "")
+            } else {
+                String::from_utf8_lossy(PROBE).into_owned()
+            };
+            request.extend(probe.into_bytes());
+        }
+        let send = async {
+            let sent = writer.write_all(&request).await.is_ok() && writer.flush().await.is_ok();
+            if sent && ends {
+                let _ = writer.shutdown().await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let receive = async {
+            let mut bytes = Vec::new();
+            loop {
+                let mut buffer = vec![0; 16 * 1024];
+                match reader.read(&mut buffer).await {
+                    Ok(0) | Err(_) => return (answers(&bytes, true), true),
+                    Ok(read) => bytes.extend_from_slice(&buffer[..read]),
+                }
+                let seen = answers(&bytes, false);
+                // The probe is the last that is answered.
+                if seen.last().is_some_and(|last| last.status == 200 && last.body == b"ok") {
+                    return (seen, false);
+                }
+            }
+        };
+        let received = tokio::select! {
+            received = tokio::time::timeout(PATIENCE, receive) => received,
+            () = send => unreachable!(),
+        };
+        let Ok((mut seen, closed)) = received else { return Raw { status: 1, closed: true, ..Raw::default() } };
+        if !closed {
+            seen.pop();
+        }
+        let mut seen = seen.into_iter();
+        let mut first = seen.next().unwrap_or_default();
+        for further in seen {
+            first.body.extend(format!("\n\n{}\n", further.status).into_bytes());
+            first.body.extend(further.body);
+        }
+        first.closed = closed;
+        first
+    }
+
     async fn exchange(&mut self, request: &[u8], method: &str) -> Raw {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
-            None => self.connect().await,
+            None => self.connector.connect().await,
         };
         // A server may answer and close before it has taken everything in.
         let (mut reader, mut writer) = tokio::io::split(&mut stream);
@@ -203,9 +268,9 @@ impl Wire {
         }
     }
 
-    /// Sends the request of a watch and takes what comes at once.
-    pub(super) async fn glance(&self, case: &Case) -> Raw {
-        let mut stream = self.connect().await;
+    /// Sends the request of a watch and takes what comes at once; with patience, what comes in seconds.
+    pub(super) async fn glance(&self, case: &Case, patient: bool) -> Raw {
+        let mut stream = self.connector.connect().await;
         stream.write_all(&case.bytes()).await.unwrap();
         stream.flush().await.unwrap();
         let mut bytes = Vec::new();
@@ -220,20 +285,46 @@ impl Wire {
             if let Some(answer) = read_answer(&bytes, &case.method, false) {
                 return answer;
             }
-            if read_open(&bytes).is_some() {
-                wait = GLANCE;
+            if let Some(open) = read_open(&bytes) {
+                // The head may be well ahead of the first event on a busy machine.
+                wait = match (patient, open.body.is_empty()) {
+                    (true, _) => LONG,
+                    (false, true) => SILENCE,
+                    (false, false) => GLANCE,
+                };
             }
         }
     }
+}
+
+/// All answers that are there, whole ones unless nothing more comes.
+fn answers(mut bytes: &[u8], ended: bool) -> Vec<Raw> {
+    let mut out = Vec::new();
+    while let Some(answer) = read_answer(bytes, "GET", ended) {
+        let (_, rest) = head(bytes).unwrap();
+        let body = match answer.header("content-length").parse::<usize>() {
+            Ok(length) => length.min(rest.len()),
+            Err(_) if answer.header("transfer-encoding") == "chunked" => {
+                rest.windows(5).position(|window| window == b"0\r\n\r\n").map_or(rest.len(), |at| at + 5)
+            }
+            Err(_) if matches!(answer.status, 204 | 304) => 0,
+            Err(_) => rest.len(),
+        };
+        bytes = &rest[body..];
+        out.push(answer);
+    }
+    out
 }
 
 fn head(bytes: &[u8]) -> Option<(Raw, &[u8])> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let (text, rest) = (String::from_utf8_lossy(&bytes[..end]).into_owned(), &bytes[end + 4..]);
     let mut lines = text.split("\r\n");
-    let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+    let status: u16 = lines.next()?.split(' ').nth(1)?.parse().ok()?;
     if (100..200).contains(&status) && status != 101 {
-        return head(rest);
+        let (mut answer, rest) = head(rest)?;
+        answer.headers.push(("interim".to_owned(), status.to_string()));
+        return Some((answer, rest));
     }
     let headers = lines.filter_map(|line| line.split_once(':'));
     let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
@@ -280,7 +371,7 @@ fn dechunk(mut rest: &[u8]) -> (Vec<u8>, bool) {
         let Some(size) = size else { return (out, false) };
         let after = &rest[line + 2..];
         if size == 0 {
-            return (out, after.ends_with(b"\r\n"));
+            return (out, after.starts_with(b"\r\n"));
         }
         if after.len() < size + 2 {
             out.extend(&after[..after.len().min(size)]);

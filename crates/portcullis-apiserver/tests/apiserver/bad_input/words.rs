@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 
 use super::wire::Case;
 
+/// A namespace that comes before all others, so that a list of everything begins alike on both sides.
+pub(super) const FIRST: &str = "0";
+
 /// Makes the namespace `odd`: config maps with labels, secrets, and a pod that waits.
 pub(super) async fn furnish(admin: &HttpClient, base: &str) {
     let labels = [("a", "x", "4"), ("b", "y", "5"), ("c", "z", "6"), ("d", "", "x"), ("e", "x", "07")];
@@ -13,11 +16,19 @@ pub(super) async fn furnish(admin: &HttpClient, base: &str) {
         ("configmaps", json!({"metadata": {"name": name, "labels": labels}}))
     });
     let secrets = ["a", "b", "c"].map(|name| ("secrets", json!({"metadata": {"name": name}})));
-    let pod = json!({"metadata": {"name": "waiting"}, "spec": {"containers": [{"name": "main", "image": "x"}, {"name": "other", "image": "y"}]}});
-    make(admin, &format!("{base}/api/v1/namespaces"), &json!({"metadata": {"name": "odd"}})).await;
-    for (plural, object) in maps.into_iter().chain(secrets).chain([("pods", pod)]) {
+    let pod = json!({"metadata": {"name": "waiting"}, "spec": {"serviceAccountName": "mine",
+        "containers": [{"name": "main", "image": "x"}, {"name": "other", "image": "y"}]}});
+    // On the real side nobody makes the account `default`.
+    let account = ("serviceaccounts", json!({"metadata": {"name": "mine"}}));
+    for name in [FIRST, "odd"] {
+        make(admin, &format!("{base}/api/v1/namespaces"), &json!({"metadata": {"name": name}})).await;
+    }
+    for (plural, object) in maps.into_iter().chain(secrets).chain([account, ("pods", pod)]) {
         make(admin, &format!("{base}/api/v1/namespaces/odd/{plural}"), &object).await;
     }
+    // Ours says why the pod waits.
+    let events = format!("{base}/api/v1/namespaces/odd/events");
+    assert_eq!(admin.request(http::Method::DELETE, &events, &[], None).await.unwrap().status, 200);
 }
 
 async fn make(admin: &HttpClient, url: &str, object: &Value) {

@@ -95,7 +95,10 @@ fn value(text: &str, name: &str) -> Option<String> {
 /// Values that no two runs have in common, out of a path's query.
 fn query(path: &str) -> String {
     let Some((path, query)) = path.split_once('?') else { return path.to_owned() };
+    // A watch lasts as long as kubectl dices.
+    let diced = query.contains("timeoutSeconds=");
     let parts = query.split('&').map(|part| match part.split_once('=') {
+        Some((name @ "timeout", value)) if diced && value.len() > 1 => format!("{name}=N"),
         Some((name @ ("resourceVersion" | "timeoutSeconds"), value)) if value.len() > 1 => format!("{name}=N"),
         Some((name @ ("continue" | "hash"), value)) if !value.is_empty() => format!("{name}=-"),
         // kubectl writes them down in the order of Go's maps, which is random; some name an id.
@@ -119,7 +122,7 @@ fn field(requirement: &str) -> String {
 #[test]
 fn the_log_is_taken_apart() {
     let stderr = "I1126 06:22:50.134963    1069 raw.go:84] \"Request Body\" body=\"\"\n\
-        I1126 06:22:50.135084    1069 round_trippers.go:527] \"Request\" verb=\"GET\" url=\"https://h:1/a?watch=true&resourceVersion=123\" headers=<\n\
+        I1126 06:22:50.135084    1069 round_trippers.go:527] \"Request\" verb=\"GET\" url=\"https://h:1/a?watch=true&resourceVersion=123&timeout=9m1s&timeoutSeconds=541\" headers=<\n\
         \tAccept: x\n >\n\
         I1126 06:22:50.136572    1069 round_trippers.go:632] \"Response\" status=\"404 Not Found\" headers=<\n\
         \tContent-Type: application/json\n\tDate: x\n > milliseconds=1\n\
@@ -129,5 +132,5 @@ fn the_log_is_taken_apart() {
         Error from server\n";
     let (said, traffic) = split(stderr);
     assert_eq!(said, "E memcache.go:381] \"Couldn't\" err=\"no\"\nWarning: hey\nError from server\n");
-    assert_eq!(traffic, ["GET /a?watch=true&resourceVersion=N -> 404 application/json"]);
+    assert_eq!(traffic, ["GET /a?watch=true&resourceVersion=N&timeout=N&timeoutSeconds=N -> 404 application/json"]);
 }

@@ -1,5 +1,7 @@
 //! Takes out of what kubectl prints what no two runs have in common: ids, times, ages, versions, given addresses and ports.
 
+use crate::differential::scrub::is_age;
+
 /// What is this side's own.
 #[derive(Debug, Clone)]
 pub(super) struct Own {
@@ -39,6 +41,9 @@ fn keyed(line: &str) -> String {
     let lead = &line[..line.len() - bare.len()];
     if let Some(name) = ["--- /tmp/", "+++ /tmp/", "diff -u -N /tmp/"].iter().find(|start| bare.starts_with(**start)) {
         return format!("{lead}{name}...");
+    }
+    if let Some((said, _)) = bare.split_once(", was ").filter(|(said, _)| said.contains("resource version to be")) {
+        return format!("{lead}{said}, was -");
     }
     for key in KEYS {
         for form in [format!("{key}: "), format!("\"{key}\": ")] {
@@ -99,20 +104,6 @@ fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-._:+~".contains(c)
 }
 
-/// `5s`, `2m10s`, `3d`.
-fn is_age(word: &str) -> bool {
-    let mut parts = 0;
-    let mut rest = word;
-    while !rest.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let Some(unit) = rest[digits..].chars().next().filter(|unit| digits > 0 && "smhdy".contains(*unit)) else {
-            return false;
-        };
-        (parts, rest) = (parts + 1, &rest[digits + unit.len_utf8()..]);
-    }
-    parts > 0
-}
-
 fn one(word: &str, port: &str) -> String {
     if is_uid(word) {
         return "UID".to_owned();
@@ -131,6 +122,9 @@ fn one(word: &str, port: &str) -> String {
             return format!("{stem}N{}", tail.trim_start_matches(|c: char| c.is_ascii_digit()));
         }
     }
+    if let Some(tail) = word.strip_prefix("kube-api-access-") {
+        return format!("kube-api-access-N{}", tail.get(5..).unwrap_or_default());
+    }
     let parts: Vec<String> = word.split(':').map(|part| number(part, port)).collect();
     parts.join(":")
 }
@@ -140,7 +134,7 @@ fn number(part: &str, port: &str) -> String {
     if part == port {
         return "PORT".to_owned();
     }
-    if part.len() == 5 && part.parse::<u32>().is_ok_and(|given| (30_100..32_768).contains(&given)) {
+    if part.len() == 5 && part.parse::<u32>().is_ok_and(|given| (30_086..32_768).contains(&given)) {
         return "NODEPORT".to_owned();
     }
     let given = part.parse::<std::net::Ipv4Addr>().is_ok_and(|address| {
@@ -218,6 +212,8 @@ fn what_differs_by_nature_is_taken_out() {
         ("/tmp/kubectl-edit-12345.yaml", "/tmp/kubectl-edit-N.yaml"),
         ("{\\\"resourceVersion\\\":\\\"26\\\"}", "{\\\"resourceVersion\\\":\\\"\\\"}"),
         ("[X509SHA256=aa9c09ce4cb68aa00e03e3d1a94b7faf948a3492a0690b28737458fa57eb2413]", "[X509SHA256=HASH]"),
+        ("error: Expected resource version to be 1, was 283", "error: Expected resource version to be 1, was -"),
+        ("  kube-api-access-x7k2p:", "  kube-api-access-N:"),
         ("timed out waiting --timeout=5s", "timed out waiting --timeout=5s"),
     ] {
         assert_eq!(text(printed, &own), want);

@@ -84,6 +84,13 @@ impl Side {
         if line.command.contains("kubectl wait") || line.command.starts_with("for ") {
             once(&mut outcome.traffic);
         }
+        if line.command.contains("kubectl drain") {
+            // It lets all pods go at the same time.
+            outcome.traffic.sort();
+            let mut said: Vec<&str> = outcome.stdout.lines().collect();
+            said.sort_unstable();
+            outcome.stdout = said.iter().map(|line| format!("{line}\n")).collect();
+        }
         outcome
     }
 
@@ -126,8 +133,9 @@ impl Side {
 
     fn spawn(&self, line: &Line) -> Child {
         let output = |name: &str| Stdio::from(File::create(self.path(&format!("out/{}.{name}", line.id))).unwrap());
-        Command::new("/bin/sh")
-            .arg("-c")
+        // What fails in a pipe counts.
+        Command::new("/bin/bash")
+            .args(["-o", "pipefail", "-c"])
             .arg(&line.command)
             .env_clear()
             .env("PATH", format!("{}:/usr/bin:/bin", self.path("bin").display()))

@@ -16,7 +16,7 @@ const LONGEST: Duration = Duration::from_secs(25);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_deletions_leave_behind_is_what_upstreams_controllers_leave() {
-    let real_plane = ControlPlane::start(&["--disable-admission-plugins=ServiceAccount".to_owned()]).await;
+    let real_plane = ControlPlane::start(&[]).await;
     let bench = Bench::start().await;
     settled(&real_plane).await;
     let _controllers = real_plane.controllers();

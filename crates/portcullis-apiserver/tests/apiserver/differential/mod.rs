@@ -5,6 +5,7 @@
 
 mod collection;
 mod known;
+mod pointers;
 mod random;
 mod script;
 pub(crate) mod scrub;
@@ -38,9 +39,18 @@ const THEMES: &[(&str, &str, &[&str], &str)] = &[
     ("added", "admin", &["system:masters"], include_str!("requests/added.txt")),
     ("crds", "admin", &["system:masters"], include_str!("requests/crds.txt")),
     ("events", "admin", &["system:masters"], include_str!("requests/events.txt")),
+    ("pod-parts", "admin", &["system:masters"], include_str!("requests/pod_parts.txt")),
+    ("autoscalers", "admin", &["system:masters"], include_str!("requests/autoscalers.txt")),
+    ("judged", "admin", &["system:masters"], include_str!("requests/judged.txt")),
     ("metadata", "admin", &["system:masters"], include_str!("requests/metadata.txt")),
+    ("admission", "admin", &["system:masters"], include_str!("requests/admission.txt")),
+    ("limits", "admin", &["system:masters"], include_str!("requests/limits.txt")),
+    ("security", "admin", &["system:masters"], include_str!("requests/security.txt")),
     ("streams", "admin", &["system:masters"], include_str!("requests/streams.txt")),
 ];
+
+/// How often a dry run is repeated whose answers differ.
+const LATEST: usize = 20;
 
 struct Side {
     base: String,
@@ -89,15 +99,20 @@ impl Side {
                 self.ids.insert(metadata("name").unwrap_or_default().to_owned(), id.to_owned());
             }
         }
-        Some((response.status, kind, warnings, scrub::body(body, &self.base)))
+        let scrubbed = scrub::body(body, &self.base);
+        let sent = serde_json::from_str::<Value>(&step.body).unwrap_or_default();
+        let scrubbed = match sent["metadata"]["generateName"].as_str() {
+            // Refusals tell names that have been drawn.
+            Some(stem) if response.status >= 400 => scrub::drawn(&scrubbed, stem),
+            _ => scrubbed,
+        };
+        Some((response.status, kind, warnings, scrubbed))
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_those_of_a_real_kube_apiserver() {
-    let real_plane =
-        ControlPlane::start(&["--disable-admission-plugins=ServiceAccount,StorageObjectInUseProtection".to_owned()])
-            .await;
+    let real_plane = ControlPlane::start(&[]).await;
     let bench = Bench::start().await;
     settled(&real_plane).await;
     let mut differences = BTreeMap::new();
@@ -110,7 +125,15 @@ async fn answers_are_those_of_a_real_kube_apiserver() {
         let mut real = Side::new(real_plane.url().to_owned(), HttpClient::new(config).unwrap());
         let mut ours = Side::new(bench.url(""), bench.client(Some((user, groups))));
         for (number, step) in steps(theme, requests).into_iter().enumerate() {
-            let (want, got) = (real.ask(&step).await, ours.ask(&step).await);
+            let (mut want, mut got) = (real.ask(&step).await, ours.ask(&step).await);
+            // A plugin of the real server may not have seen yet what was made just before.
+            for _ in 0..LATEST {
+                if want == got || !step.path.contains("dryRun=All") {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                (want, got) = (real.ask(&step).await, ours.ask(&step).await);
+            }
             compared += 1;
             if want != got {
                 let place = format!("{theme} {:03}: {} {} {}", number + 1, step.method, step.path, step.body);
@@ -145,17 +168,16 @@ pub(crate) async fn make_namespace(real: &ControlPlane, ours: &Bench, name: &str
         );
         assert_eq!(made.await.unwrap().status, 201);
     }
-    complete(real, name).await;
+    complete(&real.admin_client(), real.url(), name).await;
 }
 
 /// What the controller manager of a real cluster puts into a namespace.
-pub(crate) async fn complete(real: &ControlPlane, namespace: &str) {
+pub(crate) async fn complete(admin: &HttpClient, base: &str, namespace: &str) {
     let map = json!({"metadata": {"name": "kube-root-ca.crt", "annotations": {"kubernetes.io/description": "-"}}, "data": {"ca.crt": "-"}});
     for (plural, object) in [("serviceaccounts", json!({"metadata": {"name": "default"}})), ("configmaps", map)] {
-        let url = format!("{}/api/v1/namespaces/{namespace}/{plural}", real.url());
+        let url = format!("{base}/api/v1/namespaces/{namespace}/{plural}");
         let body = Some(object.to_string().into());
-        let made =
-            real.admin_client().request(http::Method::POST, &url, &[("content-type", "application/json")], body).await;
+        let made = admin.request(http::Method::POST, &url, &[("content-type", "application/json")], body).await;
         assert_eq!(made.unwrap().status, 201);
     }
 }
@@ -164,7 +186,7 @@ pub(crate) async fn complete(real: &ControlPlane, namespace: &str) {
 pub(crate) async fn settled(real: &ControlPlane) {
     started(real).await;
     for namespace in ["default", "kube-system", "kube-public", "kube-node-lease"] {
-        complete(real, namespace).await;
+        complete(&real.admin_client(), real.url(), namespace).await;
     }
 }
 

@@ -43,7 +43,7 @@ const MERGED: [(&str, &str); 6] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn random_patches_are_answered_as_a_real_kube_apiserver_does() {
     let dice = Dice::roll();
-    let plane = ControlPlane::start(&["--disable-admission-plugins=ServiceAccount".to_owned()]).await;
+    let plane = ControlPlane::start(&[]).await;
     let bench = Bench::start().await;
     settled(&plane).await;
     make_namespace(&plane, &bench, NAMESPACE).await;

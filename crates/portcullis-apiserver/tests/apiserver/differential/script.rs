@@ -14,7 +14,7 @@ pub(super) struct Step {
 
 const METHODS: [&str; 7] = ["GET ", "POST ", "PUT ", "PATCH ", "DELETE ", "OPTIONS ", "HEAD "];
 /// Beginnings of paths.
-const ROOTS: [(&str, &str); 11] = [
+const ROOTS: [(&str, &str); 13] = [
     ("CRDS", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"),
     ("CSRS", "/apis/certificates.k8s.io/v1/certificatesigningrequests"),
     ("NS", "/api/v1/namespaces"),
@@ -24,6 +24,8 @@ const ROOTS: [(&str, &str); 11] = [
     ("NET", "/apis/networking.k8s.io/v1"),
     ("STORAGE", "/apis/storage.k8s.io/v1"),
     ("SLICES", "/apis/discovery.k8s.io/v1/namespaces"),
+    ("HPA1", "/apis/autoscaling/v1/namespaces"),
+    ("HPA2", "/apis/autoscaling/v2/namespaces"),
     ("EVENTS", "/apis/events.k8s.io/v1/namespaces"),
     ("LEASES", "/apis/coordination.k8s.io/v1/namespaces"),
 ];

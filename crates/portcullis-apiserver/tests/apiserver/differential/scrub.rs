@@ -23,10 +23,30 @@ pub(crate) fn body(body: &str, base: &str) -> String {
     text(&whole.replace(host, "HOST").replace(&format!(": {port}"), ": PORT"))
 }
 
+/// Drawn ends of names that begin with a stem out.
+pub(crate) fn drawn(text: &str, stem: &str) -> String {
+    const LETTERS: &str = "bcdfghjklmnpqrstvwxz2456789";
+    let mut parts = text.split(stem);
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        let end = part.get(..5).filter(|end| end.chars().all(|letter| LETTERS.contains(letter)));
+        text + stem + part.get(end.map_or(0, str::len)..).unwrap_or_default()
+    })
+}
+
+/// The end of what is told of a pod that may not change so.
+const PODS_MAY_NOT: &str = "(allow it to be set to 1 if it was previously negative)";
+
 fn scrub(value: &mut Value) {
     match value {
         Value::Object(members) => {
             members.shift_remove("managedFields");
+            if let Some(stem) = members.get("object").and_then(|object| object["metadata"]["generateName"].as_str())
+                && let stem = Value::from(stem)
+                && let Some(name) = members.get_mut("cells").and_then(|cells| cells.get_mut(0))
+            {
+                *name = stem;
+            }
             // Ours says why nothing runs a user's pod.
             if members.get("conditions").and_then(Value::as_array).is_some_and(|list| matches!(list.as_slice(), [only] if only.get("reason").is_some_and(|reason| reason == "Unschedulable"))) {
                 members.shift_remove("conditions");
@@ -87,10 +107,28 @@ fn scrub(value: &mut Value) {
             }
         }
         Value::Array(items) => items.iter_mut().for_each(scrub),
+        Value::String(text) if text.contains(TOKEN_VOLUME) && !text.contains("Invalid value: \"{\\\"") => {
+            *text = token_volumes(text)
+        }
+        // What differs follows, in Go's notation.
+        Value::String(text) if text.contains(PODS_MAY_NOT) => {
+            let end = text.find(PODS_MAY_NOT).unwrap() + PODS_MAY_NOT.len();
+            text.truncate(end);
+        }
         Value::String(text) if given_address(text) => "(an address)".clone_into(text),
-        Value::String(text) if text.contains("Invalid value: \"{\\\"") => *text = shown_object(text),
+        Value::String(text) if text.contains("Invalid value: \"{\\\"") => *text = token_volumes(&shown_object(text)),
         _ => {}
     }
+}
+
+/// Beginning of a volume's name whose end is drawn.
+const TOKEN_VOLUME: &str = "kube-api-access-";
+
+/// Drawn ends of names of volumes out.
+fn token_volumes(text: &str) -> String {
+    let mut parts = text.split(TOKEN_VOLUME);
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + TOKEN_VOLUME + "-----" + part.get(5..).unwrap_or_default())
 }
 
 /// Ids, versions, times and managed fields out of an object that a message shows in quotes.
@@ -128,7 +166,7 @@ fn given_address(text: &str) -> bool {
 fn scrub_cells(cells: &mut Value) {
     for cell in cells.as_array_mut().into_iter().flatten() {
         let text = cell.as_str().unwrap_or_default();
-        let age = text.ends_with('s') && text.starts_with(|c: char| c.is_ascii_digit());
+        let age = is_age(text);
         let event = text
             .rsplit_once('.')
             .is_some_and(|(_, hash)| hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()));
@@ -138,6 +176,20 @@ fn scrub_cells(cells: &mut Value) {
             *cell = Value::from(shown);
         }
     }
+}
+
+/// Whether it is an age as tables show it: `5s`, `5m`, `2m10s`, `3d`.
+pub(crate) fn is_age(word: &str) -> bool {
+    let mut parts = 0;
+    let mut rest = word;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let Some(unit) = rest[digits..].chars().next().filter(|unit| digits > 0 && "smhdy".contains(*unit)) else {
+            return false;
+        };
+        (parts, rest) = (parts + 1, &rest[digits + unit.len_utf8()..]);
+    }
+    parts > 0
 }
 
 /// Ports of a service without the node ports that were given.

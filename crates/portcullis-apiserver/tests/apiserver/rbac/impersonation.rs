@@ -1,4 +1,6 @@
-//! Impersonation: random identities, asked for by people with grants of every mode.
+//! Impersonation: random identities, asked for by people and node agents with grants of every mode.
+
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
@@ -6,6 +8,14 @@ use super::{Asked, Dice, Pair, assert_none};
 
 const GATEWAYS: &[(&str, &[&str])] =
     &[("admin", &["system:masters"]), ("nobody", &[]), ("legacy", &[]), ("some", &[]), ("all", &[]), ("nodes", &[])];
+
+/// Service accounts whose tokens are bound to pods on a node, with grants and without.
+const AGENTS: &[(&str, &str)] = &[("agent", "n1"), ("plain-agent", "n2")];
+/// Every mode must have let so many requests through, and refused so many.
+const LEAST: usize = 100;
+const CASES: usize = 5_000;
+/// The modes as refusals spell them; the legacy one has no name.
+const MODES: &[&str] = &["associated-node", "arbitrary-node", "serviceaccount", "user-info", "legacy"];
 
 async fn grant_impersonation(pair: &Pair) {
     let authentication = "authentication.k8s.io";
@@ -56,16 +66,71 @@ async fn grant_impersonation(pair: &Pair) {
         ]),
     )
     .await;
+    pair.grant(
+        "system:serviceaccount:x:agent",
+        "agent",
+        "",
+        json!([
+            // Whoever may be the node of its own pod is asked for all of them.
+            {"verbs": ["impersonate:associated-node"], "apiGroups": [authentication], "resources": ["nodes"]},
+            {"verbs": ["impersonate-on:associated-node:create"], "apiGroups": [authentication], "resources": ["selfsubjectreviews"]},
+        ]),
+    )
+    .await;
+    pair.grant(
+        "system:serviceaccount:x:plain-agent",
+        "plain-agent",
+        "",
+        json!([
+            // A name is not enough, though it is that of its own node.
+            {"verbs": ["impersonate:associated-node"], "apiGroups": [authentication], "resources": ["nodes"], "resourceNames": ["n2"]},
+            {"verbs": ["impersonate-on:associated-node:*", "impersonate-on:associated-node:create"], "apiGroups": [authentication], "resources": ["selfsubjectreviews"]},
+        ]),
+    )
+    .await;
 }
 
 fn impersonation(dice: &Dice) -> Asked {
-    let user = GATEWAYS[dice.below(GATEWAYS.len())].0;
-    let mut asked = match dice.below(5) {
+    let from = |list: &[(&'static str, &[&str])]| list[dice.below(list.len())].0;
+    let user = if dice.percent(25) { AGENTS[dice.below(AGENTS.len())].0 } else { from(GATEWAYS) };
+    let mut asked = match dice.below(7) {
         0 => Asked::new(user, "GET", "/api/v1/pods", Value::Null),
         1 => Asked::new(user, "GET", "/healthz", Value::Null),
         2 => Asked::new(user, "GET", "/api/v1/namespaces/x/pods/y", Value::Null),
         _ => Asked::new(user, "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", json!({})),
     };
+    if dice.percent(55) {
+        // What the constrained modes are for. Those of nodes and service accounts take a name and nothing else.
+        let mut header = |name: &str, value: &str| asked.headers.push((name.to_owned(), value.to_owned()));
+        match dice.below(7) {
+            0 => {
+                header("impersonate-user", "bob");
+                dice.some(&["devs", "ops"], 0, 2).iter().for_each(|group| header("impersonate-group", group));
+                asked.user = "some";
+            }
+            1 | 2 => {
+                header("impersonate-user", dice.word(&["system:node:n1", "system:serviceaccount:x:sa"]));
+                asked.user = "nodes";
+            }
+            3 => {
+                header("impersonate-user", dice.word(&["bob", "system:serviceaccount:x:sa"]));
+                dice.some(&["devs"], 0, 1).iter().for_each(|group| header("impersonate-group", group));
+                asked.user = "legacy";
+            }
+            4 => {
+                header("impersonate-user", dice.word(&["system:node:n2", "system:serviceaccount:x:sa"]));
+                asked.user = "some";
+            }
+            _ => {
+                header(
+                    "impersonate-user",
+                    dice.word(&["system:node:n1", "system:node:n1", "system:node:n1", "system:node:n2"]),
+                );
+                asked.user = AGENTS[dice.below(AGENTS.len())].0;
+            }
+        }
+        return asked;
+    }
     let mut header = |name: &str, value: &str| asked.headers.push((format!("impersonate-{name}"), value.to_owned()));
     if dice.percent(95) {
         header(
@@ -117,23 +182,56 @@ fn impersonation(dice: &Dice) -> Asked {
     asked
 }
 
+/// The mode that decided, and whether it let the request through; unknown where several could have.
+fn decided(asked: &Asked, status: u16, answer: &Value) -> Option<(&'static str, bool)> {
+    let message = answer["message"].as_str().unwrap_or_default();
+    if let Some((_, verb)) = message.split_once("cannot impersonate").filter(|_| status == 403) {
+        let of = |mode: &&&str| [":", "-on:"].iter().any(|form| verb.starts_with(&format!("{form}{mode}")));
+        return Some((MODES.iter().find(of).copied().unwrap_or("legacy"), false));
+    }
+    let wanted = asked.headers.iter().find(|(name, _)| name == "impersonate-user").map(|(_, name)| name.as_str())?;
+    if status == 400 || wanted.is_empty() {
+        return None;
+    }
+    // Those who hold grants of one mode for such a name.
+    let mode = match asked.user {
+        "agent" => "associated-node",
+        "legacy" => "legacy",
+        "some" => "user-info",
+        "nodes" if wanted.starts_with("system:node:") => "arbitrary-node",
+        "nodes" => "serviceaccount",
+        _ => return None,
+    };
+    Some((mode, true))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_act_as_whom_is_what_the_real_server_says() {
     let dice = Dice::roll();
-    let pair = Pair::start(GATEWAYS).await;
+    let mut pair = Pair::start(GATEWAYS).await;
     pair.both("POST", "/api/v1/namespaces", json!({"metadata": {"name": "x"}})).await;
+    for (name, node) in AGENTS {
+        pair.agent(name, "x", node).await;
+    }
     grant_impersonation(&pair).await;
     pair.settle("x").await;
     let mut wrong = Vec::new();
-    let mut counts = std::collections::BTreeMap::<u16, usize>::new();
-    for _ in 0..1_500 {
+    let (mut counts, mut modes) = (BTreeMap::<u16, usize>::new(), BTreeMap::<(&str, bool), usize>::new());
+    for _ in 0..CASES {
         let asked = impersonation(&dice);
-        *counts.entry(pair.compare(&asked, &mut wrong).await).or_default() += 1;
+        let (status, answer) = pair.compare_answers(&asked, &mut wrong).await;
+        *counts.entry(status).or_default() += 1;
+        if let Some(mode) = decided(&asked, status, &answer) {
+            *modes.entry(mode).or_default() += 1;
+        }
     }
-    println!("impersonation, by status: {counts:?}");
-    assert_none(&wrong, 1_500);
+    println!("impersonation, by status: {counts:?}; by mode, and whether it let through: {modes:?}");
+    assert_none(&wrong, CASES);
     for status in [201, 400, 403] {
-        assert!(counts.get(&status).is_some_and(|count| *count >= 50), "{status} came too rarely: {counts:?}");
+        assert!(counts.get(&status).is_some_and(|count| *count >= LEAST), "{status} came too rarely: {counts:?}");
+    }
+    for mode in MODES.iter().flat_map(|mode| [(*mode, true), (*mode, false)]) {
+        assert!(modes.get(&mode).is_some_and(|count| *count >= LEAST), "{mode:?} came too rarely: {modes:?}");
     }
     pair.stop().await;
 }

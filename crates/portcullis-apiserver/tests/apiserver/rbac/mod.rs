@@ -8,7 +8,9 @@ mod aggregation;
 mod grants;
 mod impersonation;
 mod names;
+mod parts;
 mod reviews;
+mod verdicts;
 
 use std::time::{Duration, Instant};
 
@@ -70,6 +72,9 @@ impl Dice {
 struct Side {
     base: String,
     clients: Vec<(&'static str, HttpClient)>,
+    /// Bearer tokens of those that have one instead of a certificate.
+    tokens: Vec<(&'static str, String)>,
+    nobody: HttpClient,
 }
 
 /// A request and who sends it.
@@ -90,9 +95,15 @@ impl Asked {
 
 impl Side {
     async fn ask(&self, asked: &Asked) -> (u16, Value) {
-        let (_, client) = self.clients.iter().find(|(name, _)| *name == asked.user).unwrap();
+        let token = self.tokens.iter().find(|(name, _)| *name == asked.user);
+        let bearer = token.map(|(_, token)| format!("Bearer {token}"));
+        let client = match bearer {
+            Some(_) => &self.nobody,
+            None => &self.clients.iter().find(|(name, _)| *name == asked.user).unwrap().1,
+        };
         let content = if asked.method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
         let mut headers = vec![("content-type", content), ("user-agent", "test")];
+        headers.extend(bearer.iter().map(|bearer| ("authorization", bearer.as_str())));
         headers.extend(asked.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let body = (!asked.body.is_null()).then(|| asked.body.to_string().into());
         let url = format!("{}{}", self.base, asked.path);
@@ -118,13 +129,18 @@ fn scrub(value: &mut Value) {
                 if matches!(key.as_str(), "uid" | "resourceVersion" | "creationTimestamp") && value.is_string() {
                     *value = Value::from("-");
                 }
+                if key == "authentication.kubernetes.io/pod-uid" {
+                    *value = Value::from("-");
+                }
                 scrub(value);
             }
         }
         Value::Array(items) => items.iter_mut().for_each(scrub),
         Value::String(text) => {
-            if text.starts_with("X509SHA256=") {
-                "X509SHA256=-".clone_into(text);
+            for id in ["X509SHA256=", "JTI="] {
+                if text.starts_with(id) {
+                    text.replace_range(id.len().., "-");
+                }
             }
             // Inside a message.
             while let Some(at) = text.find(",\"managedFields\":[") {
@@ -160,8 +176,9 @@ impl Pair {
         let bench = Bench::start().await;
         let real = users.iter().map(|(name, groups)| (*name, plane.client(name, groups))).collect();
         let ours = users.iter().map(|(name, groups)| (*name, bench.client(Some((name, groups))))).collect();
-        let real = Side { base: plane.url().to_owned(), clients: real };
-        let ours = Side { base: bench.url(""), clients: ours };
+        let side = |base, clients, nobody| Side { base, clients, tokens: Vec::new(), nobody };
+        let real = side(plane.url().to_owned(), real, plane.http_client());
+        let ours = side(bench.url(""), ours, bench.client(None));
         let pair = Self { real, ours, bench, _controller: controller, _plane: plane };
         // The last role that upstream's controller fills, because it gathers the others.
         let admin = Asked::new("admin", "GET", format!("{RBAC}/clusterroles/admin"), Value::Null);
@@ -176,6 +193,22 @@ impl Pair {
     async fn both(&self, method: &'static str, path: &str, body: Value) {
         self.real.admin(method, path, body.clone()).await;
         self.ours.admin(method, path, body).await;
+    }
+
+    /// A service account whose token is bound to a pod on that node asks under its name from now on.
+    async fn agent(&mut self, name: &'static str, namespace: &str, node: &str) {
+        let core = format!("/api/v1/namespaces/{namespace}");
+        self.both("POST", &format!("{core}/serviceaccounts"), json!({"metadata": {"name": name}})).await;
+        let pod = json!({"metadata": {"name": name}, "spec": {"serviceAccountName": name, "nodeName": node,
+            "automountServiceAccountToken": false, "containers": [{"name": "c", "image": "i"}]}});
+        self.both("POST", &format!("{core}/pods"), pod).await;
+        let bound = json!({"spec": {"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": name}}});
+        let asked = Asked::new("admin", "POST", format!("{core}/serviceaccounts/{name}/token"), bound);
+        for side in [&mut self.real, &mut self.ours] {
+            let (status, answer) = side.ask(&asked).await;
+            assert_eq!(status, 201, "{answer}");
+            side.tokens.push((name, answer["status"]["token"].as_str().unwrap().to_owned()));
+        }
     }
 
     /// Grants rules to a user, in one namespace or everywhere.
@@ -215,11 +248,16 @@ impl Pair {
 
     /// Asks both, and adds what differs to the list; the real server's status.
     async fn compare(&self, asked: &Asked, wrong: &mut Vec<String>) -> u16 {
+        self.compare_answers(asked, wrong).await.0
+    }
+
+    /// Likewise, with the real server's answer.
+    async fn compare_answers(&self, asked: &Asked, wrong: &mut Vec<String>) -> (u16, Value) {
         let (theirs, ours) = (self.real.ask(asked).await, self.ours.ask(asked).await);
         if theirs != ours {
             wrong.push(format!("{asked:?}\n  theirs {} {}\n  ours   {} {}", theirs.0, theirs.1, ours.0, ours.1));
         }
-        theirs.0
+        theirs
     }
 
     async fn stop(self) {

@@ -1,26 +1,15 @@
 //! `kubectl exec POD -- kill 1`, over WebSocket and over SPDY, and what a pod says of a part that ends and comes back.
 
-use std::collections::BTreeMap;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use portcullis_apiserver::{Ended, Part, PartControl, PartEvent, PartPort, PartSignal, PartState, PartStatus};
-use portcullis_testkit::{Clock, Peer, peer};
+use portcullis_apiserver::{Ended, Part, PartControl, PartEvent, PartSignal, PartState, PartStatus};
+use portcullis_testkit::{Peer, peer};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, dex};
 
 fn part(control: PartControl) -> Part {
-    Part {
-        namespace: "mural-system".to_owned(),
-        name: "dex-0".to_owned(),
-        labels: BTreeMap::new(),
-        container: "dex".to_owned(),
-        image: "portcullis".to_owned(),
-        ports: vec![PartPort::open(5554)],
-        logs: Default::default(),
-        control,
-        started: Clock::system().now(),
-    }
+    Part { control, ..dex() }
 }
 
 /// `kubectl exec` of the administrator. `way` is what `KUBECTL_REMOTE_COMMAND_WEBSOCKETS` says.

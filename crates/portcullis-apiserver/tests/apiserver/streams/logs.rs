@@ -1,27 +1,16 @@
 //! `kubectl logs` of a part.
 
-use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use portcullis_apiserver::{Part, PartPort};
+use portcullis_apiserver::Part;
 use portcullis_runtime::LogRing;
-use portcullis_testkit::{ChildGuard, Clock, Peer, peer};
+use portcullis_testkit::{ChildGuard, Peer, peer};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, dex};
 
 fn part(logs: &LogRing) -> Part {
-    Part {
-        namespace: "mural-system".to_owned(),
-        name: "dex-0".to_owned(),
-        labels: BTreeMap::from([("app.kubernetes.io/name".to_owned(), "dex".to_owned())]),
-        container: "dex".to_owned(),
-        image: "portcullis".to_owned(),
-        ports: vec![PartPort::open(5554)],
-        logs: logs.clone(),
-        control: Default::default(),
-        started: Clock::system().now(),
-    }
+    Part { logs: logs.clone(), ..dex() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

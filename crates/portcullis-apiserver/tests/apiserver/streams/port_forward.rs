@@ -1,18 +1,17 @@
 //! `kubectl port-forward`, over WebSocket and over plain SPDY.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_apiserver::{Part, PartPort};
-use portcullis_testkit::{ChildGuard, Clock, Peer, peer};
+use portcullis_testkit::{ChildGuard, Peer, peer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::socket::{Echo, LAST, exchange, pattern};
-use crate::bench::Bench;
+use crate::bench::{Bench, dex};
 
 /// Bounds every wait.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -20,17 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const WAYS: [&str; 2] = ["true", "false"];
 
 pub(super) fn part(ports: Vec<PartPort>) -> Part {
-    Part {
-        namespace: "mural-system".to_owned(),
-        name: "dex-0".to_owned(),
-        labels: BTreeMap::from([("app.kubernetes.io/name".to_owned(), "dex".to_owned())]),
-        container: "dex".to_owned(),
-        image: "portcullis".to_owned(),
-        ports,
-        logs: Default::default(),
-        control: Default::default(),
-        started: Clock::system().now(),
-    }
+    Part { ports, ..dex() }
 }
 
 /// A `kubectl port-forward` that runs.

@@ -1,18 +1,20 @@
-//! Discovery and OpenAPI beside those of a real kube-apiserver: what we serve of a group-version is described byte for byte
-//! as there, and real kubectl explains it in the same words.
+//! Discovery and OpenAPI beside those of a real kube-apiserver: both describe the same, byte for byte, but for what `absent`
+//! lists, and real kubectl explains it in the same words.
 
+mod absent;
+mod openapi;
+
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use portcullis_runtime::http_client::HttpClient;
 use portcullis_testkit::ControlPlane;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use self::absent::Absent;
 use crate::bench::Bench;
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-
-/// Resources of which we serve fewer verbs (docs/compat/kube-apiserver.md).
-const READ_ONLY: [&str; 2] = ["nodes", "customresourcedefinitions"];
 
 struct Side<'b> {
     base: &'b str,
@@ -42,26 +44,6 @@ impl Side<'_> {
     }
 }
 
-/// The members of `all` that `ours` has too, by `name`, in the order of `all`; with the verbs that ours has, where it stands
-/// in [`READ_ONLY`].
-fn common(all: &Value, ours: &Value, name: &str) -> Value {
-    let mut kept = Vec::new();
-    for one in all.as_array().unwrap() {
-        let Some(own) = ours.as_array().unwrap().iter().find(|own| own[name] == one[name]) else { continue };
-        let mut one = one.clone();
-        if READ_ONLY.iter().any(|known| one[name] == *known) {
-            let verbs = one["verbs"].as_array_mut().unwrap();
-            verbs.retain(|verb| own["verbs"].as_array().unwrap().contains(verb));
-        }
-        kept.push(one);
-    }
-    Value::Array(kept)
-}
-
-fn paths_of(index: &Value) -> Map<String, Value> {
-    index["paths"].as_object().unwrap().clone()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_served_is_described_as_by_a_real_kube_apiserver() {
     let real = ControlPlane::start(&[]).await;
@@ -70,67 +52,58 @@ async fn what_is_served_is_described_as_by_a_real_kube_apiserver() {
     let ours = Side { base: &ours_url, client: bench.client(Some(("admin", &["system:masters"]))) };
     let theirs = Side { base: &real_url, client: real.admin_client() };
 
-    legacy_documents_agree(&theirs, &ours).await;
-    aggregated_documents_agree(&theirs, &ours).await;
+    let mut absent = Absent::default();
+    legacy_documents_agree(&theirs, &ours, &mut absent).await;
+    aggregated_documents_agree(&theirs, &ours, &mut absent).await;
     negotiation_agrees(&theirs, &ours).await;
-    openapi_documents_agree(&theirs, &ours).await;
+    openapi::documents_agree(&theirs, &ours, &mut absent).await;
+    absent.judge();
     kubectl_says_the_same(&real, &bench).await;
     bench.stop().await;
 }
 
-async fn legacy_documents_agree(real: &Side<'_>, ours: &Side<'_>) {
-    let (want, got) = (real.tree("/apis", "application/json").await, ours.tree("/apis", "application/json").await);
-    assert_eq!(got["groups"], common(&want["groups"], &got["groups"], "name"), "/apis");
-    let mut lists = vec!["/api/v1".to_owned()];
+async fn legacy_documents_agree(real: &Side<'_>, ours: &Side<'_>, absent: &mut Absent) {
+    let (mut want, got) = (real.tree("/apis", "application/json").await, ours.tree("/apis", "application/json").await);
+    want["groups"].as_array_mut().unwrap().retain(|group| !absent.group(group["name"].as_str().unwrap()));
+    assert_eq!(got.to_string(), want.to_string(), "/apis");
+    let mut lists = vec![("v1".to_owned(), "/api/v1".to_owned())];
     for group in got["groups"].as_array().unwrap() {
         let name = group["name"].as_str().unwrap();
         let document = format!("/apis/{name}");
         assert_eq!(ours.get(&document, &[]).await, real.get(&document, &[]).await, "{document}");
-        let versions = group["versions"].as_array().unwrap().iter();
-        lists.extend(versions.map(|version| format!("/apis/{}", version["groupVersion"].as_str().unwrap())));
+        for version in group["versions"].as_array().unwrap() {
+            let version = version["groupVersion"].as_str().unwrap();
+            lists.push((version.to_owned(), format!("/apis/{version}")));
+        }
     }
-    for path in lists {
-        let (want, got) = (real.tree(&path, "*/*").await, ours.tree(&path, "*/*").await);
-        let mut expected = want.clone();
-        expected["resources"] = common(&want["resources"], &got["resources"], "name");
+    for (version, path) in lists {
+        let (mut want, got) = (real.tree(&path, "*/*").await, ours.tree(&path, "*/*").await);
+        let all = want["resources"].as_array().unwrap().iter();
+        want["resources"] =
+            all.filter_map(|resource| absent.rest(&version, resource["name"].as_str().unwrap(), resource)).collect();
+        let names = |document: &Value| -> BTreeSet<String> {
+            document["resources"].as_array().unwrap().iter().map(|resource| resource["name"].to_string()).collect()
+        };
+        assert_eq!(names(&got), names(&want), "{path}");
         // As text: the order of members counts too.
-        assert_eq!(got.to_string(), expected.to_string(), "{path}");
-        // Nothing may be missing without being known: a resource without one of its subresources.
-        let kept: Vec<&str> =
-            got["resources"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
-        assert!(
-            kept.iter().all(|name| !name.contains('/') || kept.contains(&name.split('/').next().unwrap())),
-            "{path}"
-        );
+        assert_eq!(got.to_string(), want.to_string(), "{path}");
     }
 }
 
-async fn aggregated_documents_agree(real: &Side<'_>, ours: &Side<'_>) {
+async fn aggregated_documents_agree(real: &Side<'_>, ours: &Side<'_>, absent: &mut Absent) {
     for path in ["/api", "/apis"] {
-        let (want, got) = (real.tree(path, AGGREGATED).await, ours.tree(path, AGGREGATED).await);
-        let name = |group: &Value| group["metadata"]["name"].clone();
-        let groups = got["items"].as_array().unwrap();
-        let mut expected = want.clone();
-        let known = want["items"].as_array().unwrap().iter().filter(|one| groups.iter().any(|g| name(g) == name(one)));
-        let mut known: Vec<Value> = known.cloned().collect();
-        assert_eq!(known.len(), groups.len(), "{path}");
-        for (group, own) in known.iter_mut().zip(groups) {
-            for (version, own) in
-                group["versions"].as_array_mut().unwrap().iter_mut().zip(own["versions"].as_array().unwrap())
-            {
-                let mut resources = common(&version["resources"], &own["resources"], "resource");
-                for (one, own) in resources.as_array_mut().unwrap().iter_mut().zip(own["resources"].as_array().unwrap())
-                {
-                    let Some(all) = one.as_object_mut().unwrap().shift_remove("subresources") else { continue };
-                    if let Some(served) = own.get("subresources") {
-                        one["subresources"] = common(&all, served, "subresource");
-                    }
-                }
-                version["resources"] = resources;
+        let (mut want, got) = (real.tree(path, AGGREGATED).await, ours.tree(path, AGGREGATED).await);
+        let groups = want["items"].as_array_mut().unwrap();
+        groups.retain(|group| !group["metadata"]["name"].as_str().is_some_and(|name| absent.group(name)));
+        for group in groups {
+            let name = group["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            for version in group["versions"].as_array_mut().unwrap() {
+                let place = version["version"].as_str().unwrap();
+                let place = if name.is_empty() { place.to_owned() } else { format!("{name}/{place}") };
+                version["resources"] = described(&place, &version["resources"], absent);
             }
         }
-        expected["items"] = Value::Array(known);
-        assert_eq!(got.to_string(), expected.to_string(), "{path}");
+        assert_eq!(got.to_string(), want.to_string(), "{path}");
         for side in [real, ours] {
             let (status, headers, _) = side.get(path, &[("accept", AGGREGATED)]).await;
             let etag = headers.iter().find(|(name, _)| *name == "etag").unwrap().1.clone();
@@ -140,6 +113,28 @@ async fn aggregated_documents_agree(real: &Side<'_>, ours: &Side<'_>) {
             assert_eq!(again, (304, want, String::new()), "{path}");
         }
     }
+}
+
+/// The resources of a version as ours has to list them.
+fn described(version: &str, resources: &Value, absent: &mut Absent) -> Value {
+    let mut kept = Vec::new();
+    for resource in resources.as_array().unwrap() {
+        let name = resource["resource"].as_str().unwrap();
+        let Some(mut resource) = absent.rest(version, name, resource) else { continue };
+        if let Some(parts) = resource.get("subresources") {
+            let rest =
+                |part: &Value| absent.rest(version, &format!("{name}/{}", part["subresource"].as_str().unwrap()), part);
+            let parts: Vec<Value> = parts.as_array().unwrap().iter().filter_map(rest).collect();
+            let members = resource.as_object_mut().unwrap();
+            if parts.is_empty() {
+                members.shift_remove("subresources");
+            } else {
+                members.insert("subresources".to_owned(), Value::Array(parts));
+            }
+        }
+        kept.push(resource);
+    }
+    Value::Array(kept)
 }
 
 /// The same `Accept` headers give the same status, headers and refusals.
@@ -197,63 +192,6 @@ fn value(body: &str) -> Value {
         return portcullis_kube::yaml::parse(body, "body", 1 << 20).unwrap();
     }
     Value::from(body)
-}
-
-async fn openapi_documents_agree(real: &Side<'_>, ours: &Side<'_>) {
-    let (index, own_index) = (real.get("/openapi/v3", &[]).await, ours.get("/openapi/v3", &[]).await);
-    assert_eq!(own_index.1, index.1);
-    let places = paths_of(&serde_json::from_str(&own_index.2).unwrap());
-    let known = paths_of(&serde_json::from_str(&index.2).unwrap());
-    let mut compared = (0, 0);
-    for (place, entry) in &places {
-        let url = entry["serverRelativeURL"].as_str().unwrap();
-        let want = real.get(known[place]["serverRelativeURL"].as_str().unwrap(), &[]).await;
-        let got = ours.get(url, &[]).await;
-        assert_eq!(
-            got.1.iter().map(|(name, _)| name).collect::<Vec<_>>(),
-            want.1.iter().map(|(name, _)| name).collect::<Vec<_>>()
-        );
-        assert_eq!(got.1[1], ("cache-control", "public, immutable".to_owned()));
-        let (want, got): (Value, Value) =
-            (serde_json::from_str(&want.2).unwrap(), serde_json::from_str(&got.2).unwrap());
-        compared.0 += same_paths(place, &want["paths"], &got["paths"]);
-        compared.1 += same_members(place, &want["components"]["schemas"], &got["components"]["schemas"]);
-        assert_eq!(got["info"], want["info"]);
-        assert_eq!(got["components"]["securitySchemes"].to_string(), want["components"]["securitySchemes"].to_string());
-        // A wrong hash leads to the right one; the client follows.
-        for (side, right) in [(real, known[place]["serverRelativeURL"].as_str().unwrap()), (ours, url)] {
-            let stale = side.get(&format!("/openapi/v3/{place}?hash=AB"), &[]).await;
-            assert_eq!(stale, side.get(right, &[]).await, "{place}");
-        }
-    }
-    assert!(compared.0 > 60 && compared.1 > 250, "{compared:?}");
-
-    let json = |answer: Answer| serde_json::from_str::<Value>(&answer.2).unwrap();
-    let (want, got) = (json(real.get("/openapi/v2", &[]).await), json(ours.get("/openapi/v2", &[]).await));
-    assert!(same_paths("v2", &want["paths"], &got["paths"]) > 60);
-    for (name, definition) in got["definitions"].as_object().unwrap() {
-        assert_eq!(*definition, want["definitions"][name], "{name}");
-    }
-    for part in ["swagger", "info", "parameters", "security", "securityDefinitions"] {
-        assert_eq!(got[part].to_string(), want[part].to_string(), "{part}");
-    }
-}
-
-/// Every path of ours is one of theirs, with operations of theirs, byte for byte. How many.
-fn same_paths(place: &str, want: &Value, got: &Value) -> usize {
-    let got = got.as_object().unwrap();
-    for (path, item) in got {
-        same_members(&format!("{place} {path}"), &want[path], item);
-    }
-    got.len()
-}
-
-fn same_members(place: &str, want: &Value, got: &Value) -> usize {
-    let Some(got) = got.as_object() else { return 0 };
-    for (name, value) in got {
-        assert_eq!(value.to_string(), want[name].to_string(), "{place} {name}");
-    }
-    got.len()
 }
 
 /// `kubectl explain` in all its forms, and the lists of what there is.

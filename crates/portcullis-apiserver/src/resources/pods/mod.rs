@@ -4,13 +4,15 @@
 //! Portcullis' own parts run (design decision 9): a pod that a user creates stays Pending, and an event and the
 //! `PodScheduled` condition say why.
 
-use portcullis_kube::field::FieldError;
+mod resize;
+mod update;
+
 use portcullis_kube::names;
 use serde_json::{Value, json};
 
-use super::check::{IMMUTABLE, Path, Wrong, meta, same};
-use super::pod_spec::{self, Around};
-use super::rules::{Rules, count_up, differs, keep_all_but_status, set_generation};
+use super::check::{IMMUTABLE, Path, Wrong, meta};
+use super::pod_spec::{self, Around, annotations};
+use super::rules::{PartRules, Rules, count_up, differs, keep_all_but_status, set_generation};
 use super::tree::{Members, at, default, flag_at, list_at, members_at, object, string, string_at, take_over};
 use super::{SelectableFields, text, workloads};
 
@@ -21,7 +23,7 @@ pub(crate) const RULES: Rules = Rules {
         take_over(new, old, &["status"]);
         let spec = object(new, "spec");
         tolerate(spec);
-        for name in ["priority", "preemptionPolicy"] {
+        for name in ["priority", "preemptionPolicy", "resources"] {
             if let Some(value) = at(old, &["spec", name]).filter(|_| !spec.contains_key(name)) {
                 spec.insert(name.to_owned(), value.clone());
             }
@@ -32,10 +34,14 @@ pub(crate) const RULES: Rules = Rules {
     },
     prepare_status: |new, old| {
         keep_all_but_status(new, old);
+        let quality = string_at(old, &["status", "qosClass"]);
+        if !quality.is_empty() {
+            default(object(new, "status"), "qosClass", quality);
+        }
         keep_owners(new, old);
     },
     validate,
-    validate_update,
+    validate_update: update::validate,
     validate_status,
     warnings: |new, old| {
         let mut warnings = if old.is_none() { workloads::no_label(new, "the Pod's hostname") } else { Vec::new() };
@@ -46,6 +52,28 @@ pub(crate) const RULES: Rules = Rules {
     },
     ..Rules::NAMESPACED
 };
+
+/// `pods/ephemeralcontainers`: containers for looking into a pod, which can be added and stay.
+pub(crate) const EPHEMERAL_CONTAINERS: PartRules = PartRules {
+    prepare: |new, old| {
+        let added = at(new, &["spec", "ephemeralContainers"]).cloned();
+        new.clone_from(old);
+        if let Some(added) = added {
+            object(new, "spec").insert("ephemeralContainers".to_owned(), added);
+        } else {
+            object(new, "spec").shift_remove("ephemeralContainers");
+        }
+        if differs(new, old, "spec") {
+            count_up(new, old);
+        }
+    },
+    validate: update::validate_ephemeral_containers,
+};
+
+/// `pods/resize`: CPU and memory of containers.
+pub(crate) const RESIZE: PartRules = PartRules { prepare: resize::prepare, validate: resize::validate };
+
+const NOTED: &[&str] = &["metadata", "annotations"];
 
 /// What the condition and the event of a user's pod say.
 pub(crate) const NOTHING_RUNS: &str = "0/1 nodes are available: this is the Portcullis dev API server, which has no kubelet; \
@@ -87,8 +115,10 @@ fn prepare_create(members: &mut Members) {
     default(spec, "priority", 0);
     default(spec, "preemptionPolicy", "PreemptLowerPriority");
     tolerate(spec);
+    pod_spec::own_resources::fill(spec);
     let quality = pod_spec::fill::quality(spec);
     members.insert("status".to_owned(), json!({"phase": "Pending", "qosClass": quality}));
+    hold_back_gated(members);
     set_generation(members, 1);
 }
 
@@ -120,6 +150,40 @@ fn keep_owners(new: &mut Members, old: &Members) {
     }
 }
 
+/// Sets a condition. Its time is when its status came about.
+pub(crate) fn set_condition(status: &mut Members, mut condition: Value, now: &str) {
+    let conditions = status.entry("conditions").or_insert(Value::Null);
+    if !conditions.is_array() {
+        *conditions = json!([]);
+    }
+    let Value::Array(conditions) = conditions else { return };
+    let there = conditions.iter_mut().find(|there| string(there, "type") == string(&condition, "type"));
+    let same = there.as_ref().filter(|there| string(there, "status") == string(&condition, "status"));
+    let since = same.map_or(now, |there| string(there, "lastTransitionTime")).to_owned();
+    crate::json::set(&mut condition, "lastTransitionTime", json!(since));
+    match there {
+        Some(there) => *there = condition,
+        None => conditions.push(condition),
+    }
+}
+
+/// Whether somebody still holds a pod back from being scheduled.
+pub(crate) fn is_gated(pod: &Members) -> bool {
+    !list_at(pod, &["spec", "schedulingGates"]).is_empty()
+}
+
+/// Says on a new pod with gates what it waits for. Compat: `applySchedulingGatedCondition`.
+fn hold_back_gated(pod: &mut Members) {
+    if is_gated(pod) {
+        let now = string_at(pod, &["metadata", "creationTimestamp"]).to_owned();
+        object(pod, "status").insert(
+            "conditions".to_owned(),
+            json!([{"type": "PodScheduled", "status": "False", "lastProbeTime": null, "lastTransitionTime": now,
+                "reason": "SchedulingGated", "message": "Scheduling is blocked due to non-empty scheduling gates"}]),
+        );
+    }
+}
+
 /// Marks a pod as waiting for a node that will not come.
 pub(crate) fn mark_unschedulable(members: &mut Members, now: &str) {
     object(members, "status").insert(
@@ -130,7 +194,7 @@ pub(crate) fn mark_unschedulable(members: &mut Members, now: &str) {
 }
 
 fn validate(new: &Members, wrong: &mut Wrong) {
-    pod(new, wrong);
+    pod(new, None, wrong);
     let spec = members_at(new, &["spec"]);
     let path = Path::new("spec");
     if !list_at(spec, &["ephemeralContainers"]).is_empty() {
@@ -139,94 +203,17 @@ fn validate(new: &Members, wrong: &mut Wrong) {
     if !string_at(spec, &["nodeName"]).is_empty() && !list_at(spec, &["schedulingGates"]).is_empty() {
         wrong.forbidden(&path.child("nodeName"), "cannot be set until all schedulingGates have been cleared");
     }
+    annotations::agree(members_at(new, NOTED), spec, &path, wrong);
 }
 
-fn pod(new: &Members, wrong: &mut Wrong) {
+fn pod(new: &Members, old: Option<&Members>, wrong: &mut Wrong) {
     meta::object_meta(new, true, names::dns_subdomain, wrong);
     let (spec, path) = (members_at(new, &["spec"]), Path::new("spec"));
+    let before = old.map(|old| members_at(old, NOTED));
+    annotations::validate(members_at(new, NOTED), before, spec, &Path::new("metadata.annotations"), wrong);
     let name = string_at(new, &["metadata", "name"]);
     pod_spec::validate(spec, &path, Around { pod_name: Some(name) }, wrong);
     pod_spec::only_for_pods(spec, &path, wrong);
-}
-
-/// What an update may not change: everything in `spec` but images, tolerations and two numbers.
-fn validate_update(new: &Members, old: &Members, wrong: &mut Wrong) {
-    meta::object_meta_update(new, old, wrong);
-    pod(new, wrong);
-    let path = Path::new("spec");
-    for list in ["containers", "initContainers"] {
-        let (now, before) = (list_at(new, &["spec", list]), list_at(old, &["spec", list]));
-        if now.len() != before.len() {
-            wrong.forbidden(&path.child(list), "pod updates may not add or remove containers");
-            return;
-        }
-        for (index, container) in now.iter().enumerate() {
-            let (image, at) = (string(container, "image"), path.child(list).index(index).child("image"));
-            if image.is_empty() {
-                wrong.required(&at, "");
-            }
-            if image.trim() != image {
-                wrong.invalid(&at, image, "must not have leading or trailing whitespace");
-            }
-        }
-    }
-    if !deadline(new, old, wrong) {
-        return;
-    }
-    for toleration in list_at(old, &["spec", "tolerations"]) {
-        let without = |value: &Value| {
-            let mut value = value.clone();
-            if let Value::Object(members) = &mut value {
-                members.shift_remove("tolerationSeconds");
-            }
-            value
-        };
-        if !list_at(new, &["spec", "tolerations"]).iter().any(|new| without(new) == without(toleration)) {
-            let why = "existing toleration can not be modified except its tolerationSeconds";
-            wrong.forbidden(&path.child("tolerations"), why);
-            break;
-        }
-    }
-    if !same(&fixed(new), &fixed(old)) {
-        wrong.push(FieldError::forbidden(
-            "spec",
-            "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,\
-             `spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),\
-             `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
-        ));
-    }
-}
-
-/// Whether the rest of the update is worth looking at.
-fn deadline(new: &Members, old: &Members, wrong: &mut Wrong) -> bool {
-    let of = |members: &Members| at(members, &["spec", "activeDeadlineSeconds"]).and_then(Value::as_i64);
-    let path = Path::new("spec.activeDeadlineSeconds");
-    let why = match (of(new), of(old)) {
-        (Some(now), _) if !(0..=i64::from(i32::MAX)).contains(&now) => "must be between 0 and 2147483647, inclusive",
-        (Some(now), Some(before)) if before < now => "must be less than or equal to previous value",
-        (None, Some(_)) => {
-            wrong.invalid_value(&path, &Value::Null, "must not update from a positive integer to nil value");
-            return true;
-        }
-        _ => return true,
-    };
-    wrong.push(FieldError::invalid_json(&path, &of(new), why));
-    false
-}
-
-fn fixed(members: &Members) -> Value {
-    let mut spec = members.get("spec").cloned().unwrap_or_default();
-    if let Value::Object(spec) = &mut spec {
-        for free in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
-            spec.shift_remove(free);
-        }
-        for list in ["containers", "initContainers"] {
-            for container in super::tree::objects_mut(spec, list) {
-                container.shift_remove("image");
-            }
-        }
-    }
-    spec
 }
 
 fn validate_status(new: &Members, old: &Members, wrong: &mut Wrong) {
@@ -289,7 +276,7 @@ mod tests {
         let old = filled(json!({"containers": [{"name": "c", "image": "i"}]}));
         let fields = |new: Value| {
             let mut wrong = Wrong::default();
-            validate_update(&filled(new), &old, &mut wrong);
+            update::validate(&filled(new), &old, &mut wrong);
             wrong.finish().into_iter().map(|error| error.field).collect::<Vec<_>>()
         };
         assert!(fields(json!({"containers": [{"name": "c", "image": "j", "imagePullPolicy": "Always"}]})).is_empty());
@@ -319,5 +306,50 @@ mod tests {
         let mut wrong = Wrong::default();
         validate_status(&new, &old, &mut wrong);
         assert_eq!(wrong.finish().len(), 2);
+    }
+
+    /// What a pod of these is told, and how many bytes that takes.
+    fn told(spec: Value) -> (usize, usize) {
+        let mut members = pod_of(spec);
+        defaults::fill(SCHEMA.find("core.Pod").unwrap(), &mut members);
+        let mut wrong = Wrong::default();
+        validate(&members, &mut wrong);
+        let problems = wrong.finish();
+        let status = portcullis_kube::Status::invalid("", "Pod", "q", &problems);
+        (problems.len(), status.to_body().len())
+    }
+
+    #[test]
+    fn of_many_problems_the_first_are_told() {
+        const MANY: usize = 100_000;
+        let (count, bytes) = told(json!({"containers": vec![json!({}); MANY]}));
+        assert!(count == 1_000 && bytes < 1 << 20, "{count} {bytes}");
+        // Each names all claims that there are.
+        let named = |index: usize| json!({"name": format!("c{index}"), "resourceClaimName": "x"});
+        let known: Vec<Value> = (0..MANY).map(named).collect();
+        let wanted: Vec<Value> = (0..MANY).map(|index| json!({"name": format!("d{index}")})).collect();
+        let resources = json!({"claims": wanted});
+        let (count, bytes) = told(json!({"resourceClaims": known,
+            "containers": [{"name": "c", "image": "i", "resources": resources}]}));
+        assert!((1..1_000).contains(&count) && bytes < 8 << 20, "{count} {bytes}");
+    }
+
+    #[test]
+    fn repetitions_are_found_among_many() {
+        const MANY: usize = 100_000;
+        let (settings, tolerations): (Vec<Value>, Vec<Value>) = (0..MANY)
+            .map(|index| {
+                (
+                    json!({"name": format!("a.b{index}"), "value": "1"}),
+                    json!({"key": format!("k{index}"), "operator": "Exists"}),
+                )
+            })
+            .unzip();
+        let spec = json!({"containers": [{"name": "c", "image": "i"}], "securityContext": {"sysctls": settings}});
+        assert_eq!(told(spec).0, 0);
+        let old = pod_of(json!({"containers": [{"name": "c", "image": "i"}], "tolerations": tolerations}));
+        let mut wrong = Wrong::default();
+        update::validate(&old, &old, &mut wrong);
+        assert!(!wrong.finish().iter().any(|error| error.field == "spec.tolerations"));
     }
 }

@@ -1,25 +1,22 @@
-//! What admission plugins do to objects that are written, where it takes other objects to do it.
+//! `Priority`: a pod's priority is that of its class, and only one class is the default.
 //!
-//! Compat: the plugin `Priority` of Kubernetes 1.37: a pod's priority is that of its class, and only one class is the default.
+//! Compat: `plugin/pkg/admission/priority` of Kubernetes 1.37.
 
-use portcullis_kube::Status;
 use serde_json::{Value, json};
 
-use super::Asked;
+use super::{refusal, refuse, told_name};
 use crate::engine::Engine;
+use crate::handlers::Asked;
 use crate::http::Outcome;
+use crate::resources::priority_classes;
 use crate::resources::tree::{Members, at, flag_at, object, string_at};
-use crate::resources::{pods, priority_classes};
 
 const ALWAYS: &str = "PreemptLowerPriority";
 
 /// Gives a new pod the priority of its class, or of the default one.
-pub(crate) fn resolve_priority(engine: &Engine, asked: &Asked<'_>, pod: &mut Members) -> Outcome<()> {
-    if !std::ptr::eq(asked.resource, pods()) || asked.subresource.is_some() {
-        return Ok(());
-    }
+pub(super) fn change_new(engine: &Engine, asked: &Asked<'_>, pod: &mut Members) -> Outcome<()> {
     let name = told_name(pod).to_owned();
-    let refuse = |why: String| Err(Box::new(Status::forbidden(asked.resource.group_resource(), &name, &why)));
+    let refuse = |why: String| Err(refusal(asked, &name, &why));
     let spec = object(pod, "spec");
     let wanted = string_at(spec, &["priorityClassName"]).to_owned();
     let class = if wanted.is_empty() {
@@ -57,18 +54,9 @@ pub(crate) fn resolve_priority(engine: &Engine, asked: &Asked<'_>, pod: &mut Mem
     Ok(())
 }
 
-/// What a refusal calls a new object: its name, or the beginning of the one that it would have got.
-pub(crate) fn told_name(new: &Members) -> &str {
-    match string_at(new, &["metadata", "name"]) {
-        "" => string_at(new, &["metadata", "generateName"]),
-        name => name,
-    }
-}
-
 /// Refuses a second default class.
-pub(crate) fn one_default_class(engine: &Engine, asked: &Asked<'_>, new: &Members) -> Outcome<()> {
-    let of_classes = std::ptr::eq(asked.resource, priority_classes()) && asked.subresource.is_none();
-    if !of_classes || !flag_at(new, &["globalDefault"]) {
+pub(super) fn judge_class(engine: &Engine, asked: &Asked<'_>, new: &Members) -> Outcome<()> {
+    if !flag_at(new, &["globalDefault"]) {
         return Ok(());
     }
     let Some(there) = default_class(engine) else { return Ok(()) };
@@ -76,9 +64,7 @@ pub(crate) fn one_default_class(engine: &Engine, asked: &Asked<'_>, new: &Member
     if !asked.name.is_empty() && asked.name == there {
         return Ok(());
     }
-    let why = format!("PriorityClass {there} is already marked as default. Only one default can exist");
-    let name = string_at(new, &["metadata", "name"]);
-    Err(Box::new(Status::forbidden(asked.resource.group_resource(), name, &why)))
+    refuse(asked, new, &format!("PriorityClass {there} is already marked as default. Only one default can exist"))
 }
 
 /// The default class; of several, which only a race can make, the lowest.
