@@ -3,20 +3,21 @@
 //! Compat: a static client shadows a stored one with the same id and cannot be changed; a list has the stored ones that
 //! are not shadowed, then the static ones (Dex `storage/static.go`).
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use portcullis_runtime::Secret;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    document::{Indexed, Inserted, Stored, Swapped, decode},
+    changes::Changes,
+    configured::{self, ConfiguredObject, Fixed},
+    document::decode,
     error::StoreError,
-    kernel::{Kind, Page},
+    inspect::Mentions,
+    kernel::{Kind, Record, Verdict},
     seal::{Blob, Place},
     store::Store,
 };
-
-const PAGE: usize = 200;
 
 /// A client. Compat: Dex's `storage.Client`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,39 +72,16 @@ pub enum WriteError {
     /// The caller: the object is in the configuration file. Compat: Dex's text.
     #[error("static {what}: read-only cannot {verb} {noun}")]
     Static {
-        /// `clients` or `passwords`.
+        /// `clients`, `passwords` or `connectors`.
         what: &'static str,
         /// `create`, `update` or `delete`.
         verb: &'static str,
-        /// `client` or `password`.
+        /// `client`, `password` or `connector`.
         noun: &'static str,
     },
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// The clients of the configuration file.
-#[derive(Default)]
-pub(crate) struct StaticClients {
-    by_id: HashMap<String, Arc<Client>>,
-    in_order: Vec<Arc<Client>>,
-}
-
-impl StaticClients {
-    /// Of two with one id, the last wins, as in Dex.
-    pub(crate) fn new(clients: Vec<Client>) -> Self {
-        let mut by_id = HashMap::with_capacity(clients.len());
-        let mut order = Vec::with_capacity(clients.len());
-        for client in clients {
-            let id = client.id.clone();
-            if by_id.insert(id.clone(), Arc::new(client)).is_none() {
-                order.push(id);
-            }
-        }
-        let in_order = order.iter().filter_map(|id| by_id.get(id).cloned()).collect();
-        Self { by_id, in_order }
-    }
 }
 
 /// The facade of clients.
@@ -122,11 +100,7 @@ impl<'a> Clients<'a> {
     /// # Errors
     /// [`StoreError`].
     pub async fn get(&self, id: &str) -> Result<Option<Arc<Client>>, StoreError> {
-        if let Some(client) = self.store.static_clients().by_id.get(id) {
-            return Ok(Some(Arc::clone(client)));
-        }
-        let stored = self.store.read::<ClientDoc>(Kind::Client, id).await?;
-        stored.map(|stored| stored.value.open(id, self.store).map(Arc::new)).transpose()
+        configured::get(self.store, id).await
     }
 
     /// All clients.
@@ -134,19 +108,7 @@ impl<'a> Clients<'a> {
     /// # Errors
     /// [`StoreError`].
     pub async fn list(&self) -> Result<Vec<Arc<Client>>, StoreError> {
-        let fixed = self.store.static_clients();
-        let mut all = Vec::new();
-        let mut page = Some(Page::first(PAGE));
-        while let Some(current) = page {
-            let listing = self.store.kernel().list(Kind::Client, current).await?;
-            for record in listing.records.iter().filter(|record| !fixed.by_id.contains_key(&record.id)) {
-                let doc = decode::<ClientDoc>(Kind::Client, record)?.value;
-                all.push(Arc::new(doc.open(&record.id, self.store)?));
-            }
-            page = listing.next;
-        }
-        all.extend(fixed.in_order.iter().cloned());
-        Ok(all)
+        configured::list(self.store).await
     }
 
     /// Stores a new client.
@@ -154,12 +116,7 @@ impl<'a> Clients<'a> {
     /// # Errors
     /// [`WriteError::Exists`], [`WriteError::Static`], [`WriteError::Store`].
     pub async fn create(&self, client: &Client) -> Result<(), WriteError> {
-        self.refuse_static(&client.id, "create")?;
-        let doc = ClientDoc::seal(client, self.store)?;
-        match self.store.insert(Kind::Client, &client.id, &doc, Indexed::default()).await? {
-            Inserted::Done(_) => Ok(()),
-            Inserted::Exists => Err(WriteError::Exists),
-        }
+        configured::create(self.store, client).await
     }
 
     /// Changes a stored client. The change may be made several times, each time to a fresh copy, when others write too;
@@ -168,21 +125,7 @@ impl<'a> Clients<'a> {
     /// # Errors
     /// [`WriteError::NotFound`], [`WriteError::Static`], [`WriteError::Store`].
     pub async fn update(&self, id: &str, change: impl Fn(&mut Client) + Send) -> Result<Client, WriteError> {
-        self.refuse_static(id, "update")?;
-        for _ in 0..crate::document::RACES {
-            let Some(stored) = self.store.read::<ClientDoc>(Kind::Client, id).await? else {
-                return Err(WriteError::NotFound);
-            };
-            let Stored { version, value, .. } = stored;
-            let mut client = value.open(id, self.store)?;
-            change(&mut client);
-            id.clone_into(&mut client.id);
-            let doc = ClientDoc::seal(&client, self.store)?;
-            if let Swapped::Done(_) = self.store.swap(Kind::Client, id, version, &doc, Indexed::default()).await? {
-                return Ok(client);
-            }
-        }
-        Err(StoreError::Contended { kind: Kind::Client }.into())
+        configured::update(self.store, id, change).await
     }
 
     /// Deletes a stored client.
@@ -190,21 +133,27 @@ impl<'a> Clients<'a> {
     /// # Errors
     /// [`WriteError::NotFound`], [`WriteError::Static`], [`WriteError::Store`].
     pub async fn delete(&self, id: &str) -> Result<(), WriteError> {
-        self.refuse_static(id, "delete")?;
-        if self.store.remove_any(Kind::Client, id).await? { Ok(()) } else { Err(WriteError::NotFound) }
+        configured::delete::<Client>(self.store, id).await
     }
 
-    fn refuse_static(&self, id: &str, verb: &'static str) -> Result<(), WriteError> {
-        match self.store.static_clients().by_id.contains_key(id) {
-            true => Err(WriteError::Static { what: "clients", verb, noun: "client" }),
-            false => Ok(()),
-        }
+    /// Tells of changes from now on.
+    #[must_use]
+    pub fn changes(&self) -> Changes {
+        Changes::new(self.store, Kind::Client)
+    }
+
+    /// Writes down how a stored client was found: in its status on Kubernetes, in the log elsewhere.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn report(&self, id: &str, verdict: Verdict) -> Result<(), StoreError> {
+        Ok(self.store.kernel().report(Kind::Client, id, verdict).await?)
     }
 }
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
-struct ClientDoc {
+pub(crate) struct ClientDoc {
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<Blob>,
     redirect_uris: Vec<String>,
@@ -221,13 +170,25 @@ struct ClientDoc {
     client_credentials_claims: Option<ClientCredentialsClaims>,
 }
 
-impl ClientDoc {
-    fn seal(client: &Client, store: &Store) -> Result<Self, StoreError> {
-        let client = client.clone();
+impl ConfiguredObject for Client {
+    const KIND: Kind = Kind::Client;
+    const WORDS: (&'static str, &'static str) = ("clients", "client");
+    type Doc = ClientDoc;
+
+    fn id(&self) -> String {
+        self.id.clone()
+    }
+
+    fn keep_id(&mut self, before: &Self) {
+        self.id.clone_from(&before.id);
+    }
+
+    fn seal(&self, id: &str, store: &Store) -> Result<ClientDoc, StoreError> {
+        let client = self.clone();
         let secret = (!client.secret.is_empty())
-            .then(|| store.seal(place(&client.id), client.secret.expose().as_bytes()))
+            .then(|| store.seal(place(id), client.secret.expose().as_bytes()))
             .transpose()?;
-        Ok(Self {
+        Ok(ClientDoc {
             secret,
             redirect_uris: client.redirect_uris,
             trusted_peers: client.trusted_peers,
@@ -244,36 +205,38 @@ impl ClientDoc {
         })
     }
 
-    fn open(self, id: &str, store: &Store) -> Result<Client, StoreError> {
-        let secret = match &self.secret {
+    fn open(doc: ClientDoc, id: &str, store: &Store) -> Result<Self, StoreError> {
+        let secret = match &doc.secret {
             None => Secret::default(),
-            Some(blob) => {
-                let bytes = store.unseal(place(id), blob)?;
-                let text = std::str::from_utf8(bytes.expose()).map_err(|_| StoreError::Damaged {
-                    kind: Kind::Client,
-                    id: id.to_owned(),
-                    what: "its secret is not UTF-8".to_owned(),
-                })?;
-                Secret::new(text)
-            }
+            Some(blob) => store.unseal_text(place(id), blob)?,
         };
-        Ok(Client {
+        Ok(Self {
             id: id.to_owned(),
             secret,
-            redirect_uris: self.redirect_uris,
-            trusted_peers: self.trusted_peers,
-            public: self.public,
-            name: self.name,
-            logo_url: self.logo_url,
-            allowed_connectors: self.allowed_connectors,
-            mfa_chain: self.mfa_chain,
-            sso_shared_with: self.sso_shared_with,
-            post_logout_redirect_uris: self.post_logout_redirect_uris,
-            backchannel_logout_uri: self.backchannel_logout_uri,
-            refresh_token_lifetime: self.refresh_token_lifetime,
-            client_credentials_claims: self.client_credentials_claims,
+            redirect_uris: doc.redirect_uris,
+            trusted_peers: doc.trusted_peers,
+            public: doc.public,
+            name: doc.name,
+            logo_url: doc.logo_url,
+            allowed_connectors: doc.allowed_connectors,
+            mfa_chain: doc.mfa_chain,
+            sso_shared_with: doc.sso_shared_with,
+            post_logout_redirect_uris: doc.post_logout_redirect_uris,
+            backchannel_logout_uri: doc.backchannel_logout_uri,
+            refresh_token_lifetime: doc.refresh_token_lifetime,
+            client_credentials_claims: doc.client_credentials_claims,
         })
     }
+
+    fn fixed(store: &Store) -> &Fixed<Self> {
+        store.static_clients()
+    }
+}
+
+/// For [`Store::check`].
+pub(crate) fn inspect(store: &Store, record: &Record) -> Result<Mentions, StoreError> {
+    Client::open(decode(Kind::Client, record)?.value, &record.id, store)?;
+    Ok(Mentions::default())
 }
 
 fn place(id: &str) -> Place<'_> {

@@ -16,11 +16,12 @@ use portcullis_runtime::{Secret, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    document::{Indexed, Stored, Swapped},
+    document::{Indexed, Stored, Swapped, decode},
     error::StoreError,
     families::{EndReason, FamilyId},
     identity::Identity,
-    kernel::{Kind, Version},
+    inspect::{Mentions, same_expiry},
+    kernel::{Kind, Record, Version},
     seal::{Blob, Place, SecretBytes},
     stamp,
     store::Store,
@@ -240,6 +241,18 @@ impl CodeDoc {
 /// The id of a code's record: its SHA-256, in base64url.
 pub(crate) fn code_id(code: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, code.as_bytes()))
+}
+
+/// For [`Store::check`].
+pub(crate) fn inspect(store: &Store, record: &Record) -> Result<Mentions, StoreError> {
+    let doc = decode::<CodeDoc>(Kind::Code, record)?.value;
+    if let CodeDoc::Open(open) = &doc
+        && let Some(blob) = &open.connector_data
+    {
+        store.unseal(data_place(&record.id), blob)?;
+    }
+    same_expiry(Kind::Code, record, doc.indexed())?;
+    Ok(Mentions::default())
 }
 
 const fn data_place(id: &str) -> Place<'_> {

@@ -76,6 +76,26 @@ impl Store {
         record.map(|record| decode(kind, &record)).transpose()
     }
 
+    /// Reads a configured record as it is in force; see [`Kernel::recent`](crate::kernel::Kernel::recent).
+    pub(crate) async fn recent<T: DeserializeOwned>(
+        &self,
+        kind: Kind,
+        id: &str,
+    ) -> Result<Option<Stored<T>>, StoreError> {
+        if check_id(id).is_err() {
+            return Ok(None);
+        }
+        let mut failure = None;
+        for _ in 0..ATTEMPTS {
+            match self.kernel().recent(kind, id).await {
+                Ok(record) => return record.map(|record| decode(kind, &record)).transpose(),
+                Err(error) if is_doubtful(&error) => failure = Some(error),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(given_up(kind, failure))
+    }
+
     /// Writes a record that must not exist yet.
     pub(crate) async fn insert<T: Serialize>(
         &self,

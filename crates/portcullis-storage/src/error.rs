@@ -78,6 +78,9 @@ pub enum Trouble {
     /// It did not answer in time.
     #[error("the store did not answer in time")]
     Timeout,
+    /// It no longer knows the moment that a snapshot is of.
+    #[error("the store has forgotten the moment that was being read; begin again")]
+    Forgotten,
     /// It has been closed.
     #[error("the store is closed")]
     Closed,
@@ -97,6 +100,14 @@ impl KernelError {
     #[must_use]
     pub const fn maybe_applied(trouble: Trouble) -> Self {
         Self::Unavailable { applied: Applied::Unknown, trouble }
+    }
+
+    /// The failure of an operation in parts, `done` of which have taken effect: it did not leave the store as it was.
+    pub(crate) fn after(self, done: usize) -> Self {
+        match self {
+            Self::Unavailable { trouble, .. } if done > 0 => Self::maybe_applied(trouble),
+            other => other,
+        }
     }
 }
 
@@ -122,15 +133,22 @@ pub enum StoreError {
         /// What is wrong with it; no content.
         what: String,
     },
-    /// The configuration: a secret was sealed under a key-encryption key that was not given.
-    #[error("the {kind} record {id:?} is sealed with the key-encryption key {key:?}, which is not configured")]
+    /// The configuration: a secret is sealed, or is to be sealed, with a data key that this process has not opened, because
+    /// it has no key-encryption key for it, or not yet.
+    #[error("the {kind} record {id:?} needs the data key {key:?}, which is not open here")]
     MissingKey {
         /// Its kind.
         kind: Kind,
         /// Its id.
         id: String,
-        /// The id of the key.
+        /// The id of the data key.
         key: String,
+    },
+    /// The store: its data keys could not be read for so long that the ones which are known may be replaced by now.
+    #[error("a {kind} record cannot be sealed: the store's data keys could not be read for 12 hours")]
+    StaleKeys {
+        /// Whose record.
+        kind: Kind,
     },
     /// Us: a value that cannot be written.
     #[error("a {kind} record cannot be written: {what}")]
@@ -146,6 +164,6 @@ impl StoreError {
     /// Whether the same call may succeed later without anyone mending anything.
     #[must_use]
     pub const fn is_temporary(&self) -> bool {
-        matches!(self, Self::Contended { .. } | Self::Kernel(KernelError::Unavailable { .. }))
+        matches!(self, Self::Contended { .. } | Self::StaleKeys { .. } | Self::Kernel(KernelError::Unavailable { .. }))
     }
 }

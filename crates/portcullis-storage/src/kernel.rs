@@ -1,4 +1,4 @@
-//! The store kernel: the seven operations that a backend implements, once.
+//! The store kernel: the operations that a backend implements, once; and what it can tell of configured objects.
 //!
 //! A record is `(kind, id, version, up to two hashed index keys, expiry, data)`. Ids are compared as bytes. Everything
 //! that decides something goes through [`Kernel::insert`] (fails when the id exists) and [`Kernel::update`] (fails when
@@ -7,12 +7,14 @@
 //! A kernel never looks into the data, never hides a record because its expiry has passed (the facades do), and never
 //! hands out the same version twice for one id, also not after the record was deleted and inserted again.
 
-use std::{fmt, future::Future, pin::Pin};
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use aws_lc_rs::digest;
 use portcullis_runtime::Timestamp;
 
-use crate::error::KernelError;
+use crate::{error::KernelError, snapshot::Snapshot};
+
+pub use crate::changes::{Change, Feed};
 
 /// Longest id, in bytes of UTF-8.
 pub const MAX_ID_BYTES: usize = 1024;
@@ -50,8 +52,114 @@ pub trait Kernel: Send + Sync + 'static {
     fn by_index<'a>(&'a self, kind: Kind, slot: Slot, key: IndexKey, page: Page) -> KernelFuture<'a, Listing>;
 
     /// Deletes up to `limit` (at most [`MAX_EXPIRE`]) records of any kind whose expiry is at or before `now`, the
-    /// earliest first, and returns how many. Fewer than asked for means that none is left.
+    /// earliest first, and returns how many. Fewer than asked for means that none is left but such as another caller is
+    /// deleting or changing just now.
     fn expire<'a>(&'a self, now: Timestamp, limit: usize) -> KernelFuture<'a, usize>;
+
+    /// All records of all kinds as they are at a moment between this call and its answer.
+    fn snapshot(&self) -> KernelFuture<'_, Snapshot>;
+
+    /// Which backend it is, where it keeps the records, and in which form.
+    fn description(&self) -> Description;
+
+    /// A configured record as it is in force: as [`Kernel::get`] gives it, on backends that watch perhaps as it was a moment
+    /// ago (but never older than what was written through this kernel), and without a call to a server.
+    fn recent<'a>(&'a self, kind: Kind, id: &'a str) -> KernelFuture<'a, Option<Record>> {
+        self.get(kind, id)
+    }
+
+    /// Changes of a kind that the backend tells of by itself; `None` when it must be asked ([`Kernel::mark`]).
+    fn feed(&self, _kind: Kind) -> Option<Feed> {
+        None
+    }
+
+    /// Two calls give the same mark as long as no record of the kind is written or deleted between them; after a change,
+    /// another one (SQL servers: unless two replicas' changes between the two calls make up for each other to the last
+    /// digit of a version, which the next change brings to light). Cheap on backends without a feed: no data is read.
+    fn mark<'a>(&'a self, kind: Kind) -> KernelFuture<'a, Mark> {
+        Box::pin(async move { walked_mark(self, kind).await })
+    }
+
+    /// What the backend knows to be wrong with it although it answers, for a health check. On Kubernetes: that a kind which people
+    /// write has not been watched for so long that what is in force may no longer be what they have written.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
+    /// Gives the backend a judge of configured records. Where people write them, what the judge refuses never comes into
+    /// force, and the object says so. Elsewhere they are written through the facades alone, and nothing is judged.
+    fn judge_with(&self, _judge: Judge) {}
+
+    /// Writes down how a configured record was found: in the object's status where it has one, in the log elsewhere.
+    fn report<'a>(&'a self, kind: Kind, id: &'a str, verdict: Verdict) -> KernelFuture<'a, ()> {
+        Box::pin(async move {
+            if let Verdict::Refused { reason, message } = verdict {
+                tracing::error!(%kind, id, reason, "a configured object cannot be used: {message}");
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Whether records of a kind have changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark(pub u64, pub u64);
+
+/// The mark of a kernel that has no better way: over the versions of all records.
+pub(crate) async fn walked_mark<K: Kernel + ?Sized>(kernel: &K, kind: Kind) -> Result<Mark, KernelError> {
+    let mut mark = Mark::default();
+    let mut page = Some(Page::first(MAX_PAGE_RECORDS));
+    while let Some(current) = page {
+        let listing = kernel.list(kind, current).await?;
+        for record in &listing.records {
+            mark = mark.and(record.version);
+        }
+        page = listing.next;
+    }
+    Ok(mark)
+}
+
+impl Mark {
+    /// With one more record: how many there are, and the sum of their versions, each of which is given once.
+    const fn and(self, version: Version) -> Self {
+        Self(self.0.wrapping_add(1), self.1.wrapping_add(version.number()))
+    }
+}
+
+/// Judges a configured record.
+pub type Judge = Arc<dyn Fn(Kind, &Record) -> Verdict + Send + Sync>;
+
+/// How a configured object was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It can be used, and is.
+    Accepted,
+    /// It cannot; what was in force before stays in force.
+    Refused {
+        /// For programs: a word in CamelCase.
+        reason: &'static str,
+        /// For people: what is wrong, and how to mend it. No secret.
+        message: String,
+    },
+}
+
+impl Verdict {
+    /// A refusal.
+    #[must_use]
+    pub fn refused(reason: &'static str, message: impl Into<String>) -> Self {
+        Self::Refused { reason, message: message.into() }
+    }
+}
+
+/// What a kernel says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// The backend by its name in the configuration (Dex's `storage.type`).
+    pub backend: &'static str,
+    /// Where the records are, in words; without credentials.
+    pub place: String,
+    /// The number of the schema in which this program keeps the records there.
+    pub schema: u64,
 }
 
 /// The kinds of record. Codes and names are on disk: they are never changed or used again for something else.
@@ -77,11 +185,15 @@ pub enum Kind {
     Failures,
     /// An authorization request too large for a cookie, by slot.
     Request,
+    /// The keys that seal secrets, wrapped; one record.
+    DataKeys,
+    /// A connector: where people come from that the provider does not know itself.
+    Connector,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Login,
         Self::Code,
         Self::Family,
@@ -92,7 +204,32 @@ impl Kind {
         Self::Password,
         Self::Failures,
         Self::Request,
+        Self::DataKeys,
+        Self::Connector,
     ];
+
+    /// Whether such records are part of somebody's sign-in, and end with it.
+    #[must_use]
+    pub const fn is_session(self) -> bool {
+        match self {
+            Self::Login | Self::Code | Self::Family | Self::FamilyList | Self::Request => true,
+            Self::SigningKeys
+            | Self::SealingKeys
+            | Self::Client
+            | Self::Password
+            | Self::Failures
+            | Self::DataKeys
+            | Self::Connector => false,
+        }
+    }
+
+    /// The largest number that stands for a kind.
+    pub(crate) const LAST_CODE: u8 = Self::ALL.len() as u8;
+
+    /// The kinds that people configure: clients, local users, connectors. Their data is a document of their facade's, which
+    /// a backend may keep in a form that people read and write ([`Kernel::recent`]); their records have no index keys and no
+    /// expiry.
+    pub const CONFIGURED: [Self; 3] = [Self::Client, Self::Password, Self::Connector];
 
     /// The number that stands for the kind in SQL backends.
     #[must_use]
@@ -108,6 +245,8 @@ impl Kind {
             Self::Password => 8,
             Self::Failures => 9,
             Self::Request => 10,
+            Self::DataKeys => 11,
+            Self::Connector => 12,
         }
     }
 
@@ -125,6 +264,8 @@ impl Kind {
             Self::Password => "password",
             Self::Failures => "failures",
             Self::Request => "request",
+            Self::DataKeys => "data-keys",
+            Self::Connector => "connector",
         }
     }
 }

@@ -15,11 +15,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     codes::{CodeDoc, CodeGrant, Pkce, code_id},
-    document::{Indexed, Inserted, Stored, Swapped},
+    document::{Indexed, Inserted, Stored, Swapped, decode},
     error::StoreError,
     families::FamilyId,
     identity::Identity,
-    kernel::Kind,
+    inspect::{Mentions, same_expiry},
+    kernel::{Kind, Record},
     seal::{Blob, Place, SecretBytes},
     stamp,
     store::Store,
@@ -349,6 +350,16 @@ impl<'a> Logins<'a> {
         }
         Ok(stored)
     }
+}
+
+/// For [`Store::check`].
+pub(crate) fn inspect(store: &Store, record: &Record) -> Result<Mentions, StoreError> {
+    let doc = decode::<LoginDoc>(Kind::Login, record)?.value;
+    if let Some(blob) = &doc.connector_data {
+        store.unseal(data_place(&record.id), blob)?;
+    }
+    same_expiry(Kind::Login, record, doc.indexed())?;
+    Ok(Mentions::default())
 }
 
 const fn data_place(flow: &str) -> Place<'_> {

@@ -13,9 +13,10 @@ use portcullis_runtime::Timestamp;
 use crate::{
     error::KernelError,
     kernel::{
-        IndexKey, Kernel, KernelFuture, Kind, Listing, MAX_EXPIRE, Page, Record, Slot, Version, Write, check_id,
-        check_write,
+        Description, IndexKey, Kernel, KernelFuture, Kind, Listing, MAX_EXPIRE, Mark, Page, Record, Slot, Version,
+        Write, check_id, check_write,
     },
+    snapshot::{Batch, Snapshot},
 };
 
 /// A store in memory.
@@ -28,6 +29,8 @@ struct State {
     records: BTreeMap<Kind, BTreeMap<String, Entry>>,
     indices: [BTreeMap<(Kind, IndexKey), BTreeSet<String>>; 2],
     expiries: BTreeSet<(Timestamp, Kind, String)>,
+    /// How often each kind was written to or deleted from.
+    changes: BTreeMap<Kind, u64>,
 }
 
 struct Entry {
@@ -61,6 +64,11 @@ impl MemoryKernel {
 }
 
 impl State {
+    fn all(&self) -> Batch {
+        let kinds = self.records.iter();
+        kinds.flat_map(|(kind, records)| records.iter().map(|(id, entry)| (*kind, entry.record(id)))).collect()
+    }
+
     fn get(&self, kind: Kind, id: &str) -> Option<&Entry> {
         self.records.get(&kind)?.get(id)
     }
@@ -78,11 +86,13 @@ impl State {
             self.expiries.insert((at, kind, id.to_owned()));
         }
         self.records.entry(kind).or_default().insert(id.to_owned(), Entry { version, write });
+        *self.changes.entry(kind).or_default() += 1;
         version
     }
 
     fn remove(&mut self, kind: Kind, id: &str) {
         let Some(old) = self.records.get_mut(&kind).and_then(|records| records.remove(id)) else { return };
+        *self.changes.entry(kind).or_default() += 1;
         for (index, key) in self.indices.iter_mut().zip(old.write.index) {
             let Some(key) = key else { continue };
             if let Some(ids) = index.get_mut(&(kind, key)) {
@@ -182,5 +192,24 @@ impl Kernel for MemoryKernel {
             }
             Ok(over.len())
         })
+    }
+
+    fn snapshot(&self) -> KernelFuture<'_, Snapshot> {
+        Box::pin(async move {
+            let all = self.state().all();
+            Ok(Snapshot::read_by(|sink| async move {
+                if sink.put(all).await.is_ok() {
+                    sink.close(Ok(())).await;
+                }
+            }))
+        })
+    }
+
+    fn description(&self) -> Description {
+        Description { backend: "memory", place: "the memory of this process".to_owned(), schema: 1 }
+    }
+
+    fn mark<'a>(&'a self, kind: Kind) -> KernelFuture<'a, Mark> {
+        Box::pin(async move { Ok(Mark(self.state().changes.get(&kind).copied().unwrap_or_default(), 0)) })
     }
 }

@@ -3,20 +3,22 @@
 //! Compat: a static user shadows a stored one with the same address and cannot be changed; of two static ones with one
 //! address the last wins (Dex `storage/static.go`).
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use portcullis_runtime::Secret;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    changes::Changes,
     clients::WriteError,
-    document::{Indexed, Inserted, RACES, Stored, Swapped, decode},
+    configured::{self, ConfiguredObject, Fixed},
+    document::decode,
     error::StoreError,
-    kernel::{Kind, Page},
+    inspect::{Mentions, misplaced},
+    kernel::{Kind, Record, Verdict},
+    seal::{Blob, Place},
     store::Store,
 };
-
-const PAGE: usize = 200;
 
 /// A local user. Compat: Dex's `storage.Password`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,30 +41,6 @@ pub struct Password {
     pub groups: Vec<String>,
 }
 
-/// The local users of the configuration file.
-#[derive(Default)]
-pub(crate) struct StaticPasswords {
-    by_email: HashMap<String, Arc<Password>>,
-    in_order: Vec<Arc<Password>>,
-}
-
-impl StaticPasswords {
-    pub(crate) fn new(passwords: Vec<Password>) -> Self {
-        let mut by_email = HashMap::with_capacity(passwords.len());
-        let mut order = Vec::with_capacity(passwords.len());
-        for password in passwords {
-            let email = lower_case_email(&password.email);
-            if by_email.insert(email.clone(), Arc::new(password)).is_some() {
-                tracing::error!(email, "two static passwords for one address; the last one counts");
-            } else {
-                order.push(email);
-            }
-        }
-        let in_order = order.iter().filter_map(|email| by_email.get(email).cloned()).collect();
-        Self { by_email, in_order }
-    }
-}
-
 /// The facade of local users.
 #[derive(Clone, Copy)]
 pub struct Passwords<'a> {
@@ -79,12 +57,7 @@ impl<'a> Passwords<'a> {
     /// # Errors
     /// [`StoreError`].
     pub async fn get(&self, email: &str) -> Result<Option<Arc<Password>>, StoreError> {
-        let id = lower_case_email(email);
-        if let Some(password) = self.store.static_passwords().by_email.get(&id) {
-            return Ok(Some(Arc::clone(password)));
-        }
-        let stored = self.store.read::<PasswordDoc>(Kind::Password, &id).await?;
-        Ok(stored.map(|stored| Arc::new(stored.value.into())))
+        configured::get(self.store, &lower_case_email(email)).await
     }
 
     /// As [`Passwords::get`], but the store is asked also about a user of the file, so that the time it takes does not
@@ -94,11 +67,8 @@ impl<'a> Passwords<'a> {
     /// [`StoreError`], for users that are not in the file.
     pub async fn get_evenly(&self, email: &str) -> Result<Option<Arc<Password>>, StoreError> {
         let id = lower_case_email(email);
-        let stored = self.store.read::<PasswordDoc>(Kind::Password, &id).await;
-        if let Some(password) = self.store.static_passwords().by_email.get(&id) {
-            return Ok(Some(Arc::clone(password)));
-        }
-        Ok(stored?.map(|stored| Arc::new(stored.value.into())))
+        let stored = configured::stored(self.store, &id).await;
+        self.store.static_passwords().get(&id).map_or(stored, |fixed| Ok(Some(fixed)))
     }
 
     /// All users.
@@ -106,18 +76,7 @@ impl<'a> Passwords<'a> {
     /// # Errors
     /// [`StoreError`].
     pub async fn list(&self) -> Result<Vec<Arc<Password>>, StoreError> {
-        let fixed = self.store.static_passwords();
-        let mut all = Vec::new();
-        let mut page = Some(Page::first(PAGE));
-        while let Some(current) = page {
-            let listing = self.store.kernel().list(Kind::Password, current).await?;
-            for record in listing.records.iter().filter(|record| !fixed.by_email.contains_key(&record.id)) {
-                all.push(Arc::new(decode::<PasswordDoc>(Kind::Password, record)?.value.into()));
-            }
-            page = listing.next;
-        }
-        all.extend(fixed.in_order.iter().cloned());
-        Ok(all)
+        configured::list(self.store).await
     }
 
     /// Stores a new user.
@@ -125,13 +84,7 @@ impl<'a> Passwords<'a> {
     /// # Errors
     /// [`WriteError::Exists`], [`WriteError::Static`], [`WriteError::Store`].
     pub async fn create(&self, password: &Password) -> Result<(), WriteError> {
-        let id = lower_case_email(&password.email);
-        self.refuse_static(&id, "create")?;
-        let doc = PasswordDoc::from(password.clone());
-        match self.store.insert(Kind::Password, &id, &doc, Indexed::default()).await? {
-            Inserted::Done(_) => Ok(()),
-            Inserted::Exists => Err(WriteError::Exists),
-        }
+        configured::create(self.store, password).await
     }
 
     /// Changes a stored user. The change may be made several times, each time to a fresh copy, when others write too; it
@@ -140,23 +93,7 @@ impl<'a> Passwords<'a> {
     /// # Errors
     /// [`WriteError::NotFound`], [`WriteError::Static`], [`WriteError::Store`].
     pub async fn update(&self, email: &str, change: impl Fn(&mut Password) + Send) -> Result<Password, WriteError> {
-        let id = lower_case_email(email);
-        self.refuse_static(&id, "update")?;
-        for _ in 0..RACES {
-            let Some(stored) = self.store.read::<PasswordDoc>(Kind::Password, &id).await? else {
-                return Err(WriteError::NotFound);
-            };
-            let Stored { version, value, .. } = stored;
-            let mut password = Password::from(value);
-            let address = password.email.clone();
-            change(&mut password);
-            password.email = address;
-            let doc = PasswordDoc::from(password.clone());
-            if let Swapped::Done(_) = self.store.swap(Kind::Password, &id, version, &doc, Indexed::default()).await? {
-                return Ok(password);
-            }
-        }
-        Err(StoreError::Contended { kind: Kind::Password }.into())
+        configured::update(self.store, &lower_case_email(email), change).await
     }
 
     /// Deletes a stored user.
@@ -164,17 +101,31 @@ impl<'a> Passwords<'a> {
     /// # Errors
     /// [`WriteError::NotFound`], [`WriteError::Static`], [`WriteError::Store`].
     pub async fn delete(&self, email: &str) -> Result<(), WriteError> {
-        let id = lower_case_email(email);
-        self.refuse_static(&id, "delete")?;
-        if self.store.remove_any(Kind::Password, &id).await? { Ok(()) } else { Err(WriteError::NotFound) }
+        configured::delete::<Password>(self.store, &lower_case_email(email)).await
     }
 
-    fn refuse_static(&self, id: &str, verb: &'static str) -> Result<(), WriteError> {
-        match self.store.static_passwords().by_email.contains_key(id) {
-            true => Err(WriteError::Static { what: "passwords", verb, noun: "password" }),
-            false => Ok(()),
-        }
+    /// Tells of changes from now on.
+    #[must_use]
+    pub fn changes(&self) -> Changes {
+        Changes::new(self.store, Kind::Password)
     }
+
+    /// Writes down how a stored user was found: in its status on Kubernetes, in the log elsewhere.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn report(&self, email: &str, verdict: Verdict) -> Result<(), StoreError> {
+        Ok(self.store.kernel().report(Kind::Password, &lower_case_email(email), verdict).await?)
+    }
+}
+
+/// For [`Store::check`].
+pub(crate) fn inspect(store: &Store, record: &Record) -> Result<Mentions, StoreError> {
+    let password = decode::<PasswordDoc>(Kind::Password, record)?.value;
+    if lower_case_email(&password.email) != record.id {
+        return Err(misplaced(Kind::Password, record, "its id is not its address in lower case"));
+    }
+    Password::open(password, &record.id, store).map(|_| Mentions::default())
 }
 
 /// An address in lower case. Compat: Go's `strings.ToLower`, which maps character by character: İ (U+0130) becomes a
@@ -187,12 +138,14 @@ pub fn lower_case_email(email: &str) -> String {
     email.chars().filter_map(|c| if c == '\u{130}' { Some('i') } else { c.to_lowercase().next() }).collect()
 }
 
-/// The hash is a verifier and no secret that could be presented, but the store's file is treated as if it were one.
+/// The hash is a verifier and no secret that could be presented; but it can be guessed at by whoever has it, so it is sealed
+/// like one.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
-struct PasswordDoc {
+pub(crate) struct PasswordDoc {
     email: String,
-    hash: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash: Option<Blob>,
     username: String,
     name: String,
     preferred_username: String,
@@ -201,32 +154,58 @@ struct PasswordDoc {
     groups: Vec<String>,
 }
 
-impl From<Password> for PasswordDoc {
-    fn from(password: Password) -> Self {
-        Self {
+impl ConfiguredObject for Password {
+    const KIND: Kind = Kind::Password;
+    const WORDS: (&'static str, &'static str) = ("passwords", "password");
+    type Doc = PasswordDoc;
+
+    fn id(&self) -> String {
+        lower_case_email(&self.email)
+    }
+
+    fn keep_id(&mut self, before: &Self) {
+        self.email.clone_from(&before.email);
+    }
+
+    fn seal(&self, id: &str, store: &Store) -> Result<PasswordDoc, StoreError> {
+        let password = self.clone();
+        let hash = (!password.hash.is_empty())
+            .then(|| store.seal(place(id), password.hash.expose().as_bytes()))
+            .transpose()?;
+        Ok(PasswordDoc {
             email: password.email,
-            hash: password.hash.expose().to_owned(),
+            hash,
             username: password.username,
             name: password.name,
             preferred_username: password.preferred_username,
             email_verified: password.email_verified,
             user_id: password.user_id,
             groups: password.groups,
-        }
+        })
     }
-}
 
-impl From<PasswordDoc> for Password {
-    fn from(doc: PasswordDoc) -> Self {
-        Self {
+    fn open(doc: PasswordDoc, id: &str, store: &Store) -> Result<Self, StoreError> {
+        let hash = match &doc.hash {
+            None => Secret::default(),
+            Some(blob) => store.unseal_text(place(id), blob)?,
+        };
+        Ok(Self {
             email: doc.email,
-            hash: Secret::new(doc.hash),
+            hash,
             username: doc.username,
             name: doc.name,
             preferred_username: doc.preferred_username,
             email_verified: doc.email_verified,
             user_id: doc.user_id,
             groups: doc.groups,
-        }
+        })
     }
+
+    fn fixed(store: &Store) -> &Fixed<Self> {
+        store.static_passwords()
+    }
+}
+
+const fn place(id: &str) -> Place<'_> {
+    Place { kind: Kind::Password, id, field: "hash" }
 }

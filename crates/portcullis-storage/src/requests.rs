@@ -16,9 +16,10 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
 use crate::{
-    document::{Indexed, Inserted, Stored, Swapped},
+    document::{Indexed, Inserted, Stored, Swapped, decode},
     error::StoreError,
-    kernel::{IndexKey, Kind},
+    inspect::Mentions,
+    kernel::{IndexKey, Kind, Record},
     stamp,
     store::Store,
 };
@@ -173,6 +174,11 @@ impl<'a> Requests<'a> {
         })?;
         Ok(Some((slot, version, sealed)))
     }
+}
+
+/// For [`Store::check`].
+pub(crate) fn inspect(record: &Record) -> Result<Mentions, StoreError> {
+    decode::<RequestDoc>(Kind::Request, record).map(|_| Mentions::default())
 }
 
 #[derive(Serialize, Deserialize)]

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::{
-    document::{Indexed, Inserted, Stored, Swapped},
+    document::{Indexed, Inserted, Stored, Swapped, decode},
     error::StoreError,
-    kernel::Kind,
+    inspect::{Mentions, misplaced},
+    kernel::{Kind, Record},
     seal::{Blob, Place},
     stamp,
     store::Store,
@@ -192,6 +193,20 @@ struct KeyDoc {
     key: Blob,
     #[serde(with = "stamp")]
     created_at: Timestamp,
+}
+
+/// For [`Store::check`].
+pub(crate) fn inspect(store: &Store, record: &Record) -> Result<Mentions, StoreError> {
+    let doc = decode::<RingDoc>(Kind::SealingKeys, record)?.value;
+    for key in &doc.keys {
+        if store.unseal(place(&key.id), &key.key)?.expose().len() != 32 {
+            return Err(misplaced(Kind::SealingKeys, record, "a key has not 32 bytes"));
+        }
+    }
+    if doc.keys.is_empty() {
+        return Err(misplaced(Kind::SealingKeys, record, "there is no key in it"));
+    }
+    Ok(Mentions::default())
 }
 
 fn place(id: &str) -> Place<'_> {

@@ -8,9 +8,10 @@ use portcullis_runtime::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    document::{Indexed, Inserted, Swapped},
+    document::{Indexed, Inserted, Swapped, decode},
     error::StoreError,
-    kernel::{Kind, Version},
+    inspect::{Mentions, misplaced},
+    kernel::{Kind, Record, Version},
     seal::{Blob, Place, SecretBytes},
     stamp,
     store::Store,
@@ -142,6 +143,15 @@ struct KeyDoc {
     signs_from: Timestamp,
     #[serde(default, with = "stamp::option", skip_serializing_if = "Option::is_none")]
     verifies_until: Option<Timestamp>,
+}
+
+/// For [`Store::check`].
+pub(crate) fn inspect(store: &Store, record: &Record) -> Result<Mentions, StoreError> {
+    let set = decode::<SetDoc>(Kind::SigningKeys, record)?.value.open(store)?;
+    for key in &set.keys {
+        key.signing_key().map_err(|_| misplaced(Kind::SigningKeys, record, "a private key cannot be read"))?;
+    }
+    Ok(Mentions::default())
 }
 
 /// The key id is part of the place, so that a sealed key does not open under another id.

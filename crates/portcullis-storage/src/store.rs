@@ -5,16 +5,18 @@ use std::{sync::Arc, time::Duration};
 use portcullis_runtime::{Clock, Rng, Timestamp};
 
 use crate::{
-    clients::{Client, Clients, StaticClients},
+    clients::{Client, Clients},
     codes::Codes,
+    configured::Fixed,
+    connectors::{Connector, Connectors},
     error::StoreError,
     failures::{FailureCounters, FailureTable},
     families::Families,
     kernel::Kernel,
     logins::Logins,
-    passwords::{Password, Passwords, StaticPasswords},
+    passwords::{Password, Passwords},
     requests::Requests,
-    seal::{Blob, KeyEncryption, Place, SecretBytes},
+    seal::Sealing,
     sealing_keys::SealingKeys,
     signing_keys::SigningKeys,
 };
@@ -28,25 +30,26 @@ const COLLECT_BATCH: usize = 250;
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     kernel: Arc<dyn Kernel>,
     clock: Clock,
     rng: Rng,
-    key_encryption: Option<KeyEncryption>,
-    static_clients: StaticClients,
-    static_passwords: StaticPasswords,
+    sealing: Arc<Sealing>,
+    static_clients: Fixed<Client>,
+    static_passwords: Fixed<Password>,
+    static_connectors: Fixed<Connector>,
     failures: Arc<FailureTable>,
 }
 
 /// What a store needs beside kernel, clock and randomness.
 #[derive(Default)]
 pub struct StoreOptions {
-    /// Seals secrets at rest when given.
-    pub key_encryption: Option<KeyEncryption>,
     /// Clients from the configuration file. They shadow stored ones and cannot be changed.
     pub static_clients: Vec<Client>,
     /// Local users from the configuration file. They shadow stored ones and cannot be changed.
     pub static_passwords: Vec<Password>,
+    /// Connectors from the configuration file. They shadow stored ones and cannot be changed.
+    pub static_connectors: Vec<Connector>,
 }
 
 /// What a collection did.
@@ -59,24 +62,25 @@ pub struct Collected {
 }
 
 impl Store {
-    /// A store without static objects and key-encryption key.
+    /// A store without static objects.
     #[must_use]
     pub fn new(kernel: Arc<dyn Kernel>, clock: Clock, rng: Rng) -> Self {
         Self::with_options(kernel, clock, rng, StoreOptions::default())
     }
 
-    /// A store with static objects or a key-encryption key.
+    /// A store with static objects. Where secrets may be sealed it has to be unlocked; see [`Store::unlock`].
     #[must_use]
     pub fn with_options(kernel: Arc<dyn Kernel>, clock: Clock, rng: Rng, options: StoreOptions) -> Self {
-        let StoreOptions { key_encryption, static_clients, static_passwords } = options;
+        let StoreOptions { static_clients, static_passwords, static_connectors } = options;
         let failures = Arc::new(FailureTable::new(&rng));
         Self(Arc::new(Inner {
             kernel,
             clock,
             rng,
-            key_encryption,
-            static_clients: StaticClients::new(static_clients),
-            static_passwords: StaticPasswords::new(static_passwords),
+            sealing: Arc::default(),
+            static_clients: Fixed::new(static_clients),
+            static_passwords: Fixed::new(static_passwords),
+            static_connectors: Fixed::new(static_connectors),
             failures,
         }))
     }
@@ -84,15 +88,16 @@ impl Store {
     /// The same records, failure counts included, with other static objects: what a changed configuration file names. The
     /// store that this one is made from stays as it is, for the requests that still use it.
     #[must_use]
-    pub fn with_static(&self, clients: Vec<Client>, passwords: Vec<Password>) -> Self {
-        let Inner { kernel, clock, rng, key_encryption, failures, .. } = &*self.0;
+    pub fn with_static(&self, clients: Vec<Client>, passwords: Vec<Password>, connectors: Vec<Connector>) -> Self {
+        let Inner { kernel, clock, rng, sealing, failures, .. } = &*self.0;
         Self(Arc::new(Inner {
             kernel: Arc::clone(kernel),
             clock: clock.clone(),
             rng: rng.clone(),
-            key_encryption: key_encryption.clone(),
-            static_clients: StaticClients::new(clients),
-            static_passwords: StaticPasswords::new(passwords),
+            sealing: Arc::clone(sealing),
+            static_clients: Fixed::new(clients),
+            static_passwords: Fixed::new(passwords),
+            static_connectors: Fixed::new(connectors),
             failures: Arc::clone(failures),
         }))
     }
@@ -145,6 +150,12 @@ impl Store {
         Passwords::new(self)
     }
 
+    /// Connectors.
+    #[must_use]
+    pub const fn connectors(&self) -> Connectors<'_> {
+        Connectors::new(self)
+    }
+
     /// Failed sign-ins.
     #[must_use]
     pub const fn failures(&self) -> FailureCounters<'_> {
@@ -181,10 +192,18 @@ impl Store {
         &*self.0.kernel
     }
 
-    /// Whether secrets are sealed at rest.
+    /// The same, to be shared with tasks.
     #[must_use]
-    pub fn seals_secrets(&self) -> bool {
-        self.0.key_encryption.is_some()
+    pub fn shared_kernel(&self) -> Arc<dyn Kernel> {
+        Arc::clone(&self.0.kernel)
+    }
+
+    pub(crate) fn sealing(&self) -> &Sealing {
+        &self.0.sealing
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -195,32 +214,32 @@ impl Store {
         &self.0.rng
     }
 
-    pub(crate) fn static_clients(&self) -> &StaticClients {
+    pub(crate) fn static_clients(&self) -> &Fixed<Client> {
         &self.0.static_clients
     }
 
-    pub(crate) fn static_passwords(&self) -> &StaticPasswords {
+    pub(crate) fn static_passwords(&self) -> &Fixed<Password> {
         &self.0.static_passwords
+    }
+
+    pub(crate) fn static_connectors(&self) -> &Fixed<Connector> {
+        &self.0.static_connectors
+    }
+
+    pub(crate) const fn inner(&self) -> &Arc<Inner> {
+        &self.0
+    }
+
+    pub(crate) const fn of(inner: Arc<Inner>) -> Self {
+        Self(inner)
+    }
+
+    pub(crate) fn kernel_and_clock(&self) -> (Arc<dyn Kernel>, Clock) {
+        (Arc::clone(&self.0.kernel), self.0.clock.clone())
     }
 
     pub(crate) fn failure_table(&self) -> &FailureTable {
         &self.0.failures
-    }
-
-    pub(crate) fn seal(&self, place: Place<'_>, secret: &[u8]) -> Result<Blob, StoreError> {
-        Blob::seal(self.0.key_encryption.as_ref(), self.rng(), place, secret)
-    }
-
-    pub(crate) fn unseal(&self, place: Place<'_>, blob: &Blob) -> Result<SecretBytes, StoreError> {
-        blob.open(self.0.key_encryption.as_ref(), place)
-    }
-
-    /// Seals again what was written before the current key-encryption key was given.
-    pub(crate) fn reseal(&self, place: Place<'_>, blob: Blob) -> Result<Blob, StoreError> {
-        if blob.is_current(self.0.key_encryption.as_ref()) {
-            return Ok(blob);
-        }
-        self.seal(place, self.unseal(place, &blob)?.expose())
     }
 }
 

@@ -1,15 +1,16 @@
 //! What one caller sees.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use portcullis_runtime::Timestamp;
+use tokio::time::timeout;
 
 use super::{Outcome, ensure};
 use crate::{
     error::KernelError,
     kernel::{
-        IndexKey, Kernel, Kind, Listing, MAX_DATA_BYTES, MAX_ID_BYTES, MAX_PAGE_BYTES, Page, Record, Slot, Version,
-        Write,
+        Change, Feed, IndexKey, Kernel, Kind, Listing, MAX_DATA_BYTES, MAX_ID_BYTES, MAX_PAGE_BYTES, Mark, Page,
+        Record, Slot, Version, Write,
     },
 };
 
@@ -21,6 +22,21 @@ fn text(error: KernelError) -> String {
 
 pub(super) fn write(data: &str) -> Write {
     Write { data: data.as_bytes().to_vec(), ..Write::default() }
+}
+
+/// What a record of this kind may hold: for configured kinds a document of their facade.
+pub(super) fn content(kind: Kind, id: &str, text: &str) -> Write {
+    let (id, text) = (serde_json::Value::from(id), serde_json::Value::from(text));
+    match kind {
+        Kind::Client => write(&format!(r#"{{"n":1,"v":{{"public":true,"name":{text}}}}}"#)),
+        Kind::Password => write(&format!(r#"{{"n":1,"v":{{"email":{id},"name":{text}}}}}"#)),
+        Kind::Connector => write(&format!(r#"{{"n":1,"v":{{"type":"x","name":{text}}}}}"#)),
+        _ => write(text.as_str().unwrap_or_default()),
+    }
+}
+
+fn datas(listing: &Listing) -> Vec<&[u8]> {
+    listing.records.iter().map(|record| record.data.as_slice()).collect()
 }
 
 fn until(seconds: i64) -> Write {
@@ -187,29 +203,29 @@ pub(super) async fn ids_are_compared_as_bytes(kernel: TestKernel) -> Outcome {
         &longest[1..],
     ];
     for id in different {
-        insert(&kernel, Kind::Client, id, write(id)).await?;
+        insert(&kernel, Kind::FamilyList, id, write(id)).await?;
     }
     for id in different {
-        let found = data_of(&kernel, Kind::Client, id).await?;
+        let found = data_of(&kernel, Kind::FamilyList, id).await?;
         ensure!(found.as_deref() == Some(id.as_bytes()), "{id:?} reads {found:?}");
     }
     let mut sorted: Vec<_> = different.iter().map(|id| (*id).to_owned()).collect();
     sorted.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
-    let walked = walk(&kernel, Kind::Client, 7).await?;
+    let walked = walk(&kernel, Kind::FamilyList, 7).await?;
     ensure!(walked == sorted, "ids are not in byte order: {walked:?}");
     Ok(())
 }
 
 pub(super) async fn ids_out_of_bounds_are_refused(kernel: TestKernel) -> Outcome {
     let long = "x".repeat(MAX_ID_BYTES + 1);
-    let version = insert(&kernel, Kind::Client, "id", write("1")).await?;
+    let version = insert(&kernel, Kind::FamilyList, "id", write("1")).await?;
     for id in ["", &long] {
         let expected = KernelError::Id { bytes: id.len() };
         let results = [
-            kernel.insert(Kind::Client, id, write("1")).await.map(|_| ()),
-            kernel.update(Kind::Client, id, version, write("1")).await.map(|_| ()),
-            kernel.delete(Kind::Client, id, version).await,
-            kernel.get(Kind::Client, id).await.map(|_| ()),
+            kernel.insert(Kind::FamilyList, id, write("1")).await.map(|_| ()),
+            kernel.update(Kind::FamilyList, id, version, write("1")).await.map(|_| ()),
+            kernel.delete(Kind::FamilyList, id, version).await,
+            kernel.get(Kind::FamilyList, id).await.map(|_| ()),
         ];
         for result in results {
             ensure!(result.as_ref() == Err(&expected), "an id of {} bytes: {result:?}", id.len());
@@ -220,19 +236,20 @@ pub(super) async fn ids_out_of_bounds_are_refused(kernel: TestKernel) -> Outcome
 
 pub(super) async fn kinds_do_not_meet(kernel: TestKernel) -> Outcome {
     let key = IndexKey::of(&["k"]);
+    let indexed = |kind: Kind| !Kind::CONFIGURED.contains(&kind);
     for kind in Kind::ALL {
-        let write = Write { index: [Some(key), None], expires_at: None, data: kind.name().into() };
+        let write = Write { index: [indexed(kind).then_some(key), None], ..content(kind, "id", kind.name()) };
         insert(&kernel, kind, "id", write).await?;
     }
     for kind in Kind::ALL {
+        let data = content(kind, "id", kind.name()).data;
         let found = data_of(&kernel, kind, "id").await?;
-        ensure!(found.as_deref() == Some(kind.name().as_bytes()), "{kind} reads {found:?}");
+        ensure!(found.as_ref() == Some(&data), "{kind} reads {found:?}");
         let listed = kernel.list(kind, Page::first(10)).await.map_err(text)?;
-        let indexed = kernel.by_index(kind, Slot::First, key, Page::first(10)).await.map_err(text)?;
-        for listing in [listed, indexed] {
-            let data: Vec<_> = listing.records.iter().map(|record| record.data.as_slice()).collect();
-            ensure!(data == [kind.name().as_bytes()], "{kind} lists {data:?}");
-        }
+        ensure!(datas(&listed) == [data.as_slice()], "{kind} lists {listed:?}");
+        let found = kernel.by_index(kind, Slot::First, key, Page::first(10)).await.map_err(text)?;
+        let expected: &[&[u8]] = if indexed(kind) { &[data.as_slice()] } else { &[] };
+        ensure!(datas(&found) == expected, "{kind} finds {found:?}");
     }
     let version = get(&kernel, Kind::Login, "id").await?.ok_or("gone")?.version;
     kernel.delete(Kind::Login, "id", version).await.map_err(text)?;
@@ -346,20 +363,20 @@ pub(super) async fn times_are_kept_to_the_nanosecond(kernel: TestKernel) -> Outc
 pub(super) async fn a_walk_over_pages_meets_every_record_once(kernel: TestKernel) -> Outcome {
     let names: Vec<String> = (0..25).map(|number| format!("{number:02}")).collect();
     for name in names.iter().rev() {
-        insert(&kernel, Kind::Password, name, write("")).await?;
+        insert(&kernel, Kind::Family, name, write("")).await?;
     }
-    insert(&kernel, Kind::Client, "12", write("")).await?;
+    insert(&kernel, Kind::Code, "12", write("")).await?;
     for limit in [1, 2, 24, 25, 26, 1000] {
-        let walked = walk(&kernel, Kind::Password, limit).await?;
+        let walked = walk(&kernel, Kind::Family, limit).await?;
         ensure!(walked == names, "in pages of {limit}: {walked:?}");
     }
     let middle = Page { after: Some("07x".to_owned()), limit: 2 };
-    let listing = kernel.list(Kind::Password, middle).await.map_err(text)?;
+    let listing = kernel.list(Kind::Family, middle).await.map_err(text)?;
     ensure!(ids(&listing) == ["08", "09"], "after an id that does not exist: {:?}", ids(&listing));
     let end = Page { after: Some("24".to_owned()), limit: 2 };
-    let listing = kernel.list(Kind::Password, end).await.map_err(text)?;
+    let listing = kernel.list(Kind::Family, end).await.map_err(text)?;
     ensure!(listing == Listing::default(), "after the last one: {listing:?}");
-    let zero = kernel.list(Kind::Password, Page::first(0)).await.map_err(text)?;
+    let zero = kernel.list(Kind::Family, Page::first(0)).await.map_err(text)?;
     ensure!(ids(&zero) == ["00"], "a page of no records has one: {:?}", ids(&zero));
     Ok(())
 }
@@ -368,25 +385,25 @@ pub(super) async fn a_walk_survives_changes_between_its_pages(kernel: TestKernel
     let mut staying = BTreeMap::new();
     for number in 0..20 {
         let id = format!("{number:02}");
-        let version = insert(&kernel, Kind::Password, &id, write("")).await?;
+        let version = insert(&kernel, Kind::Family, &id, write("")).await?;
         staying.insert(id, version);
     }
     let mut walked = Vec::new();
     let mut page = Some(Page::first(3));
     let mut round = 0;
     while let Some(current) = page {
-        let listing = kernel.list(Kind::Password, current).await.map_err(text)?;
+        let listing = kernel.list(Kind::Family, current).await.map_err(text)?;
         walked.extend(listing.records.into_iter().map(|record| record.id));
         page = listing.next;
         // New ones before and after the walk's place, the one at its place deleted, another one changed.
-        insert(&kernel, Kind::Password, &format!("!{round}"), write("")).await?;
-        insert(&kernel, Kind::Password, &format!("{:02}b", round * 3 % 20), write("")).await?;
+        insert(&kernel, Kind::Family, &format!("!{round}"), write("")).await?;
+        insert(&kernel, Kind::Family, &format!("{:02}b", round * 3 % 20), write("")).await?;
         if let Some(version) = walked.last().and_then(|id| staying.remove(id)) {
             let id = walked.last().map_or("", String::as_str);
-            kernel.delete(Kind::Password, id, version).await.map_err(text)?;
+            kernel.delete(Kind::Family, id, version).await.map_err(text)?;
         }
         if let Some((id, version)) = staying.iter_mut().next_back() {
-            *version = kernel.update(Kind::Password, id, *version, write("x")).await.map_err(text)?;
+            *version = kernel.update(Kind::Family, id, *version, write("x")).await.map_err(text)?;
         }
         round += 1;
     }
@@ -481,4 +498,131 @@ pub(super) async fn a_record_that_is_over_is_read_until_it_is_collected(kernel: 
     ensure!(again == Err(KernelError::AlreadyExists), "its id is free before it is collected: {again:?}");
     kernel.update(Kind::Login, "id", version, until(-5)).await.map_err(text)?;
     Ok(())
+}
+
+pub(super) async fn configured_records_are_records(kernel: TestKernel) -> Outcome {
+    for kind in Kind::CONFIGURED {
+        let longest = "x".repeat(if kind == Kind::Password { 320 } else { MAX_ID_BYTES });
+        let different = ["a", "a b", "b/c", "-", "\u{e4}", "a\u{308}", "z\u{1f600}", &longest];
+        for id in different {
+            insert(&kernel, kind, id, content(kind, id, id)).await?;
+            let again = kernel.insert(kind, id, content(kind, id, "other")).await;
+            ensure!(again == Err(KernelError::AlreadyExists), "{kind} {id:?}, a second time: {again:?}");
+        }
+        if kind != Kind::Password {
+            // A user's id is in lower case.
+            insert(&kernel, kind, "A", content(kind, "A", "A")).await?;
+            ensure!(data_of(&kernel, kind, "a").await? == Some(content(kind, "a", "a").data), "{kind}: A is a");
+        }
+        let mut sorted: Vec<String> = different.iter().map(|id| (*id).to_owned()).collect();
+        sorted.extend((kind != Kind::Password).then(|| "A".to_owned()));
+        sorted.sort();
+        ensure!(walk(&kernel, kind, 3).await? == sorted, "{kind}: ids are not in byte order");
+        let first = get(&kernel, kind, "a").await?.ok_or("gone")?;
+        ensure!(first.data == content(kind, "a", "a").data, "{kind} reads {first:?}");
+        let second = kernel.update(kind, "a", first.version, content(kind, "a", "2")).await.map_err(text)?;
+        ensure!(data_of(&kernel, kind, "a").await? == Some(content(kind, "a", "2").data), "{kind}: not updated");
+        let stale = kernel.update(kind, "a", first.version, content(kind, "a", "3")).await;
+        ensure!(stale == Err(KernelError::Conflict), "{kind}, a stale update: {stale:?}");
+        let stale = kernel.delete(kind, "a", first.version).await;
+        ensure!(stale == Err(KernelError::Conflict), "{kind}, a stale delete: {stale:?}");
+        // The same once more is a write as well.
+        let third = kernel.update(kind, "a", second, content(kind, "a", "2")).await.map_err(text)?;
+        kernel.delete(kind, "a", third).await.map_err(text)?;
+        ensure!(get(&kernel, kind, "a").await?.is_none(), "{kind}: not deleted");
+        for result in [
+            kernel.delete(kind, "a", third).await,
+            kernel.update(kind, "a", third, content(kind, "a", "4")).await.map(|_| ()),
+        ] {
+            ensure!(result == Err(KernelError::NotFound), "{kind}, what is gone: {result:?}");
+        }
+        let anew = insert(&kernel, kind, "a", content(kind, "a", "5")).await?;
+        ensure!(anew != third && anew != first.version, "{kind}: a version came again");
+    }
+    Ok(())
+}
+
+pub(super) async fn what_was_written_is_in_force_at_once(kernel: TestKernel) -> Outcome {
+    for kind in Kind::CONFIGURED {
+        let recent = async |expected: Option<&str>| {
+            let found = kernel.recent(kind, "a").await.map_err(text)?.map(|record| record.data);
+            let expected = expected.map(|text| content(kind, "a", text).data);
+            ensure!(found == expected, "{kind}: {found:?} in place of {expected:?}");
+            Ok(())
+        };
+        recent(None).await?;
+        let mut version = insert(&kernel, kind, "a", content(kind, "a", "0")).await?;
+        recent(Some("0")).await?;
+        for round in 1..4 {
+            let written = content(kind, "a", &round.to_string());
+            version = kernel.update(kind, "a", version, written).await.map_err(text)?;
+            recent(Some(&round.to_string())).await?;
+        }
+        kernel.delete(kind, "a", version).await.map_err(text)?;
+        recent(None).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn changes_of_configured_records_are_told(kernel: TestKernel) -> Outcome {
+    for kind in Kind::CONFIGURED {
+        let mut told = Told { feed: kernel.feed(kind), mark: Mark::default(), kernel: &kernel, kind };
+        told.settle().await?;
+        let version = insert(&kernel, kind, "a", content(kind, "a", "1")).await?;
+        told.change("an insert").await?;
+        let version = kernel.update(kind, "a", version, content(kind, "a", "2")).await.map_err(text)?;
+        told.change("an update").await?;
+        for other in Kind::CONFIGURED.into_iter().filter(|other| *other != kind) {
+            insert(&kernel, other, kind.name(), content(other, kind.name(), "x")).await?;
+        }
+        told.nothing("changes of other kinds").await?;
+        kernel.delete(kind, "a", version).await.map_err(text)?;
+        told.change("a delete").await?;
+    }
+    Ok(())
+}
+
+/// A reader of changes, by whichever of the two ways the kernel has.
+struct Told<'a> {
+    feed: Option<Feed>,
+    mark: Mark,
+    kernel: &'a TestKernel,
+    kind: Kind,
+}
+
+impl Told<'_> {
+    async fn settle(&mut self) -> Outcome {
+        if let Some(feed) = &mut self.feed {
+            // What was there before the feed may be told.
+            let _ = timeout(Duration::from_millis(300), feed.next()).await;
+        } else {
+            self.mark = self.kernel.mark(self.kind).await.map_err(text)?;
+        }
+        Ok(())
+    }
+
+    async fn change(&mut self, what: &str) -> Outcome {
+        if let Some(feed) = &mut self.feed {
+            let change = timeout(Duration::from_secs(2), feed.next()).await;
+            let told = change.map_err(|_| format!("{}: {what} is not told", self.kind))?;
+            let expected = Change::Ids(["a".to_owned()].into());
+            ensure!(told == expected, "{}: {what} is told as {told:?}", self.kind);
+            return Ok(());
+        }
+        let before = self.mark;
+        self.mark = self.kernel.mark(self.kind).await.map_err(text)?;
+        ensure!(self.mark != before, "{}: {what} leaves the mark", self.kind);
+        Ok(())
+    }
+
+    async fn nothing(&mut self, what: &str) -> Outcome {
+        if let Some(feed) = &mut self.feed {
+            let change = timeout(Duration::from_millis(300), feed.next()).await;
+            ensure!(change.is_err(), "{}: {what} are told as {change:?}", self.kind);
+            return Ok(());
+        }
+        let now = self.kernel.mark(self.kind).await.map_err(text)?;
+        ensure!(now == self.mark, "{}: {what} move the mark", self.kind);
+        Ok(())
+    }
 }

@@ -5,14 +5,20 @@
 
 use std::{
     collections::VecDeque,
+    future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Poll,
 };
 
 use portcullis_runtime::{Rng, Timestamp};
 
 use crate::{
     error::{KernelError, Trouble},
-    kernel::{IndexKey, Kernel, KernelFuture, Kind, Listing, Page, Record, Slot, Version, Write},
+    kernel::{
+        Description, Feed, IndexKey, Judge, Kernel, KernelFuture, Kind, Listing, Mark, Page, Record, Slot, Verdict,
+        Version, Write,
+    },
+    snapshot::Snapshot,
 };
 
 /// What happens to an operation.
@@ -26,8 +32,17 @@ pub enum Fault {
     LostReply,
     /// The caller gives up on it; it arrives after the next operation. Reads are lost instead.
     LateRequest,
+    /// It arrives twice. The second time is answered too, to nobody.
+    Duplicated,
     /// The store refuses, and says that it did nothing.
     Refused,
+    /// The store refuses what is written, in words of its own, and would take another record. Not among the random ones.
+    Unacceptable,
+}
+
+impl Fault {
+    /// Every fault that comes at random.
+    pub const ALL: [Self; 5] = [Self::LostRequest, Self::LostReply, Self::LateRequest, Self::Duplicated, Self::Refused];
 }
 
 /// How often the random faults come, in thousandths of all operations.
@@ -39,6 +54,25 @@ pub struct Noise {
     pub lost_replies: u32,
     /// Late requests.
     pub late_requests: u32,
+    /// Requests that arrive twice.
+    pub duplicates: u32,
+    /// Refusals.
+    pub refusals: u32,
+}
+
+impl Noise {
+    /// The fault that a number below a thousand stands for.
+    fn fault(&self, dice: u32) -> Fault {
+        let shares = [self.lost_requests, self.lost_replies, self.late_requests, self.duplicates, self.refusals];
+        let mut below = 0;
+        for (fault, share) in Fault::ALL.into_iter().zip(shares) {
+            below += share;
+            if dice < below {
+                return fault;
+            }
+        }
+        Fault::None
+    }
 }
 
 /// How many operations have arrived.
@@ -69,6 +103,23 @@ struct State {
     hook: Option<(Kind, WriteHook)>,
     late: Vec<Operation>,
     counts: Counts,
+    struck: Vec<Fault>,
+    /// How many operations pass before one is held.
+    hold: Option<u32>,
+    held: Option<Held>,
+}
+
+/// An operation that waits before it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// A read, or an expiry.
+    Read,
+    /// An insert of this kind.
+    Insert(Kind),
+    /// An update of this kind.
+    Update(Kind),
+    /// A delete of this kind.
+    Delete(Kind),
 }
 
 /// A write that can be carried out later.
@@ -90,6 +141,9 @@ impl FaultyKernel {
             hook: None,
             late: Vec::new(),
             counts: Counts::default(),
+            struck: Vec::new(),
+            hold: None,
+            held: None,
         };
         Self { inner, state: Mutex::new(state) }
     }
@@ -119,31 +173,75 @@ impl FaultyKernel {
         std::mem::take(&mut self.lock().counts)
     }
 
+    /// The faults that have struck since the last call, in their order.
+    pub fn take_struck(&self) -> Vec<Fault> {
+        std::mem::take(&mut self.lock().struck)
+    }
+
+    /// Holds one operation, after `operations` more have passed: its caller is suspended just before it is sent, once,
+    /// and goes on when it is polled again. With `None`, none is held. For tests that poll their futures themselves, and
+    /// so decide what happens between two steps of one call.
+    pub fn hold_after(&self, operations: Option<u32>) {
+        self.lock().hold = operations;
+    }
+
+    /// The operation that was held last.
+    pub fn held(&self) -> Option<Held> {
+        self.lock().held
+    }
+
+    async fn hold(&self, operation: Held) {
+        {
+            let mut state = self.lock();
+            match state.hold {
+                None => return,
+                Some(0) => (state.hold, state.held) = (None, Some(operation)),
+                Some(more) => {
+                    state.hold = Some(more - 1);
+                    return;
+                }
+            }
+        }
+        let mut polled = false;
+        poll_fn(|context| {
+            if std::mem::replace(&mut polled, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn next_fault(&self, writes: bool) -> Fault {
         let mut state = self.lock();
-        if writes && let Some(fault) = state.write_script.pop_front() {
-            return fault;
-        }
-        if let Some(fault) = state.script.pop_front() {
-            return fault;
-        }
-        let Noise { lost_requests, lost_replies, late_requests } = state.noise;
-        match state.rng.below(1000) {
-            dice if dice < lost_requests => Fault::LostRequest,
-            dice if dice < lost_requests + lost_replies => Fault::LostReply,
-            dice if dice < lost_requests + lost_replies + late_requests => Fault::LateRequest,
-            _ => Fault::None,
+        let scripted = if writes { state.write_script.pop_front() } else { None };
+        let fault = match scripted.or_else(|| state.script.pop_front()) {
+            Some(fault) => fault,
+            None if state.noise == Noise::default() => Fault::None,
+            None => state.noise.fault(state.rng.below(1000)),
+        };
+        match fault {
+            Fault::None => fault,
+            // A read that is answered twice is a read.
+            Fault::Duplicated if !writes => Fault::None,
+            _ => {
+                state.struck.push(fault);
+                fault
+            }
         }
     }
 
     async fn read<T>(&self, operation: KernelFuture<'_, T>) -> Result<T, KernelError> {
+        self.hold(Held::Read).await;
         let result = match self.next_fault(false) {
-            Fault::None => operation.await,
+            Fault::None | Fault::Duplicated => operation.await,
             Fault::Refused => Err(refused()),
+            Fault::Unacceptable => Err(unacceptable()),
             Fault::LostRequest | Fault::LostReply | Fault::LateRequest => Err(lost()),
         };
         self.deliver_late().await;
@@ -152,10 +250,12 @@ impl FaultyKernel {
 
     async fn write<T>(&self, operation: Operation, run: KernelFuture<'_, T>) -> Result<T, KernelError> {
         self.lock().counts.writes += 1;
-        let kind = match &operation {
-            Operation::Insert(kind, ..) | Operation::Update(kind, ..) => Some(*kind),
-            Operation::Delete(..) => None,
+        let (kind, held) = match &operation {
+            Operation::Insert(kind, ..) => (Some(*kind), Held::Insert(*kind)),
+            Operation::Update(kind, ..) => (Some(*kind), Held::Update(*kind)),
+            Operation::Delete(kind, ..) => (None, Held::Delete(*kind)),
         };
+        self.hold(held).await;
         let hook = self.lock().hook.take_if(|(wanted, _)| kind == Some(*wanted));
         if let Some((_, hook)) = hook {
             hook().await?;
@@ -163,6 +263,12 @@ impl FaultyKernel {
         match self.next_fault(true) {
             Fault::None => {
                 let result = run.await;
+                self.deliver_late().await;
+                result
+            }
+            Fault::Duplicated => {
+                let result = run.await;
+                self.lock().late.push(operation);
                 self.deliver_late().await;
                 result
             }
@@ -181,6 +287,7 @@ impl FaultyKernel {
                 Err(lost())
             }
             Fault::Refused => Err(refused()),
+            Fault::Unacceptable => Err(unacceptable()),
         }
     }
 
@@ -205,6 +312,10 @@ const fn lost() -> KernelError {
 
 const fn refused() -> KernelError {
     KernelError::not_applied(Trouble::DiskFull)
+}
+
+fn unacceptable() -> KernelError {
+    KernelError::not_applied(Trouble::Other("a policy does not allow it".to_owned()))
 }
 
 impl Kernel for FaultyKernel {
@@ -241,5 +352,39 @@ impl Kernel for FaultyKernel {
     fn expire<'a>(&'a self, now: Timestamp, limit: usize) -> KernelFuture<'a, usize> {
         self.lock().counts.writes += 1;
         Box::pin(self.read(self.inner.expire(now, limit)))
+    }
+
+    fn snapshot(&self) -> KernelFuture<'_, Snapshot> {
+        self.lock().counts.lists += 1;
+        Box::pin(self.read(self.inner.snapshot()))
+    }
+
+    fn description(&self) -> Description {
+        self.inner.description()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.inner.trouble()
+    }
+
+    fn recent<'a>(&'a self, kind: Kind, id: &'a str) -> KernelFuture<'a, Option<Record>> {
+        self.lock().counts.gets += 1;
+        Box::pin(self.read(self.inner.recent(kind, id)))
+    }
+
+    fn feed(&self, kind: Kind) -> Option<Feed> {
+        self.inner.feed(kind)
+    }
+
+    fn mark<'a>(&'a self, kind: Kind) -> KernelFuture<'a, Mark> {
+        Box::pin(self.read(self.inner.mark(kind)))
+    }
+
+    fn judge_with(&self, judge: Judge) {
+        self.inner.judge_with(judge);
+    }
+
+    fn report<'a>(&'a self, kind: Kind, id: &'a str, verdict: Verdict) -> KernelFuture<'a, ()> {
+        self.inner.report(kind, id, verdict)
     }
 }

@@ -7,11 +7,12 @@
 
 mod cases;
 mod faults;
+mod moments;
 mod parallel;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-pub use faults::{Counts, Fault, FaultyKernel, Noise, WriteHook};
+pub use faults::{Counts, Fault, FaultyKernel, Held, Noise, WriteHook};
 
 use crate::kernel::Kernel;
 
@@ -84,7 +85,14 @@ pub async fn check_kernel(make: MakeKernel<'_>) -> Result<Vec<&'static str>, Vio
         cases::expiry_follows_updates,
         cases::expiry_is_bounded_and_takes_the_earliest_first,
         cases::a_record_that_is_over_is_read_until_it_is_collected,
+        moments::a_snapshot_has_every_record,
+        moments::a_snapshot_is_of_one_moment,
+        moments::a_snapshot_that_nobody_reads_on_leaves_the_store_free,
+        cases::configured_records_are_records,
+        cases::what_was_written_is_in_force_at_once,
+        cases::changes_of_configured_records_are_told,
         parallel::one_of_many_inserts_wins,
+        parallel::one_of_many_inserts_of_a_client_wins,
         parallel::no_update_is_lost_among_64_writers,
         parallel::one_of_many_deletes_wins,
         parallel::expiry_and_updates_do_not_mix_up,

@@ -5,7 +5,11 @@ use std::{collections::HashSet, sync::Arc};
 use portcullis_runtime::Timestamp;
 use tokio::task::JoinSet;
 
-use super::{Outcome, cases::write, ensure};
+use super::{
+    Outcome,
+    cases::{content, write},
+    ensure,
+};
 use crate::{
     error::KernelError,
     kernel::{Kernel, Kind, Write},
@@ -33,6 +37,27 @@ pub(super) async fn one_of_many_inserts_wins(kernel: TestKernel) -> Outcome {
     let data = kernel.get(Kind::Login, "flow").await.map_err(|error| error.to_string())?.ok_or("gone")?.data;
     let expected = winners.first().map(|number| number.to_string().into_bytes());
     ensure!(Some(&data) == expected.as_ref(), "another one's data was kept than the winner's");
+    Ok(())
+}
+
+pub(super) async fn one_of_many_inserts_of_a_client_wins(kernel: TestKernel) -> Outcome {
+    let mut tasks = JoinSet::new();
+    for number in 0..16 {
+        let kernel = Arc::clone(&kernel);
+        let write = content(Kind::Client, "app", &number.to_string());
+        tasks.spawn(async move { (write.data.clone(), kernel.insert(Kind::Client, "app", write).await) });
+    }
+    let mut winners = Vec::new();
+    while let Some(done) = tasks.join_next().await {
+        match done.map_err(|error| error.to_string())? {
+            (data, Ok(_)) => winners.push(data),
+            (_, Err(KernelError::AlreadyExists)) => {}
+            (_, Err(error)) => return Err(format!("{error:?}")),
+        }
+    }
+    ensure!(winners.len() == 1, "{} of 16 inserts won", winners.len());
+    let kept = kernel.recent(Kind::Client, "app").await.map_err(|error| error.to_string())?.map(|record| record.data);
+    ensure!(kept == winners.pop(), "another one's data was kept than the winner's");
     Ok(())
 }
 

@@ -21,7 +21,8 @@ use super::{
 use crate::{
     document::{Indexed, Inserted, Stored, Swapped, decode},
     error::StoreError,
-    kernel::{IndexKey, Kind, Page, Slot, Version},
+    inspect::Mentions,
+    kernel::{IndexKey, Kind, Page, Record, Slot, Version},
     stamp,
 };
 
@@ -105,6 +106,20 @@ impl ListDoc {
         self.families.retain(|entry| entry.id != *id);
         self.ending.push(Ending { id: id.clone(), why });
     }
+}
+
+/// For [`crate::Store::check`].
+pub(crate) fn inspect(record: &Record) -> Result<Mentions, StoreError> {
+    let doc = decode::<ListDoc>(Kind::FamilyList, record)?.value;
+    let owner = doc.owner();
+    let wrong = if record.id != owner.record_id() {
+        Some("its id is not that of its user and client")
+    } else {
+        let indexed = record.index == owner.indexed(None).index;
+        (!indexed).then_some("its index keys are not those of its user and client")
+    };
+    let listed = doc.families.into_iter().map(|entry| entry.id).chain(doc.ending.into_iter().map(|ending| ending.id));
+    Ok(Mentions { lives: None, listed: listed.map(|id| id.as_str().to_owned()).collect(), wrong })
 }
 
 impl Families<'_> {

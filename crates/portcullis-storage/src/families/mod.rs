@@ -17,6 +17,7 @@ mod token;
 
 use portcullis_runtime::Timestamp;
 
+pub(crate) use self::list::inspect as inspect_list;
 pub use self::{
     list::MAX_FAMILIES,
     policy::RotationPolicy,
@@ -29,10 +30,11 @@ use self::{
     token::{Chain, Link, LinkHash, Presented},
 };
 use crate::{
-    document::{Inserted, Stored, Swapped},
+    document::{Inserted, Stored, Swapped, decode},
     error::StoreError,
     identity::Identity,
-    kernel::{IndexKey, Kind, Slot, Version},
+    inspect::{Mentions, same_expiry},
+    kernel::{IndexKey, Kind, Record, Slot, Version},
     seal::{Place, SecretBytes},
     stamp,
     store::Store,
@@ -412,6 +414,24 @@ impl<'a> Families<'a> {
 
     fn chain(&self, id: &FamilyId, doc: &LiveDoc) -> Result<Chain, StoreError> {
         Ok(Chain::new(self.store.unseal(key_place(id), &doc.key)?.expose()))
+    }
+}
+
+/// For [`Store::check`].
+pub(crate) fn inspect(store: &Store, record: &Record) -> Result<Mentions, StoreError> {
+    let place = |field| Place { kind: Kind::Family, id: &record.id, field };
+    match decode::<FamilyDoc>(Kind::Family, record)?.value {
+        FamilyDoc::Live(live) => {
+            store.unseal(place("key"), &live.key)?;
+            if let Some(blob) = &live.connector_data {
+                store.unseal(place("connector_data"), blob)?;
+            }
+            Ok(Mentions { lives: Some(record.id.clone()), ..Mentions::default() })
+        }
+        FamilyDoc::Ended(ended) => {
+            same_expiry(Kind::Family, record, ended.indexed())?;
+            Ok(Mentions::default())
+        }
     }
 }
 

@@ -15,7 +15,7 @@ mod schema;
 mod writer;
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError, mpsc as std_mpsc},
     thread,
     time::{Duration, Instant},
@@ -32,9 +32,10 @@ use self::{
 use crate::{
     error::{KernelError, Trouble},
     kernel::{
-        IndexKey, Kernel, KernelFuture, Kind, Listing, MAX_EXPIRE, Page, Record, Slot, Version, Write, check_id,
-        check_write,
+        Description, IndexKey, Kernel, KernelFuture, Kind, Listing, MAX_EXPIRE, Mark, Page, Record, Slot, Version,
+        Write, check_id, check_write,
     },
+    snapshot::Snapshot,
 };
 
 /// How long dropping the kernel waits for its threads to write back and close.
@@ -63,7 +64,8 @@ pub struct SqliteKernel {
     threads: Option<Threads>,
     /// Locked by nobody but the drop; the mutex only makes the kernel shareable.
     closed: Mutex<std_mpsc::Receiver<()>>,
-    answer_time: Duration,
+    path: PathBuf,
+    options: SqliteOptions,
 }
 
 struct Threads {
@@ -102,13 +104,13 @@ impl SqliteKernel {
         spawn("store-scan", Box::new(move || reader::run(&scans, scan_queue)))?;
 
         let threads = Threads { writer: writer_jobs, points: point_jobs, scans: scan_jobs };
-        Ok(Self { threads: Some(threads), closed: Mutex::new(closed), answer_time: options.answer_time })
+        Ok(Self { threads: Some(threads), closed: Mutex::new(closed), path: path.to_owned(), options: options.clone() })
     }
 
     async fn write(&self, work: Work) -> Result<Answer, KernelError> {
         let (reply, answer) = oneshot::channel();
         let queue = self.threads.as_ref().map(|threads| &threads.writer);
-        let queued = send(queue, Job { work, reply }, self.answer_time).await?;
+        let queued = send(queue, Job { work, reply }, self.options.answer_time).await?;
         match tokio::time::timeout(queued, answer).await {
             Ok(Ok(answer)) => answer,
             // The thread has gone while it had the job.
@@ -134,7 +136,7 @@ impl SqliteKernel {
     async fn scan(&self, kind: Kind, index: Option<(Slot, IndexKey)>, page: Page) -> Result<Listing, KernelError> {
         let (reply, answer) = oneshot::channel();
         let queue = self.threads.as_ref().map(|threads| &threads.scans);
-        read(queue, Query { kind, read: Read::List { index, page, reply } }, answer, self.answer_time).await
+        read(queue, Query { kind, read: Read::List { index, page, reply } }, answer, self.options.answer_time).await
     }
 }
 
@@ -176,7 +178,7 @@ impl Kernel for SqliteKernel {
             let (reply, answer) = oneshot::channel();
             let queue = self.threads.as_ref().map(|threads| &threads.points);
             let query = Query { kind, read: Read::Get { id: id.to_owned(), reply } };
-            read(queue, query, answer, self.answer_time).await
+            read(queue, query, answer, self.options.answer_time).await
         })
     }
 
@@ -211,6 +213,40 @@ impl Kernel for SqliteKernel {
 
     fn expire<'a>(&'a self, now: Timestamp, limit: usize) -> KernelFuture<'a, usize> {
         Box::pin(async move { self.write_count(Work::Expire { now, limit: limit.min(MAX_EXPIRE) }).await })
+    }
+
+    /// By a thread and a connection of its own, for as long as it is read. The log grows meanwhile.
+    fn snapshot(&self) -> KernelFuture<'_, Snapshot> {
+        Box::pin(async move {
+            let (sink, snapshot) = Snapshot::channel();
+            let (begun, moment) = oneshot::channel();
+            let (path, options) = (self.path.clone(), self.options.clone());
+            let run = move || match open::reading(&path, &options) {
+                Ok(connection) => reader::snapshot(&connection, begun, sink),
+                Err(error) => {
+                    let _gone = begun.send(Err(KernelError::not_applied(Trouble::Other(error.to_string()))));
+                }
+            };
+            let spawned = thread::Builder::new().name("store-snapshot".to_owned()).spawn(run);
+            spawned.map_err(|error| KernelError::not_applied(Trouble::Other(error.to_string())))?;
+            match tokio::time::timeout(self.options.answer_time, moment).await {
+                Ok(Ok(begun)) => begun.map(|()| snapshot),
+                Ok(Err(_)) => Err(KernelError::not_applied(Trouble::Closed)),
+                Err(_) => Err(KernelError::not_applied(Trouble::Timeout)),
+            }
+        })
+    }
+
+    fn description(&self) -> Description {
+        Description { backend: "sqlite3", place: self.path.display().to_string(), schema: schema::SCHEMA }
+    }
+
+    fn mark<'a>(&'a self, kind: Kind) -> KernelFuture<'a, Mark> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            let queue = self.threads.as_ref().map(|threads| &threads.scans);
+            read(queue, Query { kind, read: Read::Mark { reply } }, answer, self.options.answer_time).await
+        })
     }
 }
 

@@ -7,17 +7,22 @@ use tokio::sync::{mpsc, oneshot};
 use super::error::kernel_error;
 use crate::{
     error::{Applied, KernelError},
-    kernel::{IndexKey, Kind, Listing, Page, Record, Slot, Version},
+    kernel::{IndexKey, Kind, Listing, MAX_PAGE_RECORDS, Mark, Page, Record, Slot, Version},
+    snapshot::{Sink, unknown_kind},
 };
 
 pub(super) const GET: &str =
     "SELECT id, version, index1, index2, expires_at, data FROM record WHERE kind = ?1 AND id = ?2";
+/// Reads the kind's part of the index, and of each row its head alone.
+pub(super) const MARK: &str = "SELECT count(*), coalesce(sum(version), 0) FROM record WHERE kind = ?1";
 pub(super) const LIST: &str = "SELECT id, version, index1, index2, expires_at, data FROM record \
      WHERE kind = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
 pub(super) const BY_INDEX1: &str = "SELECT id, version, index1, index2, expires_at, data FROM record \
      WHERE kind = ?1 AND id > ?2 AND index1 = ?4 ORDER BY id LIMIT ?3";
 pub(super) const BY_INDEX2: &str = "SELECT id, version, index1, index2, expires_at, data FROM record \
      WHERE kind = ?1 AND id > ?2 AND index2 = ?4 ORDER BY id LIMIT ?3";
+
+pub(super) const KINDS_ABOVE: &str = "SELECT EXISTS (SELECT 1 FROM record WHERE kind > ?1)";
 
 /// A question and where its answer goes.
 pub(super) struct Query {
@@ -28,6 +33,7 @@ pub(super) struct Query {
 pub(super) enum Read {
     Get { id: String, reply: oneshot::Sender<Result<Option<Record>, KernelError>> },
     List { index: Option<(Slot, IndexKey)>, page: Page, reply: oneshot::Sender<Result<Listing, KernelError>> },
+    Mark { reply: oneshot::Sender<Result<Mark, KernelError>> },
 }
 
 /// Answers queries until the queue is closed. A caller that has gone away is not read for.
@@ -37,20 +43,62 @@ pub(super) fn run(connection: &Connection, mut queue: mpsc::Receiver<Query>) {
         match read {
             Read::Get { reply, .. } if reply.is_closed() => {}
             Read::List { reply, .. } if reply.is_closed() => {}
+            Read::Mark { reply } if reply.is_closed() => {}
             Read::Get { id, reply } => {
                 let _ = reply.send(get(connection, kind, &id).map_err(failed));
             }
             Read::List { index, page, reply } => {
                 let _ = reply.send(list(connection, kind, index, &page).map_err(failed));
             }
+            Read::Mark { reply } => {
+                let _ = reply.send(mark(connection, kind).map_err(failed));
+            }
         }
     }
+}
+
+/// Reads everything in one transaction. Says so as soon as the moment is fixed.
+pub(super) fn snapshot(connection: &Connection, begun: oneshot::Sender<Result<(), KernelError>>, sink: Sink) {
+    let failed = |error: &rusqlite::Error| kernel_error(error, Applied::No);
+    // A transaction's moment is that of its first read.
+    let fixed = connection
+        .execute_batch("BEGIN")
+        .and_then(|()| connection.query_row(KINDS_ABOVE, [Kind::LAST_CODE], |row| row.get::<_, bool>(0)));
+    let fixed = match fixed {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(unknown_kind("the file")),
+        Err(error) => Err(failed(&error)),
+    };
+    let failure = fixed.is_err();
+    if begun.send(fixed).is_err() || failure {
+        return;
+    }
+    for kind in Kind::ALL {
+        let mut page = Some(Page::first(MAX_PAGE_RECORDS));
+        while let Some(current) = page {
+            let Listing { records, next } = match list(connection, kind, None, &current) {
+                Ok(listing) => listing,
+                Err(error) => return sink.close_blocking(Err(failed(&error))),
+            };
+            if sink.put_blocking(records.into_iter().map(|record| (kind, record)).collect()).is_err() {
+                return;
+            }
+            page = next;
+        }
+    }
+    sink.close_blocking(Ok(()));
 }
 
 fn get(connection: &Connection, kind: Kind, id: &str) -> rusqlite::Result<Option<Record>> {
     let mut statement = connection.prepare_cached(GET)?;
     let mut rows = statement.query((kind.code(), id))?;
     rows.next()?.map(record).transpose()
+}
+
+fn mark(connection: &Connection, kind: Kind) -> rusqlite::Result<Mark> {
+    let row = connection.prepare_cached(MARK)?.query_row([kind.code()], |row| Ok((row.get(0)?, row.get(1)?)));
+    let (count, sum): (i64, i64) = row?;
+    Ok(Mark(count.unsigned_abs(), sum.unsigned_abs()))
 }
 
 fn list(

@@ -1,7 +1,8 @@
 //! The tables, and how they came to be: forward migrations, each applied once.
 //!
 //! All of them run in one transaction that holds the write lock from its first statement, so of several processes one
-//! migrates and the others find it done. A file whose last migration this program does not know is refused.
+//! migrates and the others find it done. A file that a newer program has migrated is used when its
+//! migrations say that this one can, and refused otherwise.
 
 use portcullis_runtime::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -11,10 +12,19 @@ pub(super) const APPLICATION_ID: i32 = 0x506f_7274;
 /// Versions that a process takes at once. Those it does not use are never used.
 const VERSION_BLOCK: i64 = 1 << 20;
 
+/// A step of the schema.
+struct Migration {
+    name: &'static str,
+    /// The oldest schema whose programs can use the store afterwards.
+    needs: usize,
+    sql: &'static str,
+}
+
 /// The migrations in order; the first has number 1. An entry is never changed once it has been released.
-const MIGRATIONS: &[(&str, &str)] = &[(
-    "records",
-    "CREATE TABLE record (
+const MIGRATIONS: &[Migration] = &[Migration {
+    name: "records",
+    needs: 1,
+    sql: "CREATE TABLE record (
          row INTEGER PRIMARY KEY,
          kind INTEGER NOT NULL,
          id TEXT NOT NULL,
@@ -30,7 +40,10 @@ const MIGRATIONS: &[(&str, &str)] = &[(
      CREATE INDEX record_by_expiry ON record (expires_at) WHERE expires_at IS NOT NULL;
      CREATE TABLE version_block (only INTEGER PRIMARY KEY CHECK (only = 1), next INTEGER NOT NULL) STRICT;
      INSERT INTO version_block VALUES (1, 1);",
-)];
+}];
+
+/// The number of the last one.
+pub(super) const SCHEMA: u64 = MIGRATIONS.len() as u64;
 
 /// Why a schema cannot be brought up to date.
 pub(super) enum MigrationError {
@@ -49,17 +62,20 @@ pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> Result<usi
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch(
         "CREATE TABLE IF NOT EXISTS migrations (
-             num INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL
+             num INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL, needs INTEGER NOT NULL
          ) STRICT",
     )?;
     let found: i64 = transaction.query_row("SELECT coalesce(max(num), 0) FROM migrations", [], |row| row.get(0))?;
     let found = usize::try_from(found).unwrap_or(usize::MAX);
     if found > MIGRATIONS.len() {
-        return Err(MigrationError::Newer { found, known: MIGRATIONS.len() });
+        let needs: i64 = transaction.query_row("SELECT max(needs) FROM migrations", [], |row| row.get(0))?;
+        if usize::try_from(needs).map_or(true, |needs| needs > MIGRATIONS.len()) {
+            return Err(MigrationError::Newer { found, known: MIGRATIONS.len() });
+        }
+        return Ok(0);
     }
-    let missing = MIGRATIONS.iter().enumerate().skip(found);
-    for (index, (name, sql)) in missing {
-        apply(&transaction, index + 1, name, sql, now)?;
+    for (index, migration) in MIGRATIONS.iter().enumerate().skip(found) {
+        apply(&transaction, index + 1, migration, now)?;
     }
     if found == 0 {
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -68,10 +84,11 @@ pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> Result<usi
     Ok(MIGRATIONS.len() - found)
 }
 
-fn apply(transaction: &Transaction<'_>, num: usize, name: &str, sql: &str, now: Timestamp) -> rusqlite::Result<()> {
+fn apply(transaction: &Transaction<'_>, num: usize, migration: &Migration, now: Timestamp) -> rusqlite::Result<()> {
+    let Migration { name, needs, sql } = migration;
     transaction.execute_batch(sql)?;
-    let num = i64::try_from(num).unwrap_or(i64::MAX);
-    transaction.execute("INSERT INTO migrations VALUES (?1, ?2, ?3)", (num, name, now.unix_seconds()))?;
+    let [num, needs] = [num, *needs].map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+    transaction.execute("INSERT INTO migrations VALUES (?1, ?2, ?3, ?4)", (num, name, now.unix_seconds(), needs))?;
     Ok(())
 }
 
@@ -126,6 +143,16 @@ mod tests {
     }
 
     #[test]
+    fn a_newer_file_is_used_when_its_migrations_allow_it() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        assert!(migrate(&mut connection, now()).is_ok());
+        connection.execute("INSERT INTO migrations VALUES (2, 'next', 0, 1)", []).unwrap();
+        assert!(matches!(migrate(&mut connection, now()), Ok(0)));
+        connection.execute("INSERT INTO migrations VALUES (3, 'after', 0, 2)", []).unwrap();
+        assert!(matches!(migrate(&mut connection, now()), Err(MigrationError::Newer { found: 3, known: 1 })));
+    }
+
+    #[test]
     fn a_migration_that_fails_leaves_nothing_behind() {
         let mut connection = Connection::open_in_memory().unwrap();
         connection.execute_batch("CREATE TABLE version_block (x)").unwrap();
@@ -156,7 +183,9 @@ mod tests {
         assert!(migrate(&mut connection, now()).is_ok());
         for (sql, index) in [
             (crate::sqlite::reader::GET, "sqlite_autoindex_record_1"),
+            (crate::sqlite::reader::MARK, "sqlite_autoindex_record_1"),
             (crate::sqlite::reader::LIST, "sqlite_autoindex_record_1"),
+            (crate::sqlite::reader::KINDS_ABOVE, "sqlite_autoindex_record_1"),
             (crate::sqlite::reader::BY_INDEX1, "record_by_index1"),
             (crate::sqlite::reader::BY_INDEX2, "record_by_index2"),
             (crate::sqlite::writer::UPDATE_DATA, "sqlite_autoindex_record_1"),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use portcullis_runtime::Secret;
 use portcullis_storage::{
     Applied, CodeError, CreateError, KernelError, RefreshError, StoreError, Trouble,
@@ -179,18 +180,32 @@ async fn what_is_no_code_is_invalid(kit: Kit) {
 }
 
 async fn nothing_that_can_be_presented_is_stored(kit: Kit) {
-    let code = kit.code("flow").await;
-    let issued = kit.dump().await;
-    let open = kit.store.codes().open(code.expose(), "app").await.unwrap();
-    let redeemed = kit.store.codes().redeem(open).await.unwrap();
-    let token = kit.store.families().create(&redeemed.family, new_family("app"), &policy()).await.unwrap();
-    let next = kit.refresh(&token).await.unwrap();
-    let all = issued + &kit.dump().await;
-    // The secret's first 42 characters are its 32-byte token; the last two of 44 would share bits with the tag.
-    for secret in [code.expose(), &token.secret.expose()[..42], &next.secret.expose()[..42]] {
-        assert!(!all.contains(secret), "{secret} is in {all}");
+    let mut secrets = Vec::new();
+    for sealed in [false, true] {
+        if sealed {
+            kit.store.unlock(Some(crate::sealing::keys(&[("k1", 1)]))).await.unwrap();
+            assert!(kit.store.seals_secrets());
+        }
+        let code = kit.code(if sealed { "sealed flow" } else { "flow" }).await;
+        let issued = kit.dump().await;
+        let open = kit.store.codes().open(code.expose(), "app").await.unwrap();
+        let redeemed = kit.store.codes().redeem(open).await.unwrap();
+        let token = kit.store.families().create(&redeemed.family, new_family("app"), &policy()).await.unwrap();
+        let next = kit.refresh(&token).await.unwrap();
+        let all = issued + &kit.dump().await;
+        for secret in [&code, &token.encode(), &next.encode()] {
+            // In the form in which it is presented, and the bytes that are encoded there in hex.
+            secrets.push(secret.expose().to_owned());
+            let bytes = URL_SAFE_NO_PAD.decode(secret.expose()).unwrap();
+            secrets.push(bytes.iter().map(|byte| format!("{byte:02x}")).collect());
+        }
+        // The secret's first 42 characters are its 32-byte token; the last two of 44 would share bits with the tag.
+        secrets.extend([&token, &next].map(|token| token.secret.expose()[..42].to_owned()));
+        for secret in &secrets {
+            assert!(!all.contains(secret), "{secret} is in {all}");
+        }
+        assert!(!kit.dump().await.contains("\"open\""), "a redeemed code still holds its grant");
     }
-    assert!(!kit.dump().await.contains("\"open\""), "a redeemed code still holds its grant");
 }
 
 async fn a_redemption_costs_one_read_and_one_write(kit: Kit) {

@@ -6,7 +6,20 @@ use std::{collections::BTreeSet, fs, path::Path};
 fn every_test_that_the_invariants_name_exists() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let document = fs::read_to_string(here.join("../../docs/store-invariants.md")).unwrap();
-    let sources: String = ["tests/storage", "src"]
+    let folders = [
+        "tests/storage",
+        "tests/storage/simulation",
+        "tests/kubernetes",
+        "src",
+        "src/backup",
+        "src/etcd",
+        "src/kubernetes",
+        "src/seal",
+        "src/sqlite",
+        "src/conformance",
+        "../portcullis-kubeclient/tests/kubeclient",
+    ];
+    let sources: String = folders
         .iter()
         .flat_map(|folder| fs::read_dir(here.join(folder)).unwrap())
         .map(|entry| entry.unwrap().path())

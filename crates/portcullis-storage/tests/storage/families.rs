@@ -4,14 +4,14 @@ use std::{collections::HashSet, time::Duration};
 
 use portcullis_runtime::Secret;
 use portcullis_storage::{
-    CreateError, Identity, KeyEncryption, KeyEncryptionKey, MAX_FAMILIES, RefreshError, RefreshToken, Refreshed,
-    RotationPolicy, SecretBytes, StoreError, StoreOptions,
+    CreateError, Identity, MAX_FAMILIES, RefreshError, RefreshToken, Refreshed, RotationPolicy, SecretBytes,
+    StoreError, StoreOptions,
     conformance::{Counts, Fault},
     kernel::Kind,
 };
 use tokio::task::JoinSet;
 
-use crate::kit::{Backend, DAY, HOUR, Kit, identity, new_family, on_every_backend, policy, refresh};
+use crate::kit::{DAY, HOUR, Kit, identity, new_family, on_every_backend, policy, refresh};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -431,26 +431,4 @@ async fn a_family_id_is_used_once(kit: Kit) {
     let again = kit.store.families().create(&token.family, new_family("app"), &policy()).await;
     assert_eq!(again.unwrap_err(), CreateError::Ended);
     kit.refresh(&token).await.unwrap();
-}
-
-fn key_encryption(current: (&str, u8), older: &[(&str, u8)]) -> StoreOptions {
-    let key = |(id, byte): (&str, u8)| KeyEncryptionKey::new(id, &[byte; 32]).unwrap();
-    let keys = KeyEncryption { current: key(current), older: older.iter().copied().map(key).collect() };
-    StoreOptions { key_encryption: Some(keys), ..StoreOptions::default() }
-}
-
-#[tokio::test]
-async fn family_keys_and_connector_data_are_sealed_and_move_to_a_new_key_as_they_are_used() {
-    let kit = Kit::with(Backend::Memory, key_encryption(("k1", 1), &[]));
-    let token = kit.family().await;
-    let dump = kit.dump().await;
-    assert!(dump.contains("s.k1.") && !dump.contains("\"p."), "{dump}");
-    let renewed = kit.replica(2, key_encryption(("k2", 2), &[("k1", 1)]));
-    let token = refresh(&renewed, &token, &policy()).await.unwrap();
-    let dump = kit.dump().await;
-    assert!(dump.contains("s.k2.") && !dump.contains("s.k1."), "{dump}");
-    let without = kit.replica(3, StoreOptions::default());
-    let refused = refresh(&without, &token, &policy()).await.unwrap_err();
-    assert!(matches!(refused, RefreshError::Store(StoreError::MissingKey { key, .. }) if key == "k2"));
-    refresh(&renewed, &token, &policy()).await.unwrap();
 }

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use portcullis_runtime::Clock;
-use portcullis_storage::{Kernel, KernelError, MemoryKernel, SqliteKernel, SqliteOptions, conformance::check_kernel};
+use portcullis_storage::{
+    EtcdKernel, EtcdOptions, Kernel, KernelError, MemoryKernel, SqliteKernel, SqliteOptions, conformance::check_kernel,
+};
+use portcullis_testkit::Etcd;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_memory_kernel_keeps_every_promise() {
     let passed = check_kernel(&|| Box::pin(async { Arc::new(MemoryKernel::new()) as Arc<dyn Kernel> })).await.unwrap();
-    assert!(passed.len() >= 25, "{passed:?}");
+    assert!(passed.len() >= 28, "{passed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -24,7 +27,21 @@ async fn the_sqlite_kernel_keeps_every_promise() {
         }) as _
     };
     let passed = check_kernel(&make).await.unwrap();
-    assert!(passed.len() >= 25, "{passed:?}");
+    assert!(passed.len() >= 28, "{passed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_etcd_kernel_keeps_every_promise() {
+    let etcd = Etcd::start().await;
+    let number = std::sync::atomic::AtomicUsize::new(0);
+    let make = || {
+        let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let namespace = format!("store-{number}/");
+        let options = EtcdOptions { endpoints: vec![etcd.url()], namespace, ..EtcdOptions::default() };
+        Box::pin(async move { Arc::new(EtcdKernel::open(options).await.unwrap()) as Arc<dyn Kernel> }) as _
+    };
+    let passed = check_kernel(&make).await.unwrap();
+    assert!(passed.len() >= 28, "{passed:?}");
 }
 
 /// The suite is worth something only if it notices. Each mutant breaks one promise.
@@ -32,7 +49,10 @@ mod mutants {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use portcullis_runtime::Timestamp;
-    use portcullis_storage::kernel::{IndexKey, KernelFuture, Kind, Listing, Page, Record, Slot, Version, Write};
+    use portcullis_storage::{
+        Sink, Snapshot,
+        kernel::{Description, IndexKey, KernelFuture, Kind, Listing, Page, Record, Slot, Version, Write},
+    };
 
     use super::*;
 
@@ -48,10 +68,12 @@ mod mutants {
         IndexForgetsUpdates,
         PagesRepeatTheirLast,
         DataIsCut,
+        SnapshotsReadOn,
+        SnapshotsForget,
     }
 
     struct Mutant {
-        inner: MemoryKernel,
+        inner: Arc<MemoryKernel>,
         bug: Bug,
         expired: AtomicU64,
     }
@@ -152,6 +174,36 @@ mod mutants {
                 self.inner.expire(now, limit).await
             })
         }
+
+        fn snapshot(&self) -> KernelFuture<'_, Snapshot> {
+            match self.bug {
+                Bug::SnapshotsReadOn => {
+                    let inner = Arc::clone(&self.inner);
+                    Box::pin(async move { Ok(Snapshot::read_by(|sink| walk(inner, sink))) })
+                }
+                Bug::SnapshotsForget => Box::pin(async { MemoryKernel::new().snapshot().await }),
+                _ => self.inner.snapshot(),
+            }
+        }
+
+        fn description(&self) -> Description {
+            self.inner.description()
+        }
+    }
+
+    /// A snapshot that is none: it reads kind after kind, each as it is when its turn comes.
+    async fn walk(kernel: Arc<MemoryKernel>, sink: Sink) {
+        for kind in Kind::ALL {
+            let mut page = Some(Page::first(1000));
+            while let Some(current) = page {
+                let Listing { records, next } = kernel.list(kind, current).await.unwrap();
+                if sink.put(records.into_iter().map(|record| (kind, record)).collect()).await.is_err() {
+                    return;
+                }
+                page = next;
+            }
+        }
+        sink.close(Ok(())).await;
     }
 
     #[tokio::test]
@@ -167,9 +219,11 @@ mod mutants {
             Bug::IndexForgetsUpdates,
             Bug::PagesRepeatTheirLast,
             Bug::DataIsCut,
+            Bug::SnapshotsReadOn,
+            Bug::SnapshotsForget,
         ] {
             let make = move || {
-                let mutant = Mutant { inner: MemoryKernel::new(), bug, expired: AtomicU64::new(0) };
+                let mutant = Mutant { inner: Arc::new(MemoryKernel::new()), bug, expired: AtomicU64::new(0) };
                 Box::pin(async move { Arc::new(mutant) as Arc<dyn Kernel> }) as _
             };
             let caught = check_kernel(&make).await;

@@ -45,6 +45,20 @@ impl Kit {
                 (Arc::new(kernel.unwrap()), Some(folder))
             }
         };
+        Self::assemble(kernel, folder, (clock, hand), options)
+    }
+
+    /// On an empty store that somebody else has opened.
+    pub(crate) fn on(kernel: Arc<dyn Kernel>) -> Self {
+        Self::assemble(kernel, None, Clock::mock(START), StoreOptions::default())
+    }
+
+    fn assemble(
+        kernel: Arc<dyn Kernel>,
+        folder: Option<tempfile::TempDir>,
+        (clock, hand): (Clock, MockClock),
+        options: StoreOptions,
+    ) -> Self {
         let faults = Arc::new(FaultyKernel::new(kernel, 1));
         let kernel: Arc<dyn Kernel> = Arc::clone(&faults) as _;
         let store = Store::with_options(kernel, clock.clone(), Rng::seeded(1), options);
@@ -152,9 +166,15 @@ pub(crate) fn new_family(client_id: &str) -> NewFamily {
     }
 }
 
-/// Runs each of the named checks on every backend.
+/// Runs each of the named checks on every backend; on a database server one after the other, each in an empty database.
 macro_rules! on_every_backend {
     ($($check:ident),+ $(,)?) => {
+        pub(crate) async fn on_a_server(server: &$crate::servers::Server) {
+            $(
+                println!("{}", stringify!($check));
+                $check($crate::kit::Kit::on(server.kernel().await)).await;
+            )+
+        }
         mod on_memory {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,9 +2,13 @@
 //! docs/store-invariants.md, and what happens to files that are not as they should be.
 
 #[cfg(test)]
+mod backups;
+#[cfg(test)]
 mod codes;
 #[cfg(test)]
 mod documents;
+#[cfg(test)]
+mod etcd;
 #[cfg(test)]
 mod families;
 #[cfg(test)]
@@ -18,6 +22,14 @@ mod model;
 #[cfg(test)]
 mod objects;
 #[cfg(test)]
+mod sealing;
+#[cfg(test)]
+mod server_faults;
+#[cfg(test)]
+mod servers;
+#[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod sqlite;
+#[cfg(test)]
+mod vault;

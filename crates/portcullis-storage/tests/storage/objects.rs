@@ -6,8 +6,8 @@ use std::{collections::HashSet, time::Duration};
 use portcullis_jose::{KeyKind, SigningKey};
 use portcullis_runtime::Secret;
 use portcullis_storage::{
-    Client, ClientCredentialsClaims, KeyEncryption, KeyEncryptionKey, Password, RequestError, RequestOrigin,
-    SealingPolicy, SigningKeyRecord, SigningKeySet, StoreError, StoreOptions, Subject, WriteError,
+    Client, ClientCredentialsClaims, Password, RequestError, RequestOrigin, SealingPolicy, SigningKeyRecord,
+    SigningKeySet, StoreOptions, Subject, WriteError,
     conformance::{Counts, Fault, WriteHook},
     kernel::{Kind, Page},
     lower_case_email,
@@ -37,7 +37,7 @@ on_every_backend!(
     stored_requests_are_found_until_they_end,
 );
 
-fn signing_keys(seed: u8) -> SigningKeySet {
+pub(crate) fn signing_keys(seed: u8) -> SigningKeySet {
     let now = portcullis_runtime::Timestamp::from_unix_seconds(crate::kit::START);
     let key = SigningKey::generate(KeyKind::P256, format!("key {seed}")).unwrap();
     SigningKeySet { keys: vec![SigningKeyRecord::of(&key, now, now).unwrap()], next_rotation: now + 6 * HOUR }
@@ -79,32 +79,6 @@ async fn signing_keys_survive_the_way_through_the_store(kit: Kit) {
     let key = loaded.keys[0].signing_key().unwrap().unwrap();
     assert_eq!((key.kid(), key.public().to_json().to_string()), ("key 0", loaded.keys[0].public.clone()));
     assert!(loaded.keys[1].signing_key().unwrap().is_none());
-}
-
-#[tokio::test]
-async fn private_keys_are_sealed_when_there_is_a_key_for_it() {
-    let key = |id: &str, byte| KeyEncryptionKey::new(id, &[byte; 32]).unwrap();
-    let sealing = KeyEncryption { current: key("kek", 1), older: vec![] };
-    let options = StoreOptions { key_encryption: Some(sealing), ..StoreOptions::default() };
-    let kit = Kit::with(Backend::Memory, options);
-    assert!(kit.store.seals_secrets());
-    let keys = signing_keys(0);
-    kit.store.signing_keys().create(&keys).await.unwrap();
-    kit.store.sealing_keys().load(SealingPolicy::default()).await.unwrap();
-    kit.store
-        .clients()
-        .create(&Client { id: "c".into(), secret: Secret::new("hunter2"), ..Client::default() })
-        .await
-        .unwrap();
-    let dump = kit.dump().await;
-    assert_eq!(dump.matches("\"s.kek.").count(), 3, "{dump}");
-    assert!(!dump.contains("\"p.") && !dump.contains("aHVudGVyMg"), "{dump}");
-    assert_eq!(kit.store.signing_keys().load().await.unwrap().unwrap().value, keys);
-    assert_eq!(kit.store.clients().get("c").await.unwrap().unwrap().secret.expose(), "hunter2");
-    let without = kit.replica(2, StoreOptions::default());
-    let refused = without.signing_keys().load().await.unwrap_err();
-    assert!(matches!(&refused, StoreError::MissingKey { key, .. } if key == "kek"), "{refused}");
-    assert!(refused.to_string().contains("kek"), "{refused}");
 }
 
 async fn all_replicas_share_one_ring_of_sealing_keys(kit: Kit) {

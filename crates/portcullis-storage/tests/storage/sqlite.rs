@@ -100,7 +100,10 @@ fn a_newer_schema_is_refused_and_left_alone() {
     let file = File::new();
     drop(file.open().unwrap());
     let connection = Connection::open(&file.path).unwrap();
-    connection.execute("INSERT INTO migrations VALUES (99, 'from the future', 0)", []).unwrap();
+    connection.execute("ALTER TABLE record ADD COLUMN later INTEGER", []).unwrap();
+    connection.execute("INSERT INTO migrations VALUES (2, 'next', 0, 1)", []).unwrap();
+    drop(file.open().expect("the next version says that this one can go on"));
+    connection.execute("INSERT INTO migrations VALUES (99, 'from the future', 0, 99)", []).unwrap();
     drop(connection);
     let before = fs::read(&file.path).unwrap();
     let error = file.open().unwrap_err();
@@ -291,4 +294,15 @@ async fn two_processes_share_one_truth() {
     one.delete(Kind::Client, "a", newer).await.unwrap();
     let (a, b) = (one.insert(Kind::Client, "x", write("")).await, other.insert(Kind::Client, "y", write("")).await);
     assert_ne!(a.unwrap(), b.unwrap(), "versions of two processes");
+}
+
+#[tokio::test]
+async fn a_snapshot_leaves_out_no_kind_that_a_newer_version_has_written() {
+    let file = File::new();
+    let kernel = file.open().unwrap();
+    assert!(kernel.snapshot().await.is_ok());
+    let connection = Connection::open(&file.path).unwrap();
+    connection.execute("INSERT INTO record (kind, id, version, data) VALUES (99, 'x', 1, x'00')", []).unwrap();
+    let error = kernel.snapshot().await.unwrap_err().to_string();
+    assert!(error.contains("use the newer version"), "{error}");
 }

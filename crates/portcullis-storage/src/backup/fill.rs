@@ -1,0 +1,322 @@
+//! Filling a store from a backup or from another store.
+
+use std::{sync::Arc, time::Duration};
+
+use portcullis_runtime::{Rng, Timestamp};
+use tokio::{task::JoinSet, time::sleep};
+
+use super::{
+    Scope,
+    contents::{Contents, fingerprint},
+    file::{BackupError, BackupFile, Reading},
+};
+use crate::{
+    error::{KernelError, Trouble},
+    kernel::{Kernel, Kind, Page, Record, Write},
+    snapshot::{Batch, Snapshot},
+};
+
+/// Writes on their way at a time: enough for a group commit and for every connection of a pool.
+const PARALLEL: usize = 32;
+/// How often a write is tried while the store does not take it, and the pause before the second time; it doubles.
+const ATTEMPTS: u32 = 6;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What is filled in, and how.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FillOptions {
+    /// Records of the store that are others are replaced, and those that are too many are deleted.
+    pub replace: bool,
+    /// What is taken along.
+    pub scope: Scope,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Filled {
+    /// Records that were not there.
+    pub written: u64,
+    /// Records that were there already, as they should be.
+    pub unchanged: u64,
+    /// Records that were there and were others.
+    pub replaced: u64,
+    /// Records that should not be there.
+    pub deleted: u64,
+}
+
+impl Filled {
+    const fn records(&self) -> u64 {
+        self.written + self.unchanged + self.replaced
+    }
+}
+
+/// Why a store could not be filled.
+#[derive(Debug, thiserror::Error)]
+pub enum FillError {
+    /// The caller: both are one store.
+    #[error("source and target are the same store: {place}")]
+    Same {
+        /// Where it is.
+        place: String,
+    },
+    /// The target holds records that are not the source's. Nothing was written.
+    #[error("the target is not empty: {others} of its records are not in the source ({place})")]
+    NotEmpty {
+        /// How many.
+        others: u64,
+        /// Where the target is.
+        place: String,
+    },
+    /// A record is there and is another: somebody writes to the target.
+    #[error("the {kind} record {id:?} is in the target and is another one: something else writes to it")]
+    Differs {
+        /// Its kind.
+        kind: Kind,
+        /// Its id.
+        id: String,
+    },
+    /// In the end the target does not hold what it should: somebody writes to it.
+    #[error("the target holds {found} of {expected} records and {others} others: something else writes to it")]
+    Incomplete {
+        /// How many of the source's it has.
+        found: u64,
+        /// How many it should have.
+        expected: u64,
+        /// How many it should not have.
+        others: u64,
+    },
+    /// The source, when it is a store.
+    #[error("the source cannot be read")]
+    Source(#[source] KernelError),
+    /// The source, when it is a file.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// The target.
+    #[error("the target cannot be written")]
+    Target(#[source] KernelError),
+}
+
+/// Told how many records have been dealt with.
+type Progress<'a> = &'a mut (dyn FnMut(u64) + Send);
+
+enum Source<'a> {
+    Store(Snapshot),
+    File(Box<Reading<'a>>),
+}
+
+impl Source<'_> {
+    async fn next(&mut self) -> Result<Option<Batch>, FillError> {
+        match self {
+            Self::Store(snapshot) => snapshot.next().await.map_err(FillError::Source),
+            Self::File(reading) => Ok(reading.next()?),
+        }
+    }
+}
+
+/// Fills a store from a backup.
+///
+/// The target must be empty, or hold only what the backup holds, as after an earlier run that was cut off; any other is
+/// refused unless [`FillOptions::replace`] is set. Nothing may use the target meanwhile.
+///
+/// # Errors
+/// [`FillError`].
+pub async fn restore_backup(
+    file: &BackupFile,
+    target: &Arc<dyn Kernel>,
+    options: FillOptions,
+    progress: Progress<'_>,
+) -> Result<Filled, FillError> {
+    if !options.replace {
+        refuse_others(target, file.contents()).await?;
+    }
+    let source = Source::File(Box::new(file.read()?));
+    fill(source, target, options, progress).await
+}
+
+/// Fills a store from another one, as it is at this moment. What is said of [`restore_backup`]'s target holds here too. `rng` names
+/// the record by which it is found out whether both are one.
+///
+/// # Errors
+/// [`FillError`].
+pub async fn copy_store(
+    source: &dyn Kernel,
+    target: &Arc<dyn Kernel>,
+    rng: &Rng,
+    options: FillOptions,
+    progress: Progress<'_>,
+) -> Result<Filled, FillError> {
+    if is_same(source, target, &format!("probe {}", rng.token(16))).await? {
+        return Err(FillError::Same { place: target.description().place });
+    }
+    if !options.replace && !is_empty(target).await? {
+        let mut contents = Contents::default();
+        let mut snapshot = source.snapshot().await.map_err(FillError::Source)?;
+        while let Some(batch) = snapshot.next().await.map_err(FillError::Source)? {
+            for (kind, record) in &batch {
+                contents.add(*kind, record);
+            }
+        }
+        refuse_others(target, &contents).await?;
+    }
+    let snapshot = source.snapshot().await.map_err(FillError::Source)?;
+    fill(Source::Store(snapshot), target, options, progress).await
+}
+
+/// Whether what is written to one is read from the other: a store has many addresses.
+async fn is_same(source: &dyn Kernel, target: &Arc<dyn Kernel>, probe: &str) -> Result<bool, FillError> {
+    let write = Write { expires_at: Some(Timestamp::UNIX_EPOCH), ..Write::default() };
+    let version = target.insert(Kind::Request, probe, write).await.map_err(FillError::Target)?;
+    let found = source.get(Kind::Request, probe).await.map_err(FillError::Source);
+    match target.delete(Kind::Request, probe, version).await {
+        // A collector may have been faster.
+        Ok(()) | Err(KernelError::NotFound) => Ok(found?.is_some()),
+        Err(error) => Err(FillError::Target(error)),
+    }
+}
+
+async fn is_empty(target: &Arc<dyn Kernel>) -> Result<bool, FillError> {
+    for kind in Kind::ALL {
+        if !target.list(kind, Page::first(1)).await.map_err(FillError::Target)?.records.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Refuses a target with records that are not among these.
+async fn refuse_others(target: &Arc<dyn Kernel>, contents: &Contents) -> Result<(), FillError> {
+    let mut others = 0;
+    let mut snapshot = target.snapshot().await.map_err(FillError::Target)?;
+    while let Some(batch) = snapshot.next().await.map_err(FillError::Target)? {
+        others += batch.iter().filter(|(kind, record)| !contents.has(*kind, record)).count() as u64;
+    }
+    match others {
+        0 => Ok(()),
+        others => Err(FillError::NotEmpty { others, place: target.description().place }),
+    }
+}
+
+async fn fill(
+    mut source: Source<'_>,
+    target: &Arc<dyn Kernel>,
+    options: FillOptions,
+    progress: Progress<'_>,
+) -> Result<Filled, FillError> {
+    let FillOptions { replace, scope } = options;
+    let (mut filled, mut contents) = (Filled::default(), Contents::default());
+    let mut running = JoinSet::new();
+    while let Some(batch) = source.next().await? {
+        for (kind, record) in batch.into_iter().filter(|(kind, _)| scope.takes(*kind)) {
+            contents.add(kind, &record);
+            if running.len() >= PARALLEL {
+                count(&mut filled, running.join_next().await)?;
+            }
+            let target = Arc::clone(target);
+            running.spawn(async move { put(&*target, kind, record, replace).await });
+        }
+        progress(filled.records());
+    }
+    while !running.is_empty() {
+        count(&mut filled, running.join_next().await)?;
+    }
+    progress(filled.records());
+    filled.deleted = compare(target, &contents, replace).await?;
+    Ok(filled)
+}
+
+/// What became of one record.
+enum Put {
+    Written,
+    Unchanged,
+    Replaced,
+}
+
+fn count(
+    filled: &mut Filled,
+    done: Option<Result<Result<Put, FillError>, tokio::task::JoinError>>,
+) -> Result<(), FillError> {
+    match done {
+        Some(Ok(Ok(Put::Written))) => filled.written += 1,
+        Some(Ok(Ok(Put::Unchanged))) => filled.unchanged += 1,
+        Some(Ok(Ok(Put::Replaced))) => filled.replaced += 1,
+        Some(Ok(Err(error))) => return Err(error),
+        Some(Err(_)) => return Err(FillError::Target(KernelError::maybe_applied(Trouble::Closed))),
+        None => {}
+    }
+    Ok(())
+}
+
+/// Writes one record, or finds it written. A store that does not answer is asked again, which does no harm: a write that had
+/// happened after all is met as a record that is as it should be.
+async fn put(target: &dyn Kernel, kind: Kind, record: Record, replace: bool) -> Result<Put, FillError> {
+    let print = fingerprint(kind, &record);
+    let Record { id, index, expires_at, data, .. } = record;
+    let write = Write { index, expires_at, data };
+    let mut pause = PAUSE;
+    let mut attempt = 1;
+    loop {
+        let failure = match put_once(target, kind, &id, (&write, print), replace).await {
+            Ok(Some(put)) => return Ok(put),
+            Ok(None) => return Err(FillError::Differs { kind, id }),
+            Err(error) => error,
+        };
+        let again = matches!(failure, KernelError::Unavailable { .. } | KernelError::Conflict | KernelError::NotFound);
+        if !again || attempt == ATTEMPTS {
+            return Err(FillError::Target(failure));
+        }
+        attempt += 1;
+        sleep(pause).await;
+        pause *= 2;
+    }
+}
+
+/// `None` when another record is there and is not to be replaced.
+async fn put_once(
+    target: &dyn Kernel,
+    kind: Kind,
+    id: &str,
+    (write, print): (&Write, u128),
+    replace: bool,
+) -> Result<Option<Put>, KernelError> {
+    match target.insert(kind, id, write.clone()).await {
+        Ok(_) => return Ok(Some(Put::Written)),
+        Err(KernelError::AlreadyExists) => {}
+        Err(error) => return Err(error),
+    }
+    let found = target.get(kind, id).await?.ok_or(KernelError::NotFound)?;
+    // Not byte by byte: a backend may keep a configured object in a form for people.
+    if fingerprint(kind, &found) == print {
+        return Ok(Some(Put::Unchanged));
+    }
+    if !replace {
+        return Ok(None);
+    }
+    target.update(kind, id, found.version, write.clone()).await.map(|_| Some(Put::Replaced))
+}
+
+/// Reads all that the target holds, deletes what it should not hold when `replace` says so, and returns how many that were.
+async fn compare(target: &Arc<dyn Kernel>, contents: &Contents, replace: bool) -> Result<u64, FillError> {
+    let (mut found, mut others, mut deleted) = (0, 0, 0);
+    let mut snapshot = target.snapshot().await.map_err(FillError::Target)?;
+    while let Some(batch) = snapshot.next().await.map_err(FillError::Target)? {
+        for (kind, record) in batch {
+            if contents.has(kind, &record) {
+                found += 1;
+            } else if replace {
+                match target.delete(kind, &record.id, record.version).await {
+                    Ok(()) => deleted += 1,
+                    Err(KernelError::NotFound) => {}
+                    Err(KernelError::Conflict) => others += 1,
+                    Err(error) => return Err(FillError::Target(error)),
+                }
+            } else {
+                others += 1;
+            }
+        }
+    }
+    let expected = contents.len() as u64;
+    if found != expected || others > 0 {
+        return Err(FillError::Incomplete { found, expected, others });
+    }
+    Ok(deleted)
+}
