@@ -14,6 +14,8 @@ mod app;
 mod authflow;
 mod background;
 pub mod config;
+mod configured;
+mod encryption;
 mod endpoints;
 mod front;
 #[cfg(fuzzing)]
@@ -28,10 +30,11 @@ mod serve;
 mod signer;
 mod tokens;
 
+pub use encryption::EncryptionError;
 pub use pages::PagesError;
 pub use passwords::{BcryptHash, HashError};
 pub use provider::{Background, Provider, ProviderDeps, ProviderError, ProviderOptions};
-pub use serve::{ServeError, open_store, serve};
+pub use serve::{ServeError, look_at_store, open_kernel, open_store, serve};
 pub use signer::SignerError;
 
 /// The id of the connector that stands for the local password database.

@@ -12,8 +12,9 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::app::App;
 use crate::authflow::{Devices, Flows, connector_ids, error_source};
-use crate::background::Job;
+use crate::background::{Job, keep_sealed};
 use crate::config::{Config, RefreshPolicy};
+use crate::configured;
 use crate::endpoints::Discovery;
 use crate::front::{Front, Unnamed};
 use crate::http::Cors;
@@ -117,7 +118,7 @@ impl Config {
             user_id: u.user_id.clone(),
             groups: u.groups.clone(),
         });
-        StoreOptions { key_encryption: None, static_clients: clients.collect(), static_passwords: users.collect() }
+        StoreOptions { static_clients: clients.collect(), static_passwords: users.collect(), ..StoreOptions::default() }
     }
 }
 
@@ -138,11 +139,11 @@ impl Provider {
     /// See [`ProviderError`]; this one is untouched then.
     pub async fn reconfigured(&self, config: Config) -> Result<Self, ProviderError> {
         let app = &self.front.app;
-        let StoreOptions { static_clients, static_passwords, .. } = config.store_options();
+        let StoreOptions { static_clients, static_passwords, static_connectors } = config.store_options();
         let deps = ProviderDeps {
             clock: app.clock.clone(),
             rng: app.rng.clone(),
-            store: app.store.with_static(static_clients, static_passwords),
+            store: app.store.with_static(static_clients, static_passwords, static_connectors),
             metrics: self.metrics.clone(),
             health: self.front.health.clone(),
         };
@@ -196,6 +197,9 @@ impl Provider {
             let store = probe.clone();
             async move {
                 let found = store.signing_keys().load().await.map_err(|e| format!("{e}: {}", error_source(&e)))?;
+                if let Some(trouble) = store.kernel().trouble() {
+                    return Err(trouble);
+                }
                 found.map(|_| "ok".to_owned()).ok_or_else(|| "the signing keys are gone".to_owned())
             }
         });
@@ -217,6 +221,8 @@ impl Provider {
         };
         let plain_entry = browser_base.as_ref().is_some_and(|base| base.starts_with("http:"));
         let local_names = browser_base.map(|_| issuer.as_str().to_owned());
+        let password_db = app.config.password_db;
+        app.store.judge(move |object| configured::judge(object, password_db));
         let front = Front { app, health, trusted, local_names, plain_entry, unnamed: Unnamed::default() };
         Ok(Self { front: Arc::new(front), metrics, real_ip, options })
     }
@@ -235,16 +241,22 @@ impl Provider {
     }
 
     /// Starts the background work: key rotation (the second key is made at once), deletion of what has expired, writing of
-    /// failure counts, health checks. It ends with `shutdown`.
+    /// failure counts, sealing of secrets, health checks, looking at stored connectors. It ends with `shutdown`.
     #[must_use]
     pub fn start(&self, shutdown: &Shutdown) -> Background {
         let mut tasks = JoinSet::new();
         for job in [Job::RotateKeys, Job::Collect, Job::WriteFailures] {
             tasks.spawn(job.repeat(self.front.clone(), shutdown.clone()));
         }
+        tasks.spawn(keep_sealed(self.front.clone(), shutdown.clone()));
         let front = self.front.clone();
         let stop = shutdown.clone();
         tasks.spawn(async move { front.health.run(&stop).await });
+        let front = self.front.clone();
+        let stop = shutdown.clone();
+        tasks.spawn(async move {
+            stop.unless(configured::report_connectors(&front.app)).await;
+        });
         Background(tasks)
     }
 

@@ -11,11 +11,15 @@ use portcullis_runtime::server::{self, ServerLimits, Transport};
 use portcullis_runtime::telemetry::{Health, Metrics};
 use portcullis_runtime::tls::{ClientAuth, TlsError, TlsIdentity, TlsVersion, TlsVersions, server_config};
 use portcullis_runtime::{Clock, Rng, Shutdown};
-use portcullis_storage::{Kernel, MemoryKernel, OpenError, SqliteKernel, SqliteOptions, Store};
+use portcullis_storage::{
+    EtcdKernel, EtcdOpenError, Kernel, KubernetesError, KubernetesKernel, MemoryKernel, MySqlKernel, OpenError,
+    PostgresKernel, SqlOpenError, SqliteKernel, SqliteOptions, Store,
+};
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::config::{self, Config, Storage};
+use crate::encryption::{self, EncryptionError};
 use crate::provider::{Provider, ProviderDeps, ProviderError, ProviderOptions};
 
 /// How often health checks run, as Dex.
@@ -35,6 +39,18 @@ pub enum ServeError {
         #[source]
         source: OpenError,
     },
+    /// The etcd store cannot be opened.
+    #[error("failed to initialize storage etcd")]
+    Etcd(#[from] EtcdOpenError),
+    /// The store on Kubernetes cannot be opened.
+    #[error("failed to initialize storage kubernetes")]
+    Kubernetes(#[from] KubernetesError),
+    /// The database server cannot be used.
+    #[error("failed to initialize storage")]
+    Database(#[from] SqlOpenError),
+    /// The store's secrets cannot be sealed or opened.
+    #[error("failed to initialize storage")]
+    Encryption(#[from] EncryptionError),
     /// The provider cannot be made.
     #[error("failed to initialize server")]
     Provider(#[from] ProviderError),
@@ -68,25 +84,61 @@ impl ServeError {
             Self::Store { source: OpenError::Locked { .. }, .. } => {
                 Some("stop the other process; replicas need a database server, not a shared file")
             }
+            Self::Etcd(EtcdOpenError::Unusable { .. }) => Some(
+                "check storage.config: endpoints (https:// for TLS), ssl, and username and password; and that etcd runs",
+            ),
+            Self::Kubernetes(error) => error.hint(),
+            Self::Encryption(error) => error.hint(),
+            Self::Database(SqlOpenError::Unreachable { .. }) => Some(
+                "see that the server runs, that it can be reached from here, and that user, password and ssl.mode are right",
+            ),
+            Self::Database(SqlOpenError::Schema { .. }) => {
+                Some("let the user make tables in that database, at least for the first start of each version")
+            }
             Self::Listen { .. } => Some("stop what listens there, or configure another address"),
-            Self::Store { .. } | Self::Provider(_) | Self::Tls(_) => None,
+            Self::Store { .. } | Self::Etcd(_) | Self::Database(_) | Self::Provider(_) | Self::Tls(_) => None,
         }
     }
 }
 
-/// Opens the store that the configuration names, with its clients and users.
+/// Opens the store that the configuration names, with its clients and users, and unlocks its secrets.
 ///
 /// # Errors
-/// When a file cannot be opened.
-pub fn open_store(config: &Config, clock: Clock, rng: Rng) -> Result<Store, ServeError> {
-    let kernel: Arc<dyn Kernel> = match &config.storage {
+/// When a file cannot be opened, a server not be used, or the keys that are configured do not open what is sealed.
+pub async fn open_store(config: &Config, clock: Clock, rng: Rng) -> Result<Store, ServeError> {
+    let kernel = open_kernel(&config.storage, &clock, &rng).await?;
+    let store = Store::with_options(kernel, clock, rng.clone(), config.store_options());
+    encryption::unlock(&store, &config.encryption, &rng).await?;
+    Ok(store)
+}
+
+/// As [`open_store`], for a tool that only looks: no record is written.
+///
+/// # Errors
+/// As [`open_store`].
+pub async fn look_at_store(config: &Config, clock: Clock, rng: Rng) -> Result<Store, ServeError> {
+    let kernel = open_kernel(&config.storage, &clock, &rng).await?;
+    let store = Store::with_options(kernel, clock, rng.clone(), config.store_options());
+    encryption::look(&store, &config.encryption, &rng).await?;
+    Ok(store)
+}
+
+/// Opens what the store's records are in. Makes the tables where there are none, and writes no record.
+///
+/// # Errors
+/// When a file cannot be opened, or a server not be used.
+pub async fn open_kernel(storage: &Storage, clock: &Clock, rng: &Rng) -> Result<Arc<dyn Kernel>, ServeError> {
+    Ok(match storage {
         Storage::Memory => Arc::new(MemoryKernel::new()),
         Storage::Sqlite { file } => {
-            let opened = SqliteKernel::open(file, &clock, &SqliteOptions::default());
+            let opened = SqliteKernel::open(file, clock, &SqliteOptions::default());
             Arc::new(opened.map_err(|source| ServeError::Store { file: file.clone(), source })?)
         }
-    };
-    Ok(Store::with_options(kernel, clock, rng, config.store_options()))
+        Storage::Etcd(options) => Arc::new(EtcdKernel::open(options.as_ref().clone()).await?),
+        Storage::Kubernetes(options) => Arc::new(KubernetesKernel::open(options, clock, rng.clone()).await?),
+        Storage::Postgres { server, options } => Arc::new(PostgresKernel::open(server, clock, options).await?),
+        Storage::MySql { server, options } => Arc::new(MySqlKernel::open(server, clock, options).await?),
+    })
 }
 
 /// Serves the configured listeners until `shutdown`.
@@ -100,7 +152,10 @@ pub async fn serve(config: Config, clock: Clock, rng: Rng, shutdown: Shutdown) -
     for notice in &config.notices {
         tracing::warn!("{notice}");
     }
-    let store = open_store(&config, clock.clone(), rng.clone())?;
+    let store = open_store(&config, clock.clone(), rng.clone()).await?;
+    if !matches!(config.storage, Storage::Memory) {
+        encryption::announce_clear(&config.encryption);
+    }
     let health = Health::new(clock.clone(), HEALTH_EVERY, HEALTH_TIMEOUT);
     let deps = ProviderDeps { metrics: Metrics::new(&clock), clock, rng, store, health };
     let provider = Provider::new(config, deps, ProviderOptions::default()).await?;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use portcullis_local::apiserver::{AuditMode, AuditOptions};
 use portcullis_local::up::IssuerFlags;
 use portcullis_runtime::Secret;
@@ -54,9 +54,9 @@ pub(crate) enum Command {
     /// Not built yet; says what to use instead
     #[command(hide = true, disable_help_flag = true)]
     Tunnel(PassedOn),
-    /// Not built yet; says what to use instead
-    #[command(hide = true, disable_help_flag = true)]
-    Store(PassedOn),
+    /// Look at, back up, restore and copy the provider's store
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Not built yet; says what to use instead
     #[command(hide = true, disable_help_flag = true)]
     Keys(PassedOn),
@@ -408,6 +408,82 @@ pub(crate) struct Serve {
     pub(crate) grpc_addr: Option<String>,
 }
 
+/// What is done to a store. The provider may run meanwhile, but for the target of `restore` and `copy`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Say where the store is and how much there is of what
+    Info {
+        /// The provider's config file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Form of the output
+        #[arg(long, short, value_name = "FORM", default_value = "text")]
+        output: OutputForm,
+    },
+    /// Read every record and say what is wrong; exit 1 when something is
+    Check {
+        /// The provider's config file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Form of the output; json is a line for each finding, and a last one with counts
+        #[arg(long, short, value_name = "FORM", default_value = "text")]
+        output: OutputForm,
+    },
+    /// Write the store as it is at this moment to a file
+    Backup {
+        /// The provider's config file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The file to make; - is standard output
+        #[arg(value_name = "BACKUP")]
+        backup: PathBuf,
+        /// Leave out sign-ins and refresh tokens
+        #[arg(long)]
+        without_sessions: bool,
+    },
+    /// Fill an empty store from a backup; stop the provider first
+    Restore {
+        /// The provider's config file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The backup
+        #[arg(value_name = "BACKUP")]
+        backup: PathBuf,
+        #[command(flatten)]
+        fill: StoreFill,
+    },
+    /// Fill an empty store from another one, of whatever backend; stop what uses the target first
+    Copy {
+        /// The config file of the store that is read
+        #[arg(value_name = "FROM")]
+        from: PathBuf,
+        /// The config file of the store that is written
+        #[arg(value_name = "TO")]
+        to: PathBuf,
+        #[command(flatten)]
+        fill: StoreFill,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreFill {
+    /// Replace what the target holds, and delete what is too much there
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// Leave out sign-ins and refresh tokens
+    #[arg(long)]
+    pub(crate) without_sessions: bool,
+}
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputForm {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
 impl StateArgs {
     /// The name where no file says another.
     pub(crate) fn name_or_default(&self) -> String {
@@ -430,12 +506,13 @@ impl Command {
             ),
             Self::Doctor(_) => ("doctor", "`kubectl oidc-login setup …` walks discovery, sign-in and claims"),
             Self::Tunnel(_) => ("tunnel", "none is needed on one machine: `portcullis up`"),
-            Self::Store(_) => ("store", "stop the provider and copy its SQLite file"),
             Self::Keys(_) => ("keys", "keys rotate by themselves; see signer.config.keysRotationPeriod"),
             Self::Import(_) => {
                 ("import", "`portcullis serve FILE` reads Dex's config; Dex's stored objects are not read yet")
             }
-            Self::Up(_) | Self::Down(_) | Self::Serve(_) | Self::Login(_) | Self::Apiserver(_) => return None,
+            Self::Up(_) | Self::Down(_) | Self::Serve(_) | Self::Login(_) | Self::Apiserver(_) | Self::Store(_) => {
+                return None;
+            }
         })
     }
 }
@@ -605,9 +682,7 @@ mod tests {
 
     #[test]
     fn every_command_that_is_not_built_names_a_way() {
-        for name in
-            ["check", "webhook", "gateway", "can-i", "who-can", "trust", "doctor", "tunnel", "store", "keys", "import"]
-        {
+        for name in ["check", "webhook", "gateway", "can-i", "who-can", "trust", "doctor", "tunnel", "keys", "import"] {
             let cli = Cli::try_parse_from(["portcullis", name, "--any", "x"]).unwrap();
             let (said, instead) = cli.command.not_built().unwrap();
             assert_eq!(said, name);

@@ -5,6 +5,7 @@
 mod cli;
 mod output;
 mod serve;
+mod store;
 mod up;
 
 use std::ffi::OsString;
@@ -45,6 +46,7 @@ fn portcullis(arguments: Vec<OsString>) -> ExitCode {
         Command::Down(down) => up::down(&down),
         Command::Apiserver(apiserver) => up::apiserver(*apiserver),
         Command::Serve(serve) => serve::serve_file(&serve),
+        Command::Store(command) => store::run(command),
         Command::Login(passed) => match cli::login_not_built(&passed.arguments) {
             Some((name, instead)) => not_built(&format!("login {name}"), instead),
             None => login(passed.arguments),

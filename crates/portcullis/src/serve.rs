@@ -111,14 +111,31 @@ fn read(path: &Path) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_not_utf8| "it is not UTF-8 text".to_owned())
 }
 
-/// Reads the file; flags win over what it says, as in Dex.
-fn parse(text: &str, arguments: &cli::Serve) -> Result<Config, ConfigErrors> {
-    let document = Document::parse(text, &arguments.file.display().to_string())?;
-    let (mut raw, warnings) = RawConfig::read(&document.root());
+/// Reads and checks a config file for a command that does not serve. The error comes with its hint.
+pub(crate) fn load(path: &Path) -> Result<Config, (String, Option<String>)> {
+    let text =
+        read(path).map_err(|reason| (format!("failed to read config file {}: {reason}", path.display()), None))?;
+    let config = raw(&text, path).and_then(|raw| raw.validate(&up::env));
+    config.map_err(|errors| {
+        let hints = errors.hints().join("; ");
+        (errors.to_string(), (!hints.is_empty()).then_some(hints))
+    })
+}
+
+/// Reads the file, with a word about each key that is not known.
+fn raw(text: &str, path: &Path) -> Result<RawConfig, ConfigErrors> {
+    let document = Document::parse(text, &path.display().to_string())?;
+    let (raw, warnings) = RawConfig::read(&document.root());
     for warning in document.warnings().iter().chain(&warnings) {
         let hint = warning.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
         output::warning(&format!("{warning}{hint}"));
     }
+    Ok(raw)
+}
+
+/// Reads the file; flags win over what it says, as in Dex.
+fn parse(text: &str, arguments: &cli::Serve) -> Result<Config, ConfigErrors> {
+    let mut raw = raw(text, &arguments.file)?;
     for (given, field) in [
         (&arguments.web_http_addr, &mut raw.web.http),
         (&arguments.web_https_addr, &mut raw.web.https),

@@ -5,6 +5,7 @@
 use portcullis_runtime::Secret;
 
 use super::raw::RawClient;
+use super::rules;
 use super::settings::Client;
 use super::validate::{Findings, last_wins, text};
 
@@ -17,36 +18,26 @@ pub(super) fn validate(raw: &[RawClient], f: &mut Findings<'_>) -> Vec<Client> {
 fn one(raw: &RawClient, f: &mut Findings<'_>) -> Option<Client> {
     let before = f.problems.len();
     let name = text(raw.name.as_ref());
-    if name.is_empty() {
-        f.value(
-            &raw.place,
-            "invalid config: Name field is required for a client",
-            "add `name`, which people see when they are asked for consent",
-        );
+    if let Err(what) = rules::client_name(name) {
+        let hint = "add `name`, which people see when they are asked for consent";
+        f.value(&raw.place, format!("invalid config: {what}"), hint);
     }
     let id = client_id(raw, f);
     let public = raw.public.as_ref().is_some_and(|b| b.value);
     let secret = client_secret(raw, &id, public, f);
     if let Some(field) = &raw.refresh_token_lifetime {
-        match field.value.as_str() {
-            "" | "standalone" => {}
-            "session" => f.notice(&field.place, "sessions are not served yet, so the key has no effect", ""),
-            other => {
-                let message = format!(
-                    "staticClients: client {id:?}: invalid refresh token lifetime {other:?}: want \"standalone\" or \"session\""
-                );
-                f.value(&field.place, message, "");
+        match rules::refresh_token_lifetime(&id, &field.value) {
+            Ok(()) if field.value == "session" => {
+                f.notice(&field.place, "sessions are not served yet, so the key has no effect", "");
             }
+            Ok(()) => {}
+            Err(what) => f.value(&field.place, format!("staticClients: {what}"), ""),
         }
     }
     if let Some(chain) = raw.mfa_chain.as_ref()
-        && let Some(first) = chain.value.first()
+        && let Err(what) = rules::mfa_chain(&id, &chain.value)
     {
-        f.value(
-            &chain.place,
-            format!("staticClients: client {id:?} references unknown MFA authenticator {first:?}"),
-            "second factors are not served yet: remove `mfaChain`",
-        );
+        f.value(&chain.place, format!("staticClients: {what}"), "second factors are not served yet: remove `mfaChain`");
     }
     for place in &raw.inert {
         f.notice(place, "this needs a feature that is not served yet, so the key has no effect", "");
@@ -94,12 +85,9 @@ fn client_id(raw: &RawClient, f: &mut Findings<'_>) -> String {
 fn client_secret(raw: &RawClient, id: &str, public: bool, f: &mut Findings<'_>) -> Secret {
     let secret = raw.secret.as_ref().map(|s| s.value.clone()).unwrap_or_default();
     let Some(env) = raw.secret_env.as_ref().filter(|e| !e.value.is_empty()) else {
-        if secret.is_empty() && !public {
-            f.value(
-                &raw.place,
-                format!("invalid config: Secret or SecretEnv field is required for client {id:?}"),
-                "add `secret`, or `public: true` for a client that cannot keep one",
-            );
+        if let Err(what) = rules::client_secret(id, public, !secret.is_empty()) {
+            let hint = "add `secret`, or `public: true` for a client that cannot keep one";
+            f.value(&raw.place, format!("invalid config: {what}"), hint);
         }
         return secret;
     };

@@ -8,15 +8,20 @@
 
 mod appearance;
 mod clients;
+mod database;
 mod document;
 mod duration;
+mod encryption;
+mod etcd;
 mod expand;
+mod kubernetes;
 mod lifetimes;
 mod oauth2;
 mod problem;
 mod raw;
 mod read;
 mod reader;
+pub(crate) mod rules;
 mod scalar;
 mod settings;
 mod storage;
@@ -29,16 +34,21 @@ pub use document::{Document, MAX_DEPTH, MAX_FILE_BYTES, MAX_NODES, Section};
 pub use duration::{DurationError, parse_duration};
 pub use problem::{ConfigErrors, Place, Problem, ProblemKind, Warning};
 pub use raw::{
-    RawClient, RawConfig, RawConnector, RawExpiry, RawFrontend, RawGrpc, RawLogger, RawOAuth2, RawOwn, RawPassword,
-    RawSigner, RawStorage, RawTelemetry, RawWeb,
+    RawClient, RawConfig, RawConnector, RawDatabase, RawEncryption, RawEncryptionKey, RawEtcd, RawExpiry, RawFrontend,
+    RawGrpc, RawKubernetes, RawLogger, RawOAuth2, RawOwn, RawPassword, RawSigner, RawStorage, RawTelemetry, RawVault,
+    RawWeb,
 };
 pub use reader::Field;
 pub use settings::{
-    Attempts, Client, ClientRemoteIp, Config, Expiry, Frontend, Grant, Https, Issuer, LocalUser, Logger, OAuth2,
-    RefreshPolicy, Signer, Storage, Theme, TlsVersion, Web,
+    Attempts, Client, ClientRemoteIp, Config, Encryption, EncryptionKey, Expiry, Frontend, Grant, Https, Issuer,
+    KeySource, LocalUser, Logger, OAuth2, RefreshPolicy, Signer, Storage, Theme, TlsVersion, Web,
 };
 pub use users::{GUIDE_BAD_HASH, GUIDE_GOOD_HASH};
 pub use validate::Env;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_encryption;
+#[cfg(test)]
+mod tests_etcd;

@@ -66,6 +66,75 @@ pub struct RawStorage {
     pub place: Place,
     /// `storage.config.file` of type `sqlite3`.
     pub file: Opt<String>,
+    /// `storage.config` of type `etcd`.
+    pub etcd: RawEtcd,
+    /// `storage.config` of type `kubernetes`.
+    pub kubernetes: RawKubernetes,
+    /// `storage.config` of the types `postgres` and `mysql`.
+    pub database: Option<RawDatabase>,
+}
+
+/// `storage.config` of type `etcd`.
+#[derive(Debug, Clone, Default)]
+pub struct RawEtcd {
+    /// `endpoints`.
+    pub endpoints: Opt<Vec<String>>,
+    /// `namespace`.
+    pub namespace: Opt<String>,
+    /// `username`.
+    pub username: Opt<String>,
+    /// `password`.
+    pub password: Opt<Secret>,
+    /// `ssl.serverName`.
+    pub server_name: Opt<String>,
+    /// `ssl.caFile`.
+    pub ca_file: Opt<String>,
+    /// `ssl.keyFile`.
+    pub key_file: Opt<String>,
+    /// `ssl.certFile`.
+    pub cert_file: Opt<String>,
+}
+
+/// `storage.config` of type `kubernetes`.
+#[derive(Debug, Clone, Default)]
+pub struct RawKubernetes {
+    /// `inCluster`.
+    pub in_cluster: Opt<bool>,
+    /// `kubeConfigFile`.
+    pub kube_config_file: Opt<String>,
+    /// `crdHandling`.
+    pub crd_handling: Opt<String>,
+}
+
+/// `storage.config` of a database server.
+#[derive(Debug, Clone, Default)]
+pub struct RawDatabase {
+    /// `host`.
+    pub host: Opt<String>,
+    /// `port`.
+    pub port: Opt<i64>,
+    /// `user`.
+    pub user: Opt<String>,
+    /// `password`.
+    pub password: Opt<Secret>,
+    /// `database`.
+    pub database: Opt<String>,
+    /// `connectionTimeout`, in seconds.
+    pub connection_timeout: Opt<i64>,
+    /// `maxOpenConns`.
+    pub max_open: Opt<i64>,
+    /// `maxIdleConns`.
+    pub max_idle: Opt<i64>,
+    /// `connMaxLifetime`, in seconds.
+    pub max_lifetime: Opt<i64>,
+    /// `ssl.mode`.
+    pub ssl_mode: Opt<String>,
+    /// `ssl.caFile`.
+    pub ca_file: Opt<String>,
+    /// `ssl.keyFile`.
+    pub key_file: Opt<String>,
+    /// `ssl.certFile`.
+    pub cert_file: Opt<String>,
 }
 
 /// `web`.
@@ -273,9 +342,58 @@ pub struct RawPassword {
     pub groups: Opt<Vec<String>>,
 }
 
-/// `portcullis.passwords`: how sign-in attempts are slowed down and hashed.
+/// `portcullis.encryption`: the keys that seal the store's secrets.
+#[derive(Debug, Clone, Default)]
+pub struct RawEncryption {
+    /// `keys`: the current one first.
+    pub keys: Vec<RawEncryptionKey>,
+    /// `seal`: false opens what is sealed and writes it in clear.
+    pub seal: Opt<bool>,
+    /// `dataKeyLifetime`: a Go duration.
+    pub data_key_lifetime: Opt<String>,
+    /// `replaceDataKeysBefore`: a time (RFC 3339).
+    pub replace_before: Opt<String>,
+}
+
+/// One of `portcullis.encryption.keys`.
+#[derive(Debug, Clone)]
+pub struct RawEncryptionKey {
+    /// Where it is.
+    pub place: Place,
+    /// `id`.
+    pub id: Opt<String>,
+    /// `file`.
+    pub file: Opt<String>,
+    /// `env`: name of an environment variable.
+    pub env: Opt<String>,
+    /// `vault`.
+    pub vault: Option<RawVault>,
+}
+
+/// `vault` of an encryption key.
+#[derive(Debug, Clone, Default)]
+pub struct RawVault {
+    /// `address`.
+    pub address: Opt<String>,
+    /// `mount`.
+    pub mount: Opt<String>,
+    /// `key`.
+    pub key: Opt<String>,
+    /// `namespace`.
+    pub namespace: Opt<String>,
+    /// `token`.
+    pub token: Opt<Secret>,
+    /// `tokenFile`.
+    pub token_file: Opt<String>,
+    /// `caFile`.
+    pub ca_file: Opt<String>,
+}
+
+/// `portcullis`: how sign-in attempts are slowed down and hashed (`passwords`), and `encryption`.
 #[derive(Debug, Clone, Default)]
 pub struct RawOwn {
+    /// `encryption`.
+    pub encryption: RawEncryption,
     /// `maxFailures`: failures per account and window before further attempts are delayed.
     pub max_failures: Opt<i64>,
     /// `failureWindow`: a Go duration.

@@ -5,8 +5,8 @@ use portcullis_runtime::Secret;
 use super::document::{Node, Section, Value, join};
 use super::problem::Warning;
 use super::raw::{
-    RawClient, RawConfig, RawConnector, RawExpiry, RawFrontend, RawGrpc, RawLogger, RawOAuth2, RawOwn, RawPassword,
-    RawSigner, RawStorage, RawTelemetry, RawWeb,
+    RawClient, RawConfig, RawConnector, RawDatabase, RawEtcd, RawExpiry, RawFrontend, RawGrpc, RawKubernetes,
+    RawLogger, RawOAuth2, RawOwn, RawPassword, RawSigner, RawStorage, RawTelemetry, RawWeb,
 };
 use super::reader::{Keys, Reader, Unknown};
 
@@ -98,7 +98,7 @@ impl RawConfig {
 
 impl<'a> Reader<'a> {
     /// A map below `keys`, if there is one.
-    fn sub(&mut self, keys: &Keys<'a>, key: &str, known: &[&'static str]) -> Option<Keys<'a>> {
+    pub(super) fn sub(&mut self, keys: &Keys<'a>, key: &str, known: &[&'static str]) -> Option<Keys<'a>> {
         let (node, path) = keys.node(key)?;
         self.keys(node, &path, known, Unknown::Warn)
     }
@@ -117,13 +117,51 @@ fn each<'a, T>(
 fn storage<'a>(r: &mut Reader<'a>, top: &Keys<'a>) -> Option<RawStorage> {
     let k = r.sub(top, "storage", &["type", "config"])?;
     let kind = r.string(&k, "type");
-    let mut file = None;
-    if kind.as_ref().is_some_and(|kind| kind.value == "sqlite3")
-        && let Some(config) = r.sub(&k, "config", &["file"])
-    {
-        file = r.string(&config, "file");
+    let (mut file, mut server) = (None, None);
+    match kind.as_ref().map(|kind| kind.value.as_str()) {
+        Some("sqlite3") => file = r.sub(&k, "config", &["file"]).and_then(|config| r.string(&config, "file")),
+        Some("postgres" | "mysql") => server = Some(database(r, &k).unwrap_or_default()),
+        _ => {}
     }
-    Some(RawStorage { kind, place: r.place(&k.path, k.line), file })
+    let is = |name: &str| kind.as_ref().is_some_and(|kind| kind.value == name);
+    let etcd = if is("etcd") { super::etcd::read(r, &k) } else { RawEtcd::default() };
+    let kubernetes = if is("kubernetes") { super::kubernetes::read(r, &k) } else { RawKubernetes::default() };
+    Some(RawStorage { kind, place: r.place(&k.path, k.line), file, etcd, kubernetes, database: server })
+}
+
+fn database<'a>(r: &mut Reader<'a>, storage: &Keys<'a>) -> Option<RawDatabase> {
+    let known = [
+        "database",
+        "user",
+        "password",
+        "host",
+        "port",
+        "connectionTimeout",
+        "maxOpenConns",
+        "maxIdleConns",
+        "connMaxLifetime",
+        "ssl",
+    ];
+    let k = r.sub(storage, "config", &known)?;
+    let ssl = r.sub(&k, "ssl", &["mode", "caFile", "keyFile", "certFile"]);
+    let mut ssl_string = |key| ssl.as_ref().and_then(|ssl| r.string(ssl, key));
+    let (ssl_mode, ca_file) = (ssl_string("mode"), ssl_string("caFile"));
+    let (key_file, cert_file) = (ssl_string("keyFile"), ssl_string("certFile"));
+    Some(RawDatabase {
+        host: r.string(&k, "host"),
+        port: r.integer(&k, "port"),
+        user: r.string(&k, "user"),
+        password: r.string(&k, "password").map(|password| password.map(Secret::new)),
+        database: r.string(&k, "database"),
+        connection_timeout: r.integer(&k, "connectionTimeout"),
+        max_open: r.integer(&k, "maxOpenConns"),
+        max_idle: r.integer(&k, "maxIdleConns"),
+        max_lifetime: r.integer(&k, "connMaxLifetime"),
+        ssl_mode,
+        ca_file,
+        key_file,
+        cert_file,
+    })
 }
 
 fn web<'a>(r: &mut Reader<'a>, top: &Keys<'a>) -> Option<RawWeb> {
@@ -321,11 +359,15 @@ fn password<'a>(r: &mut Reader<'a>, node: &'a Node, path: &str) -> Option<RawPas
 
 fn own<'a>(r: &mut Reader<'a>, top: &Keys<'a>) -> Option<RawOwn> {
     let (node, path) = top.node("portcullis")?;
-    let own = r.keys(node, &path, &["passwords"], Unknown::Refuse)?;
-    let (node, path) = own.node("passwords")?;
+    let own = r.keys(node, &path, &["passwords", "encryption"], Unknown::Refuse)?;
+    let encryption = super::encryption::read(r, &own).unwrap_or_default();
+    let Some((node, path)) = own.node("passwords") else { return Some(RawOwn { encryption, ..RawOwn::default() }) };
     let known = &["maxFailures", "failureWindow", "maxDelay", "attemptsPerMinute", "hashWorkers", "hashQueue"];
-    let k = r.keys(node, &path, known, Unknown::Refuse)?;
+    let Some(k) = r.keys(node, &path, known, Unknown::Refuse) else {
+        return Some(RawOwn { encryption, ..RawOwn::default() });
+    };
     Some(RawOwn {
+        encryption,
         max_failures: r.integer(&k, "maxFailures"),
         failure_window: r.string(&k, "failureWindow"),
         max_delay: r.string(&k, "maxDelay"),

@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use portcullis_jose::KeyKind;
 use portcullis_oidc::vocabulary::PkceMethod;
-use portcullis_runtime::Secret;
 use portcullis_runtime::net::Cidr;
+use portcullis_runtime::{Secret, Timestamp};
+use portcullis_storage::{
+    EtcdOptions, KubernetesOptions, MySqlServer, PostgresServer, SqlOptions, VaultTransitOptions,
+};
 
 use super::problem::Warning;
 use crate::passwords::BcryptHash;
@@ -41,6 +44,8 @@ pub struct Config {
     pub passwords: Vec<LocalUser>,
     /// Limits of sign-in attempts.
     pub attempts: Attempts,
+    /// How the store's secrets are sealed.
+    pub encryption: Encryption,
     /// What is worth a line in the log at every start.
     pub notices: Vec<Warning>,
 }
@@ -96,7 +101,7 @@ impl Issuer {
 }
 
 /// `storage`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Storage {
     /// Nothing survives a restart.
     Memory,
@@ -105,6 +110,62 @@ pub enum Storage {
         /// The file.
         file: PathBuf,
     },
+    /// An etcd cluster.
+    Etcd(Box<EtcdOptions>),
+    /// Custom resources of a Kubernetes cluster.
+    Kubernetes(Box<KubernetesOptions>),
+    /// A PostgreSQL server.
+    Postgres {
+        /// The database.
+        server: PostgresServer,
+        /// Its connections.
+        options: SqlOptions,
+    },
+    /// A MySQL or MariaDB server.
+    MySql {
+        /// The database.
+        server: MySqlServer,
+        /// Its connections.
+        options: SqlOptions,
+    },
+}
+
+/// `portcullis.encryption`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encryption {
+    /// The key-encryption keys, the current one first; none when nothing is to be sealed.
+    pub keys: Vec<EncryptionKey>,
+    /// Whether secrets are sealed, or opened and written in clear.
+    pub seal: bool,
+    /// How long a data key seals.
+    pub data_key_lifetime: Duration,
+    /// Data keys that are older are replaced.
+    pub replace_before: Option<Timestamp>,
+}
+
+/// A key-encryption key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncryptionKey {
+    /// Its id, when one was given.
+    pub id: Option<String>,
+    /// Where it is.
+    pub from: KeySource,
+}
+
+/// Where a key-encryption key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// In a file.
+    File(PathBuf),
+    /// In an environment variable.
+    Variable {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: Secret,
+    },
+    /// In Vault, which does not give it away.
+    Vault(Box<VaultTransitOptions>),
 }
 
 /// `web`.

@@ -1,7 +1,8 @@
-//! `storage`: memory, or a file.
+//! `storage`: memory, a file, a database server, etcd, or a Kubernetes cluster.
 
 use std::path::PathBuf;
 
+use super::database;
 use super::raw::RawStorage;
 use super::settings::Storage;
 use super::validate::{Findings, text};
@@ -36,17 +37,13 @@ pub(super) fn storage(raw: Option<&RawStorage>, f: &mut Findings<'_>) -> Option<
                 path => Some(Storage::Sqlite { file: PathBuf::from(path) }),
             }
         }
-        known @ ("etcd" | "kubernetes" | "postgres" | "mysql") => {
-            let message = format!("storage type {known:?} is not served yet");
-            f.unsupported(
-                &kind.place,
-                message,
-                "use `type: sqlite3` with `config: {file: /path/to/dex.db}`, or `type: memory`",
-            );
-            None
-        }
+        "etcd" => super::etcd::storage(&kind.place, &raw.etcd, f),
+        "kubernetes" => super::kubernetes::storage(&kind.place, &raw.kubernetes, f),
+        "postgres" => database::postgres(&kind.place, raw.database.as_ref()?, f),
+        "mysql" => database::mysql(&kind.place, raw.database.as_ref()?, f),
         other => {
-            f.value(&kind.place, format!("unknown storage type {other:?}"), "use sqlite3 or memory");
+            let hint = "use sqlite3, postgres, mysql, etcd, kubernetes or memory";
+            f.value(&kind.place, format!("unknown storage type {other:?}"), hint);
             None
         }
     }

@@ -1,10 +1,8 @@
 //! `staticPasswords`.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
 use super::problem::ProblemKind;
 use super::raw::RawPassword;
+use super::rules::{self, PasswordHashError};
 use super::settings::LocalUser;
 use super::validate::{Findings, last_wins, text};
 use crate::passwords::{BcryptHash, HashError};
@@ -59,10 +57,6 @@ fn hash(index: usize, raw: &RawPassword, f: &mut Findings<'_>) -> Option<BcryptH
         (_, Some(env)) if !env.value.is_empty() => (&env.place, (f.env)(&env.value).unwrap_or_default()),
         _ => (&raw.place, String::new()),
     };
-    if written.is_empty() {
-        f.value(place, "no password hash provided", HASH_HINT);
-        return None;
-    }
     if written == GUIDE_BAD_HASH {
         let message = "this is the hash that the guide prints for its demo user, but it does not belong to the guide's password \"ChangeMe!234\": nobody could sign in";
         f.problem(
@@ -73,21 +67,15 @@ fn hash(index: usize, raw: &RawPassword, f: &mut Findings<'_>) -> Option<BcryptH
         );
         return None;
     }
-    // Compat: Dex also takes base64 of a bcrypt hash, which is how its API used to hand them out.
-    let decoded = || STANDARD.decode(written.as_bytes()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let parsed = BcryptHash::parse(&written)
-        .or_else(|error| decoded().ok_or(error).and_then(|text| BcryptHash::parse(&text).map_err(|_| error)));
-    match parsed {
-        Ok(hash) => match hash.check_cost() {
-            Ok(()) => Some(hash),
-            Err(error) => {
-                f.value(place, error.to_string(), "make a new hash with cost 12");
-                None
-            }
-        },
+    match rules::password_hash(&written) {
+        Ok(hash) => Some(hash),
         Err(error) => {
-            let hint = if error == HashError::UnsafeVersion { "make a new hash" } else { HASH_HINT };
-            f.value(place, format!("malformed bcrypt hash: {error}"), hint);
+            let hint = match error {
+                PasswordHashError::Cost(_) => "make a new hash with cost 12",
+                PasswordHashError::Malformed(HashError::UnsafeVersion) => "make a new hash",
+                PasswordHashError::Missing | PasswordHashError::Malformed(_) => HASH_HINT,
+            };
+            f.value(place, error.to_string(), hint);
             None
         }
     }

@@ -10,7 +10,7 @@ use super::problem::{ConfigErrors, Place, Problem, ProblemKind, Warning};
 use super::raw::RawConfig;
 use super::reader::Field;
 use super::settings::{Config, Issuer};
-use super::{appearance, clients, lifetimes, oauth2, storage, users, web};
+use super::{appearance, clients, encryption, lifetimes, oauth2, storage, users, web};
 
 /// Reads an environment variable.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -122,6 +122,7 @@ impl RawConfig {
         let clients = clients::validate(&self.static_clients, &mut f);
         let passwords = users::validate(&self.static_passwords, &mut f);
         let attempts = lifetimes::attempts(&self.own, &mut f);
+        let encryption = encryption::validate(&self.own.encryption, &mut f);
         if !password_db && self.connectors.is_empty() {
             let place = f.file.clone();
             f.value(
@@ -152,6 +153,7 @@ impl RawConfig {
                 password_db,
                 passwords,
                 attempts,
+                encryption,
                 notices,
             }),
             // Their absence is a problem of its own, so this is not reached.

@@ -10,9 +10,10 @@ use std::time::Duration;
 use portcullis_runtime::Secret;
 use portcullis_storage::{Identity, Password, Store, StoreError, lower_case_email};
 
-use super::hash::{BcryptHash, HashError};
+use super::hash::BcryptHash;
 use super::pool::{HashPool, PoolFull};
 use super::throttle::{Throttle, Who};
+use crate::config::rules::{self, PasswordHashError};
 use crate::http::Source;
 
 /// Longest name that is looked up, in bytes.
@@ -58,7 +59,7 @@ pub(crate) enum PasswordError {
     Store(#[from] StoreError),
     /// The stored hash cannot be used.
     #[error("the stored password hash cannot be used: {0}")]
-    Hash(#[from] HashError),
+    Hash(#[from] PasswordHashError),
 }
 
 /// Checks local passwords.
@@ -99,11 +100,7 @@ impl LocalPasswords {
             self.store.passwords().get_evenly(&account).await?
         };
         let hash = match &user {
-            Some(user) => {
-                let hash = BcryptHash::parse(user.hash.expose())?;
-                hash.check_cost()?;
-                hash
-            }
+            Some(user) => rules::password_hash(user.hash.expose())?,
             None => self.dummy.clone(),
         };
         let worker = match self.pool.worker(device.is_some()).await {

@@ -160,8 +160,10 @@ mod tests {
     use std::task::Poll;
 
     use portcullis_runtime::MockClock;
-    use portcullis_storage::kernel::{IndexKey, KernelFuture, Kind, Listing, Page, Record, Slot, Version, Write};
-    use portcullis_storage::{Kernel, MemoryKernel};
+    use portcullis_storage::kernel::{
+        Description, IndexKey, KernelFuture, Kind, Listing, Page, Record, Slot, Version, Write,
+    };
+    use portcullis_storage::{Kernel, MemoryKernel, Snapshot};
 
     use super::*;
 
@@ -355,6 +357,14 @@ mod tests {
 
         fn expire<'a>(&'a self, _: Timestamp, _: usize) -> KernelFuture<'a, usize> {
             Box::pin(std::future::pending())
+        }
+
+        fn snapshot(&self) -> KernelFuture<'_, Snapshot> {
+            Box::pin(std::future::pending())
+        }
+
+        fn description(&self) -> Description {
+            MemoryKernel::new().description()
         }
     }
 

@@ -3,12 +3,14 @@
 mod authorize;
 mod browser;
 mod endpoints;
+mod etcd;
 mod flow;
 mod grants;
 mod passwords;
 mod races;
 mod reconfigured;
 mod rotation;
+mod sealed;
 mod secrets;
 mod socket;
 
@@ -68,6 +70,17 @@ impl World {
         let (clock, hand) = Clock::mock(NOW);
         let rng = Rng::seeded(7);
         let store = Store::with_options(kernel, clock.clone(), rng.clone(), config.store_options());
+        Self::on(config, store, (clock, hand), rng, options).await
+    }
+
+    /// On a store that is there already.
+    pub(super) async fn on(
+        config: Config,
+        store: Store,
+        (clock, hand): (Clock, MockClock),
+        rng: Rng,
+        options: ProviderOptions,
+    ) -> Self {
         let health = Health::new(clock.clone(), Duration::from_secs(15), Duration::from_secs(5));
         let deps = ProviderDeps { metrics: Metrics::new(&clock), clock, rng, store, health };
         let provider = Provider::new(config, deps, options).await.unwrap();

@@ -1,7 +1,9 @@
 //! Wrong passwords, delays, and a pool that is full.
 
-use portcullis_storage::kernel::{IndexKey, KernelFuture, Kind, Listing, Page, Record, Slot, Version, Write};
-use portcullis_storage::{KernelError, Trouble};
+use portcullis_storage::kernel::{
+    Description, IndexKey, KernelFuture, Kind, Listing, Page, Record, Slot, Version, Write,
+};
+use portcullis_storage::{KernelError, Snapshot, Trouble};
 
 use super::*;
 
@@ -231,6 +233,14 @@ impl Kernel for NoFailures {
 
     fn expire<'a>(&'a self, now: portcullis_runtime::Timestamp, limit: usize) -> KernelFuture<'a, usize> {
         self.inner.expire(now, limit)
+    }
+
+    fn snapshot(&self) -> KernelFuture<'_, Snapshot> {
+        self.inner.snapshot()
+    }
+
+    fn description(&self) -> Description {
+        self.inner.description()
     }
 }
 

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::sync::Mutex;
 
 use portcullis_runtime::telemetry::{Level, LogConfig, LogFormat, init_logs};
-use portcullis_storage::kernel::{IndexKey, KernelFuture, Kind, Listing, Page, Record, Slot, Version};
-use portcullis_storage::{KernelError, Trouble};
+use portcullis_storage::kernel::{Description, IndexKey, KernelFuture, Kind, Listing, Page, Record, Slot, Version};
+use portcullis_storage::{KernelError, Snapshot, Trouble};
 
 use super::*;
 
@@ -142,6 +142,14 @@ impl Kernel for Failing {
 
     fn expire<'a>(&'a self, now: portcullis_runtime::Timestamp, limit: usize) -> KernelFuture<'a, usize> {
         self.check(self.inner.expire(now, limit))
+    }
+
+    fn snapshot(&self) -> KernelFuture<'_, Snapshot> {
+        self.check(self.inner.snapshot())
+    }
+
+    fn description(&self) -> Description {
+        self.inner.description()
     }
 }
 
