@@ -36,26 +36,25 @@ def about(stream, do, thing):
     say(stream=stream, do=do, name=meta.name, uid=meta.uid, version=meta.resource_version)
 
 
-def lost(error):
-    """Whether a connection was cut, or the server said that it is starting, rather than refused.
+def tell(stream, what, error):
+    """Says an error: whether it may be is for the reader to judge."""
+    do = "broken"
+    if isinstance(error, ApiException) and error.status:
+        do = "gone" if error.status == 410 else "refused"
+    elif not isinstance(error, (urllib3.exceptions.HTTPError, OSError, ApiException)):
+        fail(stream or what, error)
+    said = error.reason if isinstance(error, ApiException) else repr(error)
+    say(stream=stream, do=do, text=f"{what}: {said}")
 
-    409 is among them: a call that was cut may still take effect after its next attempt has begun.
-    """
-    return isinstance(error, (urllib3.exceptions.HTTPError, OSError)) or (
-        isinstance(error, ApiException) and error.status in (0, 409, 429, 503))
 
-
-def again(what, call):
-    error = None
+def again(stream, what, call):
     for _ in range(ATTEMPTS):
         try:
             return call()
-        except Exception as failure:  # what may be tried again is decided below
-            error = failure
-            if not lost(error):
-                break
+        except Exception as error:  # what is no failed call ends the program there
+            tell(stream, what, error)
             time.sleep(0.1)
-    return fail(what, error)
+    return fail(what, "no attempt succeeded")
 
 
 class Watcher:
@@ -75,7 +74,7 @@ class Watcher:
     def run(self):
         try:
             while True:
-                version = again("list", self.list)
+                version = again(self.stream, "list", self.list)
                 say(stream=self.stream, do="ready")
                 self.ready.set()
                 self.follow(version)
@@ -108,16 +107,11 @@ class Watcher:
                     version = watcher.resource_version
                     if event["type"] != "BOOKMARK":
                         self.take(event["type"].lower(), event["object"])
-            except ApiException as error:
-                if error.status == 410:
-                    say(stream=self.stream, do="gone", text=str(error.reason))
+                tell(self.stream, "watch", OSError("ended"))
+            except Exception as error:  # as above
+                tell(self.stream, "watch", error)
+                if isinstance(error, ApiException) and error.status == 410:
                     return
-                if not lost(error):
-                    raise
-            except Exception as error:
-                if not lost(error):
-                    raise
-            say(stream=self.stream, do="broken")
             time.sleep(0.1)
 
     def take(self, do, thing):
@@ -139,7 +133,7 @@ class Informer:
     stream = "informer"
 
     def __init__(self, core, namespace):
-        # Its own words on cut connections are no failures.
+        # It logs what its handler of errors is given.
         logging.getLogger("kubernetes.informer.informer").setLevel(logging.CRITICAL)
         self.informer = SharedInformer(core.list_namespaced_config_map, namespace=namespace)
         # It shows what it lists as additions and modifications, so they count as "have" until it watches.
@@ -162,13 +156,8 @@ class Informer:
         about(self.stream, do, thing)
 
     def error(self, error):
-        if isinstance(error, ApiException) and error.status == 410:
-            say(stream=self.stream, do="gone", text=str(error.reason))
-        elif isinstance(error, Exception) and lost(error):
-            say(stream=self.stream, do="broken")
-            time.sleep(0.1)
-        else:
-            fail(self.stream, error)
+        tell(self.stream, "watch", error)
+        time.sleep(0.1)
 
     def things(self):
         return self.informer.cache.list()
@@ -184,7 +173,7 @@ class Patches:
         for _ in range(count):
             self.made += 1
             name, kind = f"client-python-{self.made % 5}", self.kinds[self.made % len(self.kinds)]
-            thing = again(f"patch {kind}", lambda: self.change(kind, name, str(self.made)))
+            thing = again("", f"patch {kind}", lambda: self.change(kind, name, str(self.made)))
             say(do="patched", name=name, uid=thing.metadata.uid, version=thing.metadata.resource_version)
 
     def change(self, kind, name, value):
@@ -204,7 +193,10 @@ def main():
     kubeconfig, namespace, kinds = sys.argv[1:4]
     # Each part with a client of its own: threads of one client would share its connections.
     def core():
-        return client.CoreV1Api(config.new_client_from_config(kubeconfig))
+        settings = client.Configuration()
+        # Attempts are made above, where each is told.
+        settings.retries = 0
+        return client.CoreV1Api(config.new_client_from_config(kubeconfig, client_configuration=settings))
 
     streams = [Watcher(core(), namespace), Informer(core(), namespace)]
     for stream in streams:

@@ -38,7 +38,7 @@ const VALUES: &[Case] = &[
         from: "type: kubernetes",
         to: "type: floppy",
         error: ":26: dex.config.storage.type: unknown storage type \"floppy\"",
-        hint: "use sqlite3 or memory",
+        hint: "use sqlite3, postgres, mysql, etcd, kubernetes or memory",
     },
     Case {
         from: "idToken: '8h'",

@@ -1,5 +1,6 @@
 //! Parts that are killed: their pods turn NotReady, count a restart and are ready again, and their logs show it.
 
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -48,6 +49,21 @@ impl Cluster {
 
     fn name(&self, namespace: &str) -> String {
         self.pod(namespace)["metadata"]["name"].as_str().unwrap().to_owned()
+    }
+
+    /// Where the API server listens.
+    fn address(&self) -> SocketAddr {
+        let text = std::fs::read_to_string(self.world.home().join("dev.kubeconfig")).unwrap();
+        text.split_whitespace().find_map(|word| word.strip_prefix("https://")).unwrap().parse().unwrap()
+    }
+
+    fn api_server_is_back(&self, name: &str) {
+        eventually("it answers again, with one restart", || {
+            let finished = self.kubectl(&format!("get pod {name} -n {SYSTEM} -o json"));
+            let pod: Value = serde_json::from_str(&finished.stdout).unwrap_or_default();
+            pod["status"]["containerStatuses"][0]["restartCount"] == 1
+        });
+        self.kubectl(&format!("wait -n {SYSTEM} --for=condition=Ready pod/{name} --timeout=20s")).ok();
     }
 
     fn end(self) {
@@ -133,15 +149,54 @@ fn a_killed_api_server_comes_back_with_what_it_held() {
     cluster.kubectl("create namespace kept").ok();
     // The answer may be lost with the server.
     let _lost = cluster.kubectl(&format!("exec -n {SYSTEM} {name} -- kill 1"));
-    eventually("it answers again, with one restart", || {
-        let finished = cluster.kubectl(&format!("get pod {name} -n {SYSTEM} -o json"));
-        let pod: Value = serde_json::from_str(&finished.stdout).unwrap_or_default();
-        pod["status"]["containerStatuses"][0]["restartCount"] == 1
-    });
-    cluster.kubectl(&format!("wait -n {SYSTEM} --for=condition=Ready pod/{name} --timeout=20s")).ok();
+    cluster.api_server_is_back(&name);
     let last = &cluster.pod(SYSTEM)["status"]["containerStatuses"][0]["lastState"]["terminated"];
     assert_eq!((&last["exitCode"], &last["reason"]), (&0.into(), &"Completed".into()));
     assert_eq!(cluster.kubectl("get namespace kept -o name").ok().stdout, "namespace/kept\n");
+    // What it does in the background goes on too: somebody empties the namespace.
+    cluster.kubectl("create configmap inside -n kept").ok();
+    cluster.kubectl("delete namespace kept --timeout=30s").ok();
+    cluster.end();
+}
+
+#[test]
+fn a_killed_api_server_is_seen_to_be_gone_and_back_and_its_pod_tells_that_it_was_not_ready() {
+    let cluster = Cluster::start();
+    let name = cluster.name(SYSTEM);
+    let before = cluster.pod(SYSTEM);
+    let address = cluster.address();
+    let mut watching = Running::start(&mut cluster.command(&format!("get pod {name} -n {SYSTEM} -w -v 6")));
+    watching.wait_for("watch=true");
+    let killed = Instant::now();
+    let kill = Clock::system().now();
+    let kill_it = Running::start(&mut cluster.command(&format!("exec -n {SYSTEM} {name} -- kill -9 1")));
+    // A client sees it: nobody listens, and a watch ends.
+    eventually("nobody listens", || TcpStream::connect(address).is_err());
+    assert!(killed.elapsed() < Duration::from_secs(2), "gone after {:?}", killed.elapsed());
+    kill_it.signal(Signal::KILL);
+    watching.output();
+    cluster.api_server_is_back(&name);
+    assert!(killed.elapsed() < Duration::from_secs(20), "back after {:?}", killed.elapsed());
+
+    // Its pod's watch, from before: not ready within two seconds, then ready again with one restart.
+    let path = format!(
+        "/api/v1/namespaces/{SYSTEM}/pods?watch=1&timeoutSeconds=1&fieldSelector=metadata.name={name}&resourceVersion={}",
+        before["metadata"]["resourceVersion"].as_str().unwrap()
+    );
+    let mut raw = cluster.command("get --raw");
+    let told = finish(raw.arg(path)).ok().stdout;
+    let pods: String =
+        told.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["object"].to_string()).collect();
+    let steps = seen(&pods);
+    let ended = steps.iter().position(|step| *step == (false, 0, "terminated".to_owned()));
+    let back = steps.iter().position(|step| *step == (true, 1, "running".to_owned()));
+    assert!(ended.is_some() && ended < back, "{steps:?}");
+    let since = not_ready_since(&pods);
+    assert!(since <= kill + Duration::from_secs(2), "NotReady since {since:?}, killed at {kill:?}");
+    let after = cluster.pod(SYSTEM);
+    assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"], "the pod is the same");
+    let last = &after["status"]["containerStatuses"][0]["lastState"]["terminated"];
+    assert_eq!((&last["exitCode"], &last["reason"]), (&137.into(), &"Error".into()));
     cluster.end();
 }
 

@@ -6,7 +6,8 @@ use portcullis_testkit::ControlPlane;
 
 use crate::world::{PASSWORD, USER, World, finish, guide};
 
-const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: hello, namespace: default}\nspec: {containers: [{name: a, image: a}]}\n";
+/// No controller makes the account here.
+const POD: &str = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: default, namespace: default}\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: hello, namespace: default}\nspec: {containers: [{name: a, image: a}]}\n";
 
 #[test]
 fn kubectl_gets_403_before_and_pods_after_the_binding_and_whoami_names_user_and_groups() {

@@ -1,5 +1,6 @@
 //! kube-rs: its watchers over pages and over a watch that begins with the objects, with its reflector's store.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -16,8 +17,8 @@ use super::program::{Client, Line, Lines, Stream};
 use super::proxy::Proxy;
 
 const STREAMS: &[Stream] = &[
-    Stream { name: "watcher", in_order: true, tells_gone: true },
-    Stream { name: "streaming", in_order: true, tells_gone: true },
+    Stream { name: "watcher", in_order: true, tells_cut: false, tells_gone: true },
+    Stream { name: "streaming", in_order: true, tells_cut: false, tells_gone: true },
 ];
 /// Attempts of a call, while its connection is cut.
 const ATTEMPTS: usize = 100;
@@ -42,7 +43,7 @@ pub(crate) fn start(proxy: Proxy, kubeconfig: &str, namespace: &'static str, kin
                     for _ in 0..count.parse().unwrap() {
                         made += 1;
                         let name = format!("client-rust-{}", made % 5);
-                        let object = patch(&api, kinds[made % kinds.len()], &name, made).await;
+                        let object = patch(&said, &api, kinds[made % kinds.len()], &name, made).await;
                         said.object("", "patched", &object);
                     }
                 }
@@ -76,6 +77,16 @@ impl Said {
         self.0.lock().unwrap().push(line);
     }
 
+    fn error(&self, stream: &str, what: &str, error: &(dyn Error + 'static)) {
+        let ended = match told(error) {
+            None => "broken",
+            Some(410) => "gone",
+            Some(_) => "refused",
+        };
+        let causes = chain(error).map(ToString::to_string);
+        self.say(stream, ended, format!("{what}: {}", causes.collect::<Vec<_>>().join(": ")));
+    }
+
     fn object(&self, stream: &str, what: &str, object: &ConfigMap) {
         self.0.lock().unwrap().push(Line {
             stream: stream.to_owned(),
@@ -83,7 +94,7 @@ impl Said {
             name: object.name_any(),
             uid: object.uid().unwrap(),
             version: object.resource_version().unwrap(),
-            text: String::new(),
+            ..Line::default()
         });
     }
 }
@@ -100,7 +111,7 @@ fn follow(said: Said, stream: &'static str, api: Api<ConfigMap>, config: watcher
                 Ok(Event::InitDone) => said.say(stream, "ready", String::new()),
                 Ok(Event::Apply(object)) => said.object(stream, "applied", &object),
                 Ok(Event::Delete(object)) => said.object(stream, "deleted", &object),
-                Err(error) => said.say(stream, of_watch(&error), error.to_string()),
+                Err(error) => said.error(stream, "watch", &error),
             }
         }
         said.say(stream, "failed", "the watcher ended".to_owned());
@@ -108,41 +119,37 @@ fn follow(said: Said, stream: &'static str, api: Api<ConfigMap>, config: watcher
     store
 }
 
-fn of_watch(error: &watcher::Error) -> &'static str {
-    match error {
-        watcher::Error::WatchError(status) if status.code == 410 => "gone",
-        watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) if told(error) == Some(410) => {
-            "gone"
-        }
-        watcher::Error::WatchError(_) | watcher::Error::NoResourceVersion => "failed",
-        watcher::Error::InitialListFailed(error)
-        | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => match told(error) {
-            None | Some(429 | 503) => "broken",
-            Some(_) => "failed",
-        },
-    }
-}
-
 /// What the server said, when it was the server.
-fn told(error: &kube::Error) -> Option<u16> {
-    if let kube::Error::Api(status) = error { Some(status.code) } else { None }
+fn told(error: &(dyn Error + 'static)) -> Option<u16> {
+    chain(error).find_map(|error| match error.downcast_ref::<kube::Error>() {
+        Some(kube::Error::Api(status)) => Some(status.code),
+        _ => match error.downcast_ref::<watcher::Error>() {
+            Some(watcher::Error::WatchError(status)) => Some(status.code),
+            _ => None,
+        },
+    })
 }
 
-async fn patch(api: &Api<ConfigMap>, kind: &str, name: &str, value: usize) -> ConfigMap {
-    let mut last = None;
+/// An error and what led to it.
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    })
+}
+
+/// Repeats a change until it succeeds, and says why each attempt did not.
+async fn patch(said: &Said, api: &Api<ConfigMap>, kind: &str, name: &str, value: usize) -> ConfigMap {
     for _ in 0..ATTEMPTS {
         match change(api, kind, name, value).await {
             Ok(object) => return object,
-            Err(error) => {
-                // A call that was cut may still take effect after its next attempt has begun.
-                assert!(matches!(told(&error), None | Some(409 | 429 | 503)), "{kind}: {error}");
-                last = Some(error);
-            }
+            Err(error) => said.error("", &format!("patch {kind}"), &error),
         }
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    panic!("{kind}: {last:?}")
+    panic!("{kind}: no attempt succeeded")
 }
 
 async fn change(api: &Api<ConfigMap>, kind: &str, name: &str, value: usize) -> kube::Result<ConfigMap> {

@@ -3,11 +3,13 @@
 //!
 //! Flow: objects → each client lists pages, starts its watches → changes by a driver and patches by the clients, cut twice
 //! in the middle → nobody gets through, and the server forgets what happened meanwhile → more changes → each client's record
-//! beside the driver's. The same goes through a real kube-apiserver, so that the scenario itself is known to be right.
+//! beside the driver's, and every error that it was told: none but those of the cuts and the 410. The same goes through a real
+//! kube-apiserver, so that the scenario itself is known to be right.
 //!
 //! Needs `client-go-peer` among the peers, and `PORTCULLIS_PYTHON`, a Python that has the client; `cargo xtask test` sees to both.
 
 mod driver;
+mod errors;
 mod kube_rs;
 mod program;
 mod proxy;
@@ -18,6 +20,7 @@ use std::path::Path;
 use std::process::Command;
 
 use driver::{Driver, NAMESPACE};
+use errors::Window;
 use program::{Client, Stream};
 use proxy::Proxy;
 use server::Kind;
@@ -30,20 +33,20 @@ use crate::world::peers;
 const PATCHES: usize = 60;
 /// Bytes of an object that fills the server's memory of what happened.
 const BIG: usize = 100_000;
-/// How often it changes: more than the 3 MiB that the dev API server remembers of a resource.
+/// How often it changes: more than the 2 MiB that the dev API server remembers of a resource.
 const BIG_CHANGES: usize = 100;
 /// What the clients change objects with.
 const KINDS: &[&str] = &["merge", "strategic", "json", "update"];
 
 const GO: &[Stream] = &[
-    Stream { name: "informer", in_order: false, tells_gone: false },
-    Stream { name: "dynamic", in_order: false, tells_gone: false },
-    Stream { name: "metadata", in_order: false, tells_gone: false },
-    Stream { name: "retry-watcher", in_order: true, tells_gone: true },
+    Stream { name: "informer", in_order: false, tells_cut: true, tells_gone: false },
+    Stream { name: "dynamic", in_order: false, tells_cut: true, tells_gone: false },
+    Stream { name: "metadata", in_order: false, tells_cut: true, tells_gone: false },
+    Stream { name: "retry-watcher", in_order: true, tells_cut: true, tells_gone: true },
 ];
 const PYTHON: &[Stream] = &[
-    Stream { name: "watch", in_order: true, tells_gone: true },
-    Stream { name: "informer", in_order: true, tells_gone: true },
+    Stream { name: "watch", in_order: true, tells_cut: true, tells_gone: true },
+    Stream { name: "informer", in_order: true, tells_cut: true, tells_gone: true },
 ];
 
 #[test]
@@ -86,13 +89,17 @@ async fn scenario(mut server: Server, changes: usize) {
         driver.change(changes / batches / 2).await;
         let cut = batch == 1 || batch == 3;
         if cut {
-            clients.iter().for_each(|client| client.proxy.cut());
+            for client in &clients {
+                client.enter(Window::Cut);
+                client.proxy.cut();
+            }
         }
         driver.change(changes / batches / 2).await;
         for client in &clients {
             client.done(&command, batch + 1).await;
         }
         barrier(&mut driver, &clients, batch).await;
+        clients.iter().for_each(|client| client.enter(Window::Calm));
         for (client, before) in clients.iter().zip(connections) {
             assert!(!cut || client.proxy.accepted() > before, "{} did not connect again", client.name);
         }
@@ -106,13 +113,13 @@ async fn scenario(mut server: Server, changes: usize) {
     }
     let truth = Truth::new(&driver.made, &clients, driver.state().await);
     assert!(truth.watched() >= changes, "{} changes", truth.watched());
-    let wrong: Vec<String> = clients
-        .iter()
-        .flat_map(|client| client.streams.iter().flat_map(|stream| truth.judge(client, stream)))
-        .collect();
+    let told = clients.iter().flat_map(errors::judge);
+    let seen = clients.iter().flat_map(|client| client.streams.iter().flat_map(|stream| truth.judge(client, stream)));
+    let wrong: Vec<String> = told.chain(seen).collect();
     assert!(wrong.is_empty(), "of {} changes:\n{}", truth.watched(), wrong.join("\n"));
     for client in &clients {
         client.streams.iter().for_each(|stream| doubted(&truth, client, stream));
+        errors::doubted(client);
     }
     for (client, paged) in clients.iter().zip([true, true, false]) {
         let lines = client.lines.lock().unwrap();
@@ -153,7 +160,10 @@ async fn barrier(driver: &mut Driver, clients: &[Client], number: usize) {
 
 /// So much happens while nobody gets through that the version where the clients stand is no longer remembered.
 async fn forget(server: &mut Server, driver: &mut Driver, clients: &[Client]) {
-    clients.iter().for_each(|client| client.proxy.down());
+    for client in clients {
+        client.enter(Window::Down);
+        client.proxy.down();
+    }
     driver.unwatched = true;
     driver.create("big").await;
     for number in 0..BIG_CHANGES {
@@ -172,6 +182,7 @@ async fn forget(server: &mut Server, driver: &mut Driver, clients: &[Client]) {
     clients.iter().for_each(|client| client.proxy.up());
     for client in clients {
         client.caught_up(&uid, version).await;
+        client.enter(Window::Calm);
     }
 }
 

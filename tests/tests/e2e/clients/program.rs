@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
+use super::errors::Window;
 use super::proxy::Proxy;
 
 /// The longest that a client may take for anything.
@@ -24,6 +25,9 @@ pub(crate) struct Line {
     pub(crate) uid: String,
     pub(crate) version: String,
     pub(crate) text: String,
+    /// With `window`: what begins here.
+    #[serde(skip)]
+    pub(crate) window: Window,
 }
 
 impl Line {
@@ -54,6 +58,8 @@ pub(crate) struct Stream {
     pub(crate) name: &'static str,
     /// It shows events as they came; a queue between may change the order of different objects.
     pub(crate) in_order: bool,
+    /// It says that its watch was cut; kube-rs passes over that.
+    pub(crate) tells_cut: bool,
     /// It says that it was told 410.
     pub(crate) tells_gone: bool,
 }
@@ -102,6 +108,12 @@ impl Client {
         commands: Box<dyn FnMut(&str) + Send>,
     ) -> Self {
         Self { name, streams, proxy, lines, commands, child: None }
+    }
+
+    /// Says in the record which errors may come from here on.
+    pub(crate) fn enter(&self, window: Window) {
+        let line = Line { what: "window".to_owned(), window, ..Line::default() };
+        self.lines.lock().unwrap().push(line);
     }
 
     pub(crate) fn tell(&mut self, command: &str) {

@@ -26,6 +26,13 @@ pub(crate) enum Kind {
     Real(Box<ControlPlane>),
 }
 
+/// The administrator's, in PEM.
+pub(crate) struct Credentials {
+    pub(crate) authority_pem: Vec<u8>,
+    pub(crate) certificate_pem: Vec<u8>,
+    pub(crate) key_pem: String,
+}
+
 impl Server {
     pub(crate) fn ours() -> Self {
         let folder = temp_dir();
@@ -51,15 +58,22 @@ impl Server {
         if let Kind::Real(plane) = &self.kind {
             return plane.admin_client();
         }
-        let config = Kubeconfig::parse(&self.kubeconfig, "kubeconfig").unwrap();
-        let cluster = config.cluster("kind-dev").unwrap().unwrap();
-        let user = config.user("kind-dev").unwrap().unwrap();
-        let certificate_pem = STANDARD.decode(&user.client_certificate_data).unwrap();
-        let key_pem = Secret::new(String::from_utf8(STANDARD.decode(user.client_key_data.expose()).unwrap()).unwrap());
-        let roots = Roots::only_pem(&cluster.certificate_authority_pem().unwrap()).unwrap();
-        let identity = Some(ClientIdentity { certificate_pem, key_pem });
+        let Credentials { authority_pem, certificate_pem, key_pem } = self.credentials();
+        let roots = Roots::only_pem(&authority_pem).unwrap();
+        let identity = Some(ClientIdentity { certificate_pem, key_pem: Secret::new(key_pem) });
         HttpClient::new(HttpClientConfig { roots, identity, max_body: 32 << 20, ..HttpClientConfig::default() })
             .unwrap()
+    }
+
+    /// What the administrator's kubeconfig has in it.
+    pub(crate) fn credentials(&self) -> Credentials {
+        let config = Kubeconfig::parse(&self.kubeconfig, "kubeconfig").unwrap();
+        let user = config.user("kind-dev").unwrap().unwrap();
+        Credentials {
+            authority_pem: config.cluster("kind-dev").unwrap().unwrap().certificate_authority_pem().unwrap(),
+            certificate_pem: STANDARD.decode(&user.client_certificate_data).unwrap(),
+            key_pem: String::from_utf8(STANDARD.decode(user.client_key_data.expose()).unwrap()).unwrap(),
+        }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

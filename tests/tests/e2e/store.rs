@@ -1,0 +1,142 @@
+//! `portcullis store` beside the released `portcullis serve`: people stay signed in through a backup, a restore and a move to
+//! another backend.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Output;
+
+use portcullis_testkit::{Database, DatabaseKind, DatabaseOptions, TestCa, free_ports};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::databases::{GOOD, config, refresh, replica, token};
+use crate::world::{Running, USER, World};
+
+const SIGN_IN: [(&str, &str); 4] =
+    [("grant_type", "password"), ("username", USER), ("password", GOOD), ("scope", "openid offline_access")];
+
+fn store(world: &World, arguments: &[&str]) -> Output {
+    world.portcullis(&[&["store"], arguments].concat()).output().unwrap()
+}
+
+/// What it printed, when it has succeeded.
+fn done(output: &Output) -> (String, String) {
+    let (out, err) = texts(output);
+    assert!(output.status.success(), "{out}{err}");
+    (out, err)
+}
+
+fn refused(output: &Output, code: i32) -> String {
+    let (out, err) = texts(output);
+    assert_eq!(output.status.code(), Some(code), "{out}{err}");
+    assert_eq!(out, "", "data of what has failed");
+    err
+}
+
+fn texts(output: &Output) -> (String, String) {
+    (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn stop(serves: Running) {
+    serves.signal(Signal::TERM);
+    serves.output();
+}
+
+fn sqlite(world: &World, name: &str) -> String {
+    format!("{{type: sqlite3, config: {{file: '{}'}}}}", world.home().join(name).display())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_stay_signed_in_through_a_backup_and_a_restore_and_a_move_to_postgresql() {
+    let database = Database::start(DatabaseKind::Postgres, DatabaseOptions::default());
+    database.create("dex");
+    let world = World::new();
+    let [port] = free_ports();
+    let http = TestCa::default().http_client();
+    let at = |name: &str, storage: &str| {
+        let file = config(&world, name, port, port, storage);
+        file.to_str().unwrap().to_owned()
+    };
+    let first = at("first.yaml", &sqlite(&world, "first.db"));
+    let second = at("second.yaml", &sqlite(&world, "second.db"));
+    let third = at(
+        "third.yaml",
+        &format!(
+            "{{type: postgres, config: {{host: 127.0.0.1, port: {}, user: {}, password: {}, database: dex, ssl: {{mode: disable}}}}}}",
+            database.port(),
+            Database::USER,
+            Database::PASSWORD
+        ),
+    );
+    let backup = world.home().join("store.backup");
+    let backup = backup.to_str().unwrap();
+
+    let nothing = refused(&store(&world, &["info", &first]), 1);
+    assert!(nothing.contains("there is no store at") && nothing.contains("hint:"), "{nothing}");
+    assert!(!world.home().join("first.db").exists(), "looking makes no store");
+
+    // While it serves.
+    let serves = replica(&world, port, port, &sqlite(&world, "first.db"));
+    let signed_in = token(&http, port, &SIGN_IN).await.unwrap();
+    let early = signed_in["refresh_token"].as_str().unwrap().to_owned();
+    let (info, _) = done(&store(&world, &["info", &first]));
+    assert!(info.contains("sqlite3") && info.contains("first.db") && info.contains("family"), "{info}");
+    let (json, _) = done(&store(&world, &["info", &first, "-o", "json"]));
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["backend"], &json["kinds"]["family"]["records"]), (&"sqlite3".into(), &1.into()));
+    let (checked, _) = done(&store(&world, &["check", &first]));
+    assert!(checked.contains(" records, 0 findings"), "{checked}");
+    let (_, said) = done(&store(&world, &["backup", &first, backup]));
+    assert!(said.contains("records in ") && said.contains("secrets are in clear"), "{said}");
+    assert_eq!(std::fs::metadata(backup).unwrap().permissions().mode() & 0o777, 0o600);
+    let again = refused(&store(&world, &["backup", &first, backup]), 1);
+    assert!(again.contains("exists already"), "{again}");
+    let left: Vec<_> = std::fs::read_dir(world.home()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().contains("partial")), "{left:?}");
+    let streamed = store(&world, &["backup", &first, "-"]);
+    assert!(streamed.status.success() && streamed.stdout.starts_with(b"{\"backup\""));
+    let late = token(&http, port, &SIGN_IN).await.unwrap()["refresh_token"].as_str().unwrap().to_owned();
+    stop(serves);
+
+    // As it was: who signed in afterwards has to do so again.
+    let (_, said) = done(&store(&world, &["restore", &second, backup]));
+    assert!(said.contains("all compared") && said.contains("what was signed out since then"), "{said}");
+    let serves = replica(&world, port, port, &sqlite(&world, "second.db"));
+    let current = refresh(&http, port, &early).await.unwrap();
+    assert!(refresh(&http, port, &late).await.unwrap_err().starts_with("400 "));
+
+    // A restore on what has moved on is refused, and nothing of it is changed.
+    let other = refused(&store(&world, &["restore", &second, backup]), 1);
+    assert!(other.contains("the target is not empty") && other.contains("--replace"), "{other}");
+    let (_, said) = done(&store(&world, &["copy", &second, &third]));
+    assert!(said.contains("0 deleted; all compared") && !said.contains(Database::PASSWORD), "{said}");
+    stop(serves);
+    let postgres = std::fs::read_to_string(&third).unwrap();
+    let postgres = postgres.lines().find_map(|line| line.strip_prefix("storage: ")).unwrap().to_owned();
+    let serves = replica(&world, port, port, &postgres);
+    refresh(&http, port, &current).await.unwrap();
+    let (info, _) = done(&store(&world, &["info", &third]));
+    assert!(info.contains("postgres") && !info.contains(Database::PASSWORD), "{info}");
+    stop(serves);
+}
+
+#[test]
+fn what_is_no_store_or_no_backup_is_refused_with_a_hint() {
+    let world = World::new();
+    let file = |name: &str, storage: &str| config(&world, name, 1, 1, storage).to_str().unwrap().to_owned();
+    let memory = file("memory.yaml", "{type: memory}");
+    let kept = file("kept.yaml", &sqlite(&world, "kept.db"));
+    for command in [&["info", &memory][..], &["check", &memory], &["backup", &memory, "x"], &["copy", &memory, &kept]] {
+        let text = refused(&store(&world, command), 1);
+        assert!(text.contains("storage is in memory") && text.contains("hint:"), "{command:?}: {text}");
+    }
+    let wrong = world.write("not.backup", "hello\n");
+    let text = refused(&store(&world, &["restore", &kept, wrong.to_str().unwrap()]), 1);
+    assert!(text.contains("is no backup of a store"), "{text}");
+    let text = refused(&store(&world, &["restore", &kept, "/nowhere"]), 1);
+    assert!(text.contains("\"/nowhere\" cannot be read"), "{text}");
+    let text = refused(&store(&world, &["info", "/nowhere"]), 1);
+    assert!(text.contains("failed to read config file /nowhere"), "{text}");
+    for usage in [&["info"][..], &["restore", &kept], &["info", &kept, "-o", "yaml"], &["frobnicate"], &[]] {
+        assert_eq!(store(&world, usage).status.code(), Some(2), "{usage:?}");
+    }
+}
