@@ -21,7 +21,7 @@ pub(crate) struct Options {
     only: Option<String>,
 }
 
-/// Building all targets may take this long: a cold build compiles the whole workspace for speed.
+/// Building all targets may take this long: a cold build compiles most of the workspace.
 const BUILD_CAP: Duration = Duration::from_secs(20 * 60);
 
 /// Memory that one target may use, in MiB: a parser that needs more has no limit.
@@ -34,7 +34,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 pub(crate) fn stages(options: &Options) -> Result<Vec<Outcome>> {
     let dir = stage::root().join("fuzz");
     let target_dir = stage::target_dir().join("fuzz");
-    let flags = "--cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    let flags = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
                  -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cdebug-assertions=on";
     let triple = host_triple()?;
     let build = stage::run(
