@@ -3,10 +3,14 @@
 //! [`Clock::sleep_until`] waits in terms of the same clock, so that background work (key rotation, expiry) moves when a
 //! test moves its [`MockClock`]. It looks at the wall clock at least every 30 seconds, so a suspended laptop or a
 //! stepped clock is noticed.
+//!
+//! What must not depend on whoever sets the wall clock (leases) goes by [`Clock::monotonic`].
 
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::timestamp::Timestamp;
 
@@ -20,7 +24,14 @@ pub struct Clock(Source);
 #[derive(Clone, Debug)]
 enum Source {
     System,
-    Mock(watch::Receiver<Timestamp>),
+    Mock(watch::Receiver<Reading>),
+}
+
+/// What a mock clock shows.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    now: Timestamp,
+    monotonic: Duration,
 }
 
 impl Clock {
@@ -33,7 +44,8 @@ impl Clock {
     /// A clock that stands at `unix_seconds` until its [`MockClock`] moves it.
     #[must_use]
     pub fn mock(unix_seconds: i64) -> (Self, MockClock) {
-        let (sender, receiver) = watch::channel(Timestamp::from_unix_seconds(unix_seconds));
+        let reading = Reading { now: Timestamp::from_unix_seconds(unix_seconds), monotonic: Duration::ZERO };
+        let (sender, receiver) = watch::channel(reading);
         (Self(Source::Mock(receiver)), MockClock(sender))
     }
 
@@ -42,7 +54,32 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System => system_now(),
-            Source::Mock(now) => *now.borrow(),
+            Source::Mock(reading) => reading.borrow().now,
+        }
+    }
+
+    /// How long this clock has been going: a time that never goes back and that nobody sets. Only two readings in one process
+    /// can be compared. While the machine sleeps it may stand still.
+    #[must_use]
+    pub fn monotonic(&self) -> Duration {
+        static FIRST: OnceLock<Instant> = OnceLock::new();
+        match &self.0 {
+            Source::System => FIRST.get_or_init(Instant::now).elapsed(),
+            Source::Mock(reading) => reading.borrow().monotonic,
+        }
+    }
+
+    /// Waits until [`Clock::monotonic`] reads `deadline` or later. With a mock clock whose [`MockClock`] is gone it never ends.
+    pub async fn sleep_until_monotonic(&self, deadline: Duration) {
+        match &self.0 {
+            Source::System => loop {
+                let left = deadline.saturating_sub(self.monotonic());
+                if left.is_zero() {
+                    return;
+                }
+                tokio::time::sleep(left).await;
+            },
+            Source::Mock(reading) => wait_for(reading, |reading| reading.monotonic >= deadline).await,
         }
     }
 
@@ -56,12 +93,7 @@ impl Clock {
                 }
                 tokio::time::sleep(left.min(LONGEST_NAP)).await;
             },
-            Source::Mock(now) => {
-                let mut now = now.clone();
-                if now.wait_for(|now| *now >= deadline).await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            }
+            Source::Mock(reading) => wait_for(reading, |reading| reading.now >= deadline).await,
         }
     }
 
@@ -71,25 +103,34 @@ impl Clock {
     }
 }
 
+async fn wait_for(reading: &watch::Receiver<Reading>, reached: impl FnMut(&Reading) -> bool) {
+    if reading.clone().wait_for(reached).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// The handle that moves a mock clock. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct MockClock(watch::Sender<Timestamp>);
+pub struct MockClock(watch::Sender<Reading>);
 
 impl MockClock {
-    /// Moves the clock forward.
+    /// Moves the clock forward, as time does.
     pub fn advance(&self, by: Duration) {
-        self.0.send_modify(|now| *now += by);
+        self.0.send_modify(|reading| {
+            reading.now += by;
+            reading.monotonic += by;
+        });
     }
 
-    /// Sets the clock, also backwards: wall clocks do that.
+    /// Sets the wall time, also backwards: people and programs do that. The monotonic time stays.
     pub fn set(&self, to: Timestamp) {
-        self.0.send_replace(to);
+        self.0.send_modify(|reading| reading.now = to);
     }
 
     /// What the clock reads.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        *self.0.borrow()
+        self.0.borrow().now
     }
 }
 
@@ -138,6 +179,29 @@ mod tests {
     async fn a_deadline_in_the_past_does_not_wait() {
         let clock = Clock::system();
         clock.sleep_until(clock.now() - Duration::from_secs(1)).await;
+        clock.sleep_until_monotonic(Duration::ZERO).await;
+    }
+
+    #[tokio::test]
+    async fn nobody_sets_the_monotonic_time() {
+        let (clock, hand) = Clock::mock(1_000);
+        let sleeper = tokio::spawn({
+            let clock = clock.clone();
+            async move { clock.sleep_until_monotonic(Duration::from_secs(60)).await }
+        });
+        for wall in [1_000_000, 0] {
+            hand.set(Timestamp::from_unix_seconds(wall));
+            tokio::task::yield_now().await;
+            assert_eq!(clock.monotonic(), Duration::ZERO);
+            assert!(!sleeper.is_finished());
+        }
+        hand.advance(Duration::from_secs(60));
+        sleeper.await.unwrap();
+        assert_eq!((clock.monotonic(), clock.now()), (Duration::from_secs(60), Timestamp::from_unix_seconds(60)));
+        let system = Clock::system();
+        let before = system.monotonic();
+        system.sleep_until_monotonic(before + Duration::from_millis(2)).await;
+        assert!(system.monotonic() >= before + Duration::from_millis(2));
     }
 
     #[test]
