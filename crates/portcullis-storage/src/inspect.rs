@@ -127,6 +127,8 @@ impl Store {
             Kind::DataKeys => seal::inspect(record),
             Kind::Failures => failures::inspect(record),
             Kind::Request => requests::inspect(record),
+            // Not in a snapshot.
+            Kind::Lease => Ok(Mentions::default()),
         }
     }
 }

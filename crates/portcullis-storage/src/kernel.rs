@@ -56,7 +56,7 @@ pub trait Kernel: Send + Sync + 'static {
     /// deleting or changing just now.
     fn expire<'a>(&'a self, now: Timestamp, limit: usize) -> KernelFuture<'a, usize>;
 
-    /// All records of all kinds as they are at a moment between this call and its answer.
+    /// All records of all kinds but leases, as they are at a moment between this call and its answer.
     fn snapshot(&self) -> KernelFuture<'_, Snapshot>;
 
     /// Which backend it is, where it keeps the records, and in which form.
@@ -189,11 +189,14 @@ pub enum Kind {
     DataKeys,
     /// A connector: where people come from that the provider does not know itself.
     Connector,
+    /// Which replica does what one does for all. Reached by its id alone: it has no index keys and no expiry, and lists and
+    /// snapshots need not have it, because on Kubernetes it is a `Lease` like everybody's.
+    Lease,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Login,
         Self::Code,
         Self::Family,
@@ -206,6 +209,7 @@ impl Kind {
         Self::Request,
         Self::DataKeys,
         Self::Connector,
+        Self::Lease,
     ];
 
     /// Whether such records are part of somebody's sign-in, and end with it.
@@ -219,7 +223,8 @@ impl Kind {
             | Self::Password
             | Self::Failures
             | Self::DataKeys
-            | Self::Connector => false,
+            | Self::Connector
+            | Self::Lease => false,
         }
     }
 
@@ -247,6 +252,7 @@ impl Kind {
             Self::Request => 10,
             Self::DataKeys => 11,
             Self::Connector => 12,
+            Self::Lease => 13,
         }
     }
 
@@ -266,6 +272,7 @@ impl Kind {
             Self::Request => "request",
             Self::DataKeys => "data-keys",
             Self::Connector => "connector",
+            Self::Lease => "lease",
         }
     }
 }

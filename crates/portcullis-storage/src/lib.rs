@@ -2,7 +2,7 @@
 //!
 //! Below is the [`Kernel`]: seven operations over versioned records, the same on every backend ([`MemoryKernel`],
 //! [`SqliteKernel`], [`PostgresKernel`], [`MySqlKernel`], [`EtcdKernel`], [`KubernetesKernel`]). Above are the typed facades of
-//! a [`Store`]: sign-ins, codes, refresh token families, keys, clients, passwords, connectors, failure counters. Each transition has one
+//! a [`Store`]: sign-ins, codes, refresh token families, keys, clients, passwords, connectors, failure counters, leases. Each transition has one
 //! deciding record that is changed first by compare-and-swap; every other write is derived from it, idempotent, and redone by
 //! whoever finds it missing. The invariants that follow from this are named in `docs/store-invariants.md`, each with the test
 //! that checks it.
@@ -31,6 +31,7 @@ mod inspect;
 mod judgement;
 pub mod kernel;
 mod kubernetes;
+mod leases;
 mod logins;
 mod memory;
 mod mysql;
@@ -66,6 +67,7 @@ pub use inspect::{Checked, Finding, KindCensus};
 pub use judgement::Configured;
 pub use kernel::{Kernel, Verdict};
 pub use kubernetes::{CrdHandling, KubernetesAccess, KubernetesError, KubernetesKernel, KubernetesOptions};
+pub use leases::{Candidate, Duty, LEASE_LIFETIME, Leases, Tenure};
 pub use logins::{CodeRequest, IssuedCode, Login, LoginError, LoginState, Logins, NewLogin};
 pub use memory::MemoryKernel;
 pub use mysql::{MySqlKernel, MySqlServer};

@@ -2,6 +2,8 @@
 //!
 //! A backend gives a snapshot by its own means: a transaction that reads, a revision, a list's version, a copy. So a backup
 //! that is taken while replicas write is a state that the store was in, and no invariant over two records is broken in it.
+//!
+//! Leases are in none: who works in this store just now means nothing at another time or in another store.
 
 use std::{fmt, future::Future};
 
@@ -93,7 +95,7 @@ impl Sink {
     /// # Errors
     /// [`Gone`].
     pub async fn put(&self, batch: Batch) -> Result<(), Gone> {
-        self.0.send(Part::Batch(batch)).await.map_err(|_| Gone)
+        self.0.send(Part::Batch(without_leases(batch))).await.map_err(|_| Gone)
     }
 
     /// As [`Sink::put`], on a thread that may wait.
@@ -101,7 +103,7 @@ impl Sink {
     /// # Errors
     /// [`Gone`].
     pub fn put_blocking(&self, batch: Batch) -> Result<(), Gone> {
-        self.0.blocking_send(Part::Batch(batch)).map_err(|_| Gone)
+        self.0.blocking_send(Part::Batch(without_leases(batch))).map_err(|_| Gone)
     }
 
     /// All of it has been handed over, or this is why not.
@@ -114,6 +116,11 @@ impl Sink {
     pub fn close_blocking(self, outcome: Result<(), KernelError>) {
         let _gone = self.0.blocking_send(outcome.map_or_else(Part::Failed, |()| Part::End));
     }
+}
+
+fn without_leases(mut batch: Batch) -> Batch {
+    batch.retain(|(kind, _)| *kind != Kind::Lease);
+    batch
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::{
     failures::{FailureCounters, FailureTable},
     families::Families,
     kernel::Kernel,
+    leases::Leases,
     logins::Logins,
     passwords::{Password, Passwords},
     requests::Requests,
@@ -166,6 +167,12 @@ impl Store {
     #[must_use]
     pub const fn requests(&self) -> Requests<'_> {
         Requests::new(self)
+    }
+
+    /// Who does what one replica does for all.
+    #[must_use]
+    pub const fn leases(&self) -> Leases<'_> {
+        Leases::new(self)
     }
 
     /// Deletes up to about `limit` records that have been over for longer than replicas' clocks may differ.

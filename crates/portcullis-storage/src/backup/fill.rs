@@ -175,7 +175,7 @@ async fn is_same(source: &dyn Kernel, target: &Arc<dyn Kernel>, probe: &str) -> 
 }
 
 async fn is_empty(target: &Arc<dyn Kernel>) -> Result<bool, FillError> {
-    for kind in Kind::ALL {
+    for kind in Kind::ALL.into_iter().filter(|kind| Scope::Everything.takes(*kind)) {
         if !target.list(kind, Page::first(1)).await.map_err(FillError::Target)?.records.is_empty() {
             return Ok(false);
         }

@@ -12,6 +12,7 @@ use crate::{
         Change, Feed, IndexKey, Kernel, Kind, Listing, MAX_DATA_BYTES, MAX_ID_BYTES, MAX_PAGE_BYTES, Mark, Page,
         Record, Slot, Version, Write,
     },
+    leases::Duty,
 };
 
 type TestKernel = Arc<dyn Kernel>;
@@ -24,15 +25,23 @@ pub(super) fn write(data: &str) -> Write {
     Write { data: data.as_bytes().to_vec(), ..Write::default() }
 }
 
-/// What a record of this kind may hold: for configured kinds a document of their facade.
+/// What a record of this kind may hold: for configured kinds and leases a document of their facade.
 pub(super) fn content(kind: Kind, id: &str, text: &str) -> Write {
     let (id, text) = (serde_json::Value::from(id), serde_json::Value::from(text));
     match kind {
         Kind::Client => write(&format!(r#"{{"n":1,"v":{{"public":true,"name":{text}}}}}"#)),
         Kind::Password => write(&format!(r#"{{"n":1,"v":{{"email":{id},"name":{text}}}}}"#)),
         Kind::Connector => write(&format!(r#"{{"n":1,"v":{{"type":"x","name":{text}}}}}"#)),
+        Kind::Lease => write(&format!(
+            r#"{{"n":1,"v":{{"holder":{text},"taken_at":1,"renewed_at":2,"seconds":3,"transitions":4}}}}"#
+        )),
         _ => write(text.as_str().unwrap_or_default()),
     }
+}
+
+/// The kinds that lists have.
+pub(super) fn listed() -> impl Iterator<Item = Kind> {
+    Kind::ALL.into_iter().filter(|kind| *kind != Kind::Lease)
 }
 
 fn datas(listing: &Listing) -> Vec<&[u8]> {
@@ -237,11 +246,11 @@ pub(super) async fn ids_out_of_bounds_are_refused(kernel: TestKernel) -> Outcome
 pub(super) async fn kinds_do_not_meet(kernel: TestKernel) -> Outcome {
     let key = IndexKey::of(&["k"]);
     let indexed = |kind: Kind| !Kind::CONFIGURED.contains(&kind);
-    for kind in Kind::ALL {
+    for kind in listed() {
         let write = Write { index: [indexed(kind).then_some(key), None], ..content(kind, "id", kind.name()) };
         insert(&kernel, kind, "id", write).await?;
     }
-    for kind in Kind::ALL {
+    for kind in listed() {
         let data = content(kind, "id", kind.name()).data;
         let found = data_of(&kernel, kind, "id").await?;
         ensure!(found.as_ref() == Some(&data), "{kind} reads {found:?}");
@@ -254,6 +263,30 @@ pub(super) async fn kinds_do_not_meet(kernel: TestKernel) -> Outcome {
     let version = get(&kernel, Kind::Login, "id").await?.ok_or("gone")?.version;
     kernel.delete(Kind::Login, "id", version).await.map_err(text)?;
     ensure!(get(&kernel, Kind::Code, "id").await?.is_some(), "deleting one kind deleted another");
+    Ok(())
+}
+
+/// Under the ids that the facade gives them, and by what it does with them: on Kubernetes rights need not reach further.
+pub(super) async fn leases_are_records(kernel: TestKernel) -> Outcome {
+    let [id, other] = Duty::ALL.map(Duty::name);
+    let lease = |holder: &str| content(Kind::Lease, id, holder);
+    ensure!(get(&kernel, Kind::Lease, id).await?.is_none(), "there is a lease before one was made");
+    let first = insert(&kernel, Kind::Lease, id, lease("a")).await?;
+    let again = kernel.insert(Kind::Lease, id, lease("b")).await;
+    ensure!(again == Err(KernelError::AlreadyExists), "a second insert: {again:?}");
+    let second = kernel.update(Kind::Lease, id, first, lease("c")).await.map_err(text)?;
+    ensure!(second != first, "an update left the version as it was");
+    let late = kernel.update(Kind::Lease, id, first, lease("d")).await;
+    ensure!(late == Err(KernelError::Conflict), "an update of an old version: {late:?}");
+    let missing = kernel.update(Kind::Lease, other, second, lease("e")).await;
+    ensure!(missing == Err(KernelError::NotFound), "an update of what is not there: {missing:?}");
+    ensure!(get(&kernel, Kind::Lease, other).await?.is_none(), "an update made a lease");
+    let found = get(&kernel, Kind::Lease, id).await?.ok_or("gone")?;
+    ensure!(found.id == id && found.version == second && found.data == lease("c").data, "it reads {found:?}");
+    let mut snapshot = kernel.snapshot().await.map_err(text)?;
+    while let Some(batch) = snapshot.next().await.map_err(text)? {
+        ensure!(batch.is_empty(), "a snapshot has {batch:?}");
+    }
     Ok(())
 }
 

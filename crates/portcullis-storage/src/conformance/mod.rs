@@ -73,6 +73,7 @@ pub async fn check_kernel(make: MakeKernel<'_>) -> Result<Vec<&'static str>, Vio
         cases::ids_are_compared_as_bytes,
         cases::ids_out_of_bounds_are_refused,
         cases::kinds_do_not_meet,
+        cases::leases_are_records,
         cases::data_is_kept_to_the_byte,
         cases::too_much_data_is_refused,
         cases::both_indices_find_their_records,

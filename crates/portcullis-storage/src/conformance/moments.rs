@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use portcullis_runtime::Timestamp;
 use tokio::task::JoinSet;
 
-use super::{Outcome, cases::content, ensure};
+use super::{
+    Outcome,
+    cases::{content, listed},
+    ensure,
+};
 use crate::{
     error::KernelError,
     kernel::{IndexKey, Kernel, Kind, MAX_DATA_BYTES, Record, Write},
@@ -27,8 +31,7 @@ fn text(error: KernelError) -> String {
 
 async fn fill(kernel: &TestKernel) -> Result<All, String> {
     let many = (0..MANY).map(|number| (Kind::Family, number));
-    let mut all: Vec<(Kind, String, Write)> = Kind::ALL
-        .into_iter()
+    let mut all: Vec<(Kind, String, Write)> = listed()
         .filter(|kind| *kind != Kind::Family)
         .flat_map(|kind| (0..EACH).map(move |number| (kind, number)))
         .chain(many)
@@ -104,7 +107,7 @@ pub(super) async fn a_snapshot_is_of_one_moment(kernel: TestKernel) -> Outcome {
     for (kind, record) in snapshot.next().await.map_err(text)?.unwrap_or_default() {
         found.insert((kind, record.id.clone()), record);
     }
-    for kind in Kind::ALL {
+    for kind in listed() {
         kernel.insert(kind, "later", content(kind, "later", "made later")).await.map_err(text)?;
         let mut records = expected.iter().filter(|((of, _), _)| *of == kind).map(|(_, record)| record);
         for record in records.by_ref().take(3) {

@@ -5,7 +5,8 @@
 //! index read everything that a label selects; no grant's hot path uses them. What is over is deleted one by one, each only
 //! while it still has the version that was read, so that a record whose expiry was moved lives on.
 //!
-//! What people configure are objects of kinds of their own (`typed.rs`), which are watched (`configured.rs`).
+//! What people configure are objects of kinds of their own (`typed.rs`), which are watched (`configured.rs`). A lease is a `Lease`
+//! like that of every other component (`lease.rs`).
 //!
 //! A write whose answer was lost is told as such and never repeated. Throttling, and an API server that is away, are waited
 //! out within the operation's time.
@@ -13,6 +14,7 @@
 mod base32;
 mod configured;
 mod error;
+mod lease;
 mod object;
 mod open;
 mod scan;
@@ -23,12 +25,14 @@ use std::time::Duration;
 
 use portcullis_kubeclient::{Client, ClientError, Form, Instant, Preconditions};
 use portcullis_runtime::{Clock, Rng, Timestamp};
+use serde_json::Value;
 use tokio::task::JoinSet;
 
 pub(crate) use self::typed::canonical;
 use self::{
     configured::Configured,
     error::{of_insert, of_read, of_write},
+    lease::{LEASES, Lease, lease_name},
     object::{MetadataOnly, NewObject, Object, RECORDS, name_of, selector, selector_of_over},
     scan::{Earliest, Over, Smallest, scan},
 };
@@ -141,6 +145,13 @@ impl Kernel for KubernetesKernel {
             if let Some(followed) = self.configured.of(kind) {
                 return followed.get(id, self.soon()).await;
             }
+            if kind == Kind::Lease {
+                return match self.client.get::<Lease>(&LEASES, &lease_name(id), self.soon()).await {
+                    Ok(lease) => lease.into_record(id).map(Some),
+                    Err(ClientError::NotFound) => Ok(None),
+                    Err(error) => Err(of_read(&error)),
+                };
+            }
             match self.client.get::<Object>(&RECORDS, &name_of(kind, id), self.soon()).await {
                 Ok(object) => object.into_record(kind).map(Some),
                 Err(ClientError::NotFound) => Ok(None),
@@ -155,6 +166,10 @@ impl Kernel for KubernetesKernel {
             if let Some(followed) = self.configured.of(kind) {
                 return followed.insert(id, &write, self.soon()).await;
             }
+            if kind == Kind::Lease {
+                let made = self.client.create::<Lease>(&LEASES, &lease::object(id, &write, None)?, self.soon()).await;
+                return made.map_err(|error| of_insert(&error))?.version();
+            }
             let object = NewObject::new(kind, id, &write, None);
             drop(write);
             let made = self.client.create::<MetadataOnly>(&RECORDS, &object, self.soon()).await;
@@ -167,6 +182,24 @@ impl Kernel for KubernetesKernel {
             check_write(id, &write)?;
             if let Some(followed) = self.configured.of(kind) {
                 return followed.update(id, version, &write, self.soon()).await;
+            }
+            if kind == Kind::Lease {
+                // Compat: a PUT to a `Lease` that is not there makes it (`AllowCreateOnUpdate` in
+                // `pkg/registry/coordination/lease/strategy.go`), unless the object has a uid.
+                let deadline = self.soon();
+                let found = self.client.get::<Value>(&LEASES, &lease_name(id), deadline).await;
+                let found = found.map_err(|error| match error {
+                    ClientError::NotFound => KernelError::NotFound,
+                    error => of_read(&error),
+                })?;
+                if found.pointer("/metadata/resourceVersion").and_then(Value::as_str)
+                    != Some(&version.number().to_string())
+                {
+                    return Err(KernelError::Conflict);
+                }
+                let changed = lease::object(id, &write, Some(found))?;
+                let replaced = self.client.replace::<Lease>(&LEASES, &lease_name(id), &changed, deadline).await;
+                return replaced.map_err(|error| of_write(&error))?.version();
             }
             let object = NewObject::new(kind, id, &write, Some(version));
             drop(write);
@@ -182,7 +215,11 @@ impl Kernel for KubernetesKernel {
                 return followed.delete(id, version, self.soon()).await;
             }
             let preconditions = Preconditions { uid: None, resource_version: Some(version.number().to_string()) };
-            let deleted = self.client.delete(&RECORDS, &name_of(kind, id), preconditions, self.soon()).await;
+            let (resource, name) = match kind {
+                Kind::Lease => (&LEASES, lease_name(id)),
+                _ => (&RECORDS, name_of(kind, id)),
+            };
+            let deleted = self.client.delete(resource, &name, preconditions, self.soon()).await;
             deleted.map_err(|error| of_write(&error))
         })
     }
@@ -192,13 +229,17 @@ impl Kernel for KubernetesKernel {
             if let Some(followed) = self.configured.of(kind) {
                 return followed.list(&page, Instant::now() + self.scan_time).await;
             }
+            if kind == Kind::Lease {
+                // Rights are for their names, and a list of all leases of the namespace needs more.
+                return Ok(Listing::default());
+            }
             self.page(kind, &selector(kind, None), page).await
         })
     }
 
     fn by_index<'a>(&'a self, kind: Kind, slot: Slot, key: IndexKey, page: Page) -> KernelFuture<'a, Listing> {
         Box::pin(async move {
-            if self.configured.of(kind).is_some() {
+            if self.configured.of(kind).is_some() || kind == Kind::Lease {
                 // They have no index keys.
                 return Ok(Listing::default());
             }

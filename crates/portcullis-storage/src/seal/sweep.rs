@@ -410,7 +410,7 @@ const fn holds_secrets(kind: Kind) -> bool {
         | Kind::Password
         | Kind::Connector => true,
         // Ids, counts, and requests that the caller has sealed; data keys are wrapped.
-        Kind::FamilyList | Kind::Failures | Kind::Request | Kind::DataKeys => false,
+        Kind::FamilyList | Kind::Failures | Kind::Request | Kind::DataKeys | Kind::Lease => false,
     }
 }
 
@@ -442,7 +442,7 @@ fn each_secret(kind: Kind, id: &str, record: &mut Value, visit: &mut dyn FnMut(P
         Kind::Client => field(doc, id, "secret"),
         Kind::Password => field(doc, id, "hash"),
         Kind::Connector => field(doc, id, "config"),
-        Kind::FamilyList | Kind::Failures | Kind::Request | Kind::DataKeys => {}
+        Kind::FamilyList | Kind::Failures | Kind::Request | Kind::DataKeys | Kind::Lease => {}
     }
 }
 

@@ -10,4 +10,6 @@ mod faults;
 #[cfg(test)]
 mod kit;
 #[cfg(test)]
+mod leases;
+#[cfg(test)]
 mod suite;

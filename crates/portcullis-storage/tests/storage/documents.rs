@@ -14,6 +14,7 @@ fn every_test_that_the_invariants_name_exists() {
         "src/backup",
         "src/etcd",
         "src/kubernetes",
+        "src/leases",
         "src/seal",
         "src/sqlite",
         "src/conformance",

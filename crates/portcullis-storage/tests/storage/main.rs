@@ -16,6 +16,8 @@ mod kernels;
 #[cfg(test)]
 mod kit;
 #[cfg(test)]
+mod leases;
+#[cfg(test)]
 mod logins;
 #[cfg(test)]
 mod model;

@@ -12,6 +12,7 @@
 //! `PORTCULLIS_HISTORIES` sets how many histories are run. A history that fails is told with its seed and its steps.
 
 mod families;
+mod leases;
 mod logins;
 mod mutants;
 mod objects;

@@ -77,6 +77,9 @@ bugs! {
     FailuresAreNotWritten: "N2",
     RequestSlotsAreTakenTwice: "R1",
     RequestsNeverExpire: "R1",
+    LeasesRunOutAtOnce: "T1",
+    FirstLeasesAreTakenTwice: "T1",
+    LeaseTakeoversOverwriteRenewals: "T1",
 }
 
 pub(super) struct Mutant {
@@ -127,7 +130,8 @@ impl Mutant {
             | (Bug::CodesNeverExpire | Bug::CodesDoNotFixTheFamily, Kind::Code)
             | (Bug::RevocationMissesWhatIsBeingCreated | Bug::TheListHasNoLimit, Kind::FamilyList)
             | (Bug::RequestSlotsAreTakenTwice | Bug::RequestsNeverExpire, Kind::Request)
-            | (Bug::FailuresAreWrittenTwice, Kind::Failures) => parse(&record.data),
+            | (Bug::FailuresAreWrittenTwice, Kind::Failures)
+            | (Bug::LeasesRunOutAtOnce, Kind::Lease) => parse(&record.data),
             _ => return Ok(()),
         };
         match self.bug {
@@ -166,6 +170,7 @@ impl Mutant {
                 doc["v"]["families"] = Value::Array(there);
             }
             Bug::TheListHasNoLimit => doc["v"]["families"].as_array_mut().unwrap().truncate(31),
+            Bug::LeasesRunOutAtOnce => doc["v"]["seconds"] = json!(0),
             Bug::RequestSlotsAreTakenTwice => doc["v"]["expires_at"] = json!(LONG_AGO),
             _ => {}
         }
@@ -203,6 +208,7 @@ impl Mutant {
         match self.bug {
             Bug::UpdatesIgnoreTheVersion => true,
             Bug::KeysAreRotatedTwice => kind == Kind::SigningKeys,
+            Bug::LeaseTakeoversOverwriteRenewals => kind == Kind::Lease,
             _ => false,
         }
     }
@@ -211,6 +217,7 @@ impl Mutant {
         match self.bug {
             Bug::InsertsOverwrite => true,
             Bug::FirstKeysAreMadeTwice => kind == Kind::SigningKeys,
+            Bug::FirstLeasesAreTakenTwice => kind == Kind::Lease,
             _ => false,
         }
     }

@@ -40,10 +40,12 @@ pub(super) enum Op {
     FindRequest,
     ForgetRequest,
     Collect,
+    Contend,
+    Release,
 }
 
 impl Op {
-    pub(super) const ALL: [Self; 33] = [
+    pub(super) const ALL: [Self; 35] = [
         Self::Begin,
         Self::BeginAgain,
         Self::Approve,
@@ -77,6 +79,8 @@ impl Op {
         Self::FindRequest,
         Self::ForgetRequest,
         Self::Collect,
+        Self::Contend,
+        Self::Release,
     ];
 
     /// How often it is chosen, among all. What needs something that is not there is chosen in vain.
@@ -84,11 +88,11 @@ impl Op {
         match self {
             // These need what others gave, and are chosen in vain most of the time.
             Self::Redeem | Self::Create | Self::Advance => 700,
-            Self::RotateKeys => 200,
+            Self::RotateKeys => 220,
             Self::OpenCode | Self::CreateOneTooMany => 160,
-            Self::Issue => 110,
+            Self::Issue | Self::Release => 110,
             Self::Retry | Self::Begin => 80,
-            Self::Refresh | Self::Reuse | Self::FindRequest | Self::ForgetRequest => 60,
+            Self::Refresh | Self::Reuse | Self::FindRequest | Self::ForgetRequest | Self::Contend => 60,
             Self::Approve | Self::SealingKeys | Self::Fail => 40,
             Self::Count | Self::LoadKeys | Self::Collect => 30,
             _ => 22,
@@ -167,10 +171,11 @@ pub(super) enum Outcome {
     RequestsFull,
     Unknown,
     Collected,
+    LeaseTakenOver,
 }
 
 impl Outcome {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Redeemed,
         Self::Replayed,
         Self::Created,
@@ -186,6 +191,7 @@ impl Outcome {
         Self::RequestsFull,
         Self::Unknown,
         Self::Collected,
+        Self::LeaseTakenOver,
     ];
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use portcullis_runtime::{Clock, MockClock, Rng, Timestamp};
 use portcullis_storage::{
-    FamilyId, Kernel, MAX_FAMILIES, MemoryKernel, OpenCode, OpenFamily, RefreshToken, Store,
+    Candidate, FamilyId, Kernel, MAX_FAMILIES, MemoryKernel, OpenCode, OpenFamily, RefreshToken, Store, Tenure,
     conformance::{Fault, FaultyKernel, Held, Noise},
     kernel::{Kind, Page, Write},
 };
@@ -18,6 +18,7 @@ use portcullis_storage::{
 use super::{
     Checked,
     families::{self, Families, Owner},
+    leases::Leases,
     logins::Logins,
     mutants::{Bug, Mutant},
     objects::Objects,
@@ -73,6 +74,7 @@ pub(super) struct Model {
     pub(super) logins: Logins,
     pub(super) families: Families,
     pub(super) objects: Objects,
+    pub(super) leases: Leases,
     pub(super) handles: Vec<Handles>,
     pub(super) tally: Tally,
 }
@@ -84,6 +86,9 @@ pub(super) struct Handles {
     /// With the family and the token's position among those that were given.
     pub(super) families: Vec<(usize, usize, bool, OpenFamily)>,
     pub(super) keys: Option<super::objects::LoadedKeys>,
+    /// Not while it is in a call.
+    pub(super) candidate: Option<Candidate>,
+    pub(super) tenure: Option<Tenure>,
 }
 
 type Verdict = Box<dyn FnOnce(&mut Model, &Scene) -> Checked>;
@@ -183,6 +188,7 @@ impl World {
             logins: Logins::default(),
             families: Families::default(),
             objects: Objects::default(),
+            leases: Leases::default(),
             handles: (0..count).map(|_| Handles::default()).collect(),
             tally: Tally::of_history(count),
         };
@@ -220,6 +226,7 @@ impl World {
     pub(super) fn run(&mut self, calls: u32) -> Checked {
         while self.calls < u64::from(calls) {
             self.step()?;
+            self.at_most_one_holds_the_lease()?;
         }
         self.at_rest()
     }
@@ -347,6 +354,8 @@ impl World {
             Op::FindRequest => self.find_request(),
             Op::ForgetRequest => self.forget_request(),
             Op::Collect => self.collect(),
+            Op::Contend => self.contend(),
+            Op::Release => self.release(),
         }
     }
 
@@ -483,7 +492,8 @@ impl World {
         }
         self.families_at_rest()?;
         self.logins_at_rest()?;
-        self.objects_at_rest()
+        self.objects_at_rest()?;
+        self.leases_at_rest()
     }
 }
 
