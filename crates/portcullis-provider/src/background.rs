@@ -1,11 +1,11 @@
 //! Work that no request waits for: key rotation, deletion of what has expired, writing of failure counts, sealing of what
-//! is sealed with a key that is not the current one.
+//! is sealed with a key that is not the current one. What one replica does for all runs where its lease is held.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_runtime::Shutdown;
-use portcullis_storage::{StoreError, Sweep, SweepStep};
+use portcullis_storage::{Duty, StoreError, Sweep, SweepStep};
 
 use crate::app::App;
 use crate::authflow::error_source;
@@ -28,26 +28,13 @@ const SEALING_PAUSE: Duration = Duration::from_secs(1);
 const SWEEP_RECORDS: usize = 100;
 const SWEEP_PAUSE: Duration = Duration::from_millis(50);
 
-/// Keeps the store's data keys, and seals again what others have sealed, until shutdown.
-pub(crate) async fn keep_sealed(front: Arc<Front>, shutdown: Shutdown) {
+/// Keeps the store's data keys until shutdown: each replica opens them for itself.
+pub(crate) async fn keep_data_keys(front: Arc<Front>, shutdown: Shutdown) {
     let app = &front.app;
     let rounds = async {
-        let mut sweep = Sweep::default();
-        let mut said = String::new();
+        let mut trouble = Trouble::new("the store's data keys could not be looked after");
         loop {
-            let trouble = match app.store.tend_sealing().await {
-                Ok(()) => seal_again(app, &mut sweep).await,
-                Err(error) => Some((error.to_string(), error.hint())),
-            };
-            match trouble {
-                // What is tried twice a minute is worth a line when it changes.
-                Some((error, hint)) if error != said => {
-                    tracing::error!(error, hint, "the store's data keys could not be looked after");
-                    said = error;
-                }
-                Some(_) => {}
-                None => said.clear(),
-            }
+            trouble.say(app.store.tend_sealing().await.err().map(|error| (error.to_string(), error.hint())));
             app.clock.sleep(SEALING_PAUSE).await;
             tokio::select! {
                 () = app.clock.sleep(SEALING_EVERY - SEALING_PAUSE) => {}
@@ -58,54 +45,88 @@ pub(crate) async fn keep_sealed(front: Arc<Front>, shutdown: Shutdown) {
     shutdown.unless(rounds).await;
 }
 
-/// One sweep to its end, if one is due. A large store takes hours: the data keys are looked at in between as without it.
-async fn seal_again(app: &App, sweep: &mut Sweep) -> Option<(String, Option<&'static str>)> {
-    let (mut tended, mut missed) = (app.clock.now(), false);
+/// Seals again what is not sealed with the current data key, on one replica at a time, until shutdown.
+pub(crate) async fn seal_again(front: Arc<Front>, shutdown: Shutdown) {
+    let app = &front.app;
+    // It goes on where it was when the lease is had again: what others have done meanwhile it finds done.
+    let state = tokio::sync::Mutex::new((Sweep::default(), Trouble::new("secrets could not be sealed again")));
+    let rounds = async || {
+        let (sweep, trouble) = &mut *state.lock().await;
+        loop {
+            trouble.say(sweep_once(app, sweep).await.err().map(|error| (with_source(&error), None)));
+            app.clock.sleep(SEALING_EVERY).await;
+        }
+    };
+    app.store.leases().run_while_held(Duty::Seal, &shutdown, rounds).await;
+}
+
+/// One sweep to its end, if one is due. A large store takes hours.
+async fn sweep_once(app: &App, sweep: &mut Sweep) -> Result<(), StoreError> {
     loop {
-        match app.store.sweep(sweep, SWEEP_RECORDS).await {
-            Ok(SweepStep::Idle) => return None,
-            Ok(SweepStep::More) => {
-                missed |= pause_in_sweep(app).await;
-                let (now, wait) = (app.clock.now(), if missed { SEALING_PAUSE } else { SEALING_EVERY });
-                if now < tended || now >= tended + wait {
-                    if let Err(error) = app.store.tend_sealing().await {
-                        // The sweep goes on where it is, once they can be looked at again.
-                        return Some((error.to_string(), error.hint()));
-                    }
-                    (tended, missed) = (now, false);
-                }
-            }
-            Ok(SweepStep::Done { written, left, why }) => {
+        match app.store.sweep(sweep, SWEEP_RECORDS).await? {
+            SweepStep::Idle => return Ok(()),
+            SweepStep::More => app.clock.sleep(SWEEP_PAUSE).await,
+            SweepStep::Done { written, left, why } => {
                 match why {
                     Some(why) => tracing::error!(written, left, why, "some secrets could not be sealed again"),
                     None if written == 0 => tracing::debug!(left, "all secrets were looked at"),
                     None => tracing::info!(written, left, "secrets were sealed again"),
                 }
-                return None;
+                return Ok(());
             }
-            Err(error) => return Some((format!("{error}: {}", error_source(&error)), None)),
         }
     }
 }
 
-/// Waits before the next page of a sweep; whether a data key was missed meanwhile.
-async fn pause_in_sweep(app: &App) -> bool {
-    let pause = app.clock.sleep(SWEEP_PAUSE);
-    tokio::pin!(pause);
-    let mut missed = false;
-    loop {
-        tokio::select! {
-            () = &mut pause => return missed,
-            () = app.store.data_key_missed(), if !missed => missed = true,
+/// A failure of what is tried twice a minute: worth a line when it changes.
+struct Trouble {
+    what: &'static str,
+    said: String,
+}
+
+impl Trouble {
+    const fn new(what: &'static str) -> Self {
+        Self { what, said: String::new() }
+    }
+
+    fn say(&mut self, failure: Option<(String, Option<&'static str>)>) {
+        match failure {
+            Some((error, hint)) if error != self.said => {
+                tracing::error!(error, hint, "{}", self.what);
+                self.said = error;
+            }
+            Some(_) => {}
+            None => self.said.clear(),
         }
     }
 }
 
-/// Background work.
+fn with_source(error: &StoreError) -> String {
+    format!("{error}: {}", error_source(error))
+}
+
+/// Deletes what is over, now and at every interval, on one replica at a time, until shutdown.
+pub(crate) async fn collect_expired(front: Arc<Front>, shutdown: Shutdown) {
+    let app = &front.app;
+    let rounds = async || {
+        loop {
+            match collect(app).await {
+                Ok(0) => {}
+                Ok(records) => tracing::info!(records, "garbage collection run"),
+                Err(error) => {
+                    tracing::error!(%error, source = error_source(&error), "garbage collection failed");
+                }
+            }
+            app.clock.sleep(COLLECT_EVERY).await;
+        }
+    };
+    app.store.leases().run_while_held(Duty::Collect, &shutdown, rounds).await;
+}
+
+/// Background work that every replica does for itself.
 #[derive(Clone, Copy)]
 pub(crate) enum Job {
     RotateKeys,
-    Collect,
     WriteFailures,
 }
 
@@ -113,7 +134,6 @@ impl Job {
     const fn interval(self) -> Duration {
         match self {
             Self::RotateKeys => CHECK_EVERY,
-            Self::Collect => COLLECT_EVERY,
             Self::WriteFailures => FLUSH_EVERY,
         }
     }
@@ -151,15 +171,6 @@ impl Job {
             Self::RotateKeys => match app.signer.check().await {
                 Ok(_) => true,
                 Err(error) => failed("failed to rotate keys", &error),
-            },
-            Self::Collect => match collect(app).await {
-                Ok(records) => {
-                    if records > 0 {
-                        tracing::info!(records, "garbage collection run");
-                    }
-                    true
-                }
-                Err(error) => failed("garbage collection failed", &error),
             },
             Self::WriteFailures => match app.store.failures().flush(app.config.attempts.window).await {
                 Ok(()) => true,

@@ -12,7 +12,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::app::App;
 use crate::authflow::{Devices, Flows, connector_ids, error_source};
-use crate::background::{Job, keep_sealed};
+use crate::background::{Job, collect_expired, keep_data_keys, seal_again};
 use crate::config::{Config, RefreshPolicy};
 use crate::configured;
 use crate::endpoints::Discovery;
@@ -245,10 +245,12 @@ impl Provider {
     #[must_use]
     pub fn start(&self, shutdown: &Shutdown) -> Background {
         let mut tasks = JoinSet::new();
-        for job in [Job::RotateKeys, Job::Collect, Job::WriteFailures] {
+        for job in [Job::RotateKeys, Job::WriteFailures] {
             tasks.spawn(job.repeat(self.front.clone(), shutdown.clone()));
         }
-        tasks.spawn(keep_sealed(self.front.clone(), shutdown.clone()));
+        tasks.spawn(collect_expired(self.front.clone(), shutdown.clone()));
+        tasks.spawn(keep_data_keys(self.front.clone(), shutdown.clone()));
+        tasks.spawn(seal_again(self.front.clone(), shutdown.clone()));
         let front = self.front.clone();
         let stop = shutdown.clone();
         tasks.spawn(async move { front.health.run(&stop).await });

@@ -1,6 +1,7 @@
 //! The whole provider without a socket: memory store, a clock that stands still, a seeded generator.
 
 mod authorize;
+mod background;
 mod browser;
 mod endpoints;
 mod etcd;

@@ -19,6 +19,7 @@ fn every_test_that_the_invariants_name_exists() {
         "src/sqlite",
         "src/conformance",
         "../portcullis-kubeclient/tests/kubeclient",
+        "../portcullis-provider/src/tests",
     ];
     let sources: String = folders
         .iter()
