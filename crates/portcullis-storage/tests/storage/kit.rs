@@ -166,13 +166,13 @@ pub(crate) fn new_family(client_id: &str) -> NewFamily {
     }
 }
 
-/// Runs each of the named checks on every backend; on a database server one after the other, each in an empty database.
+/// Runs each of the named checks on every backend; on a server (`facades.rs`) one after the other, each in an empty store.
 macro_rules! on_every_backend {
     ($($check:ident),+ $(,)?) => {
-        pub(crate) async fn on_a_server(server: &$crate::servers::Server) {
+        pub(crate) async fn on_a_server(fresh: &impl AsyncFn() -> std::sync::Arc<dyn portcullis_storage::Kernel>) {
             $(
                 println!("{}", stringify!($check));
-                $check($crate::kit::Kit::on(server.kernel().await)).await;
+                $check($crate::kit::Kit::on(fresh().await)).await;
             )+
         }
         mod on_memory {

@@ -10,6 +10,8 @@ mod documents;
 #[cfg(test)]
 mod etcd;
 #[cfg(test)]
+mod facades;
+#[cfg(test)]
 mod families;
 #[cfg(test)]
 mod kernels;

@@ -19,7 +19,7 @@ use portcullis_storage::{
 use portcullis_testkit::{Database, DatabaseKind, DatabaseOptions, FaultProxy, TestCa, Validity, temp_dir};
 use tokio::task::JoinSet;
 
-use crate::{codes, families, leases, logins, objects, sealing};
+use crate::facades;
 
 /// A database server with any number of databases.
 pub(crate) struct Server {
@@ -133,12 +133,7 @@ async fn the_kernel_keeps_every_promise(kind: DatabaseKind) {
 
 async fn the_facades_keep_every_invariant(kind: DatabaseKind) {
     let server = Server::start(kind);
-    codes::on_a_server(&server).await;
-    families::on_a_server(&server).await;
-    leases::on_a_server(&server).await;
-    logins::on_a_server(&server).await;
-    objects::on_a_server(&server).await;
-    sealing::on_a_server(&server).await;
+    facades::keep_every_invariant(&async || server.kernel().await).await;
 }
 
 pub(crate) fn write(data: &str) -> Write {
