@@ -11,6 +11,7 @@ mod passwords;
 mod races;
 mod reconfigured;
 mod rotation;
+mod round_trips;
 mod sealed;
 mod secrets;
 mod socket;
