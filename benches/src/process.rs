@@ -39,12 +39,23 @@ impl Memory {
     }
 }
 
-/// User and system time that a process has used (/proc/PID/stat, in clock ticks).
+/// User and system time that a process has used.
 pub(crate) fn cpu(pid: u32) -> Result<Duration> {
+    ticks(pid, &[11, 12])
+}
+
+/// The same of a process and its children, those included that have ended.
+pub(crate) fn cpu_of_tree(pid: u32) -> Result<Duration> {
+    let living: Duration = children(pid).into_iter().filter_map(|child| cpu(child).ok()).sum();
+    Ok(ticks(pid, &[11, 12, 13, 14])? + living)
+}
+
+/// The sum of such fields of /proc/PID/stat, counted behind the name, which are in clock ticks.
+fn ticks(pid: u32, fields: &[usize]) -> Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the process has ended")?;
     let after_name = stat.rsplit_once(')').context("/proc/PID/stat")?.1;
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let ticks: u64 = [11, 12].iter().filter_map(|&i| fields.get(i)?.parse::<u64>().ok()).sum();
+    let all: Vec<&str> = after_name.split_whitespace().collect();
+    let ticks: u64 = fields.iter().filter_map(|&i| all.get(i)?.parse::<u64>().ok()).sum();
     Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
 }
 

@@ -34,6 +34,18 @@ impl Peer {
     }
 }
 
+/// How the table is to be read.
+const ABOUT: &str = "\
+A peer that was not there is printed as absent; its figures of another day are no comparison.
+Rows of `bench --apiserver-only` and of `bench --store-only` may be of a later run than the others.
+
+The rows of SQLite and PostgreSQL: clients, provider and database server share the machine's cores, and every commit waits for the
+disk, on either side. Clients keep their connections; each is a user of its own. A code flow is authorization request, form, consent,
+code and tokens; the POST of its password is made but not counted, because its bcrypt hash, the same on either side, is most of all
+work. The budgets of rates are five times Dex's of the same run: for refreshes on PostgreSQL of one chain, because most answers to
+many clients are 500 there. How often a request asks the store is in docs/store-invariants.md.
+";
+
 #[derive(Default)]
 pub(crate) struct Report(Vec<Row>);
 
@@ -51,6 +63,33 @@ impl Report {
             peer: peer.text(),
             budget: format!("≤ {} {unit}", (limit * 1e4).round() / 1e4),
             verdict,
+        });
+    }
+
+    /// A figure that must reach a limit.
+    pub(crate) fn at_least(&mut self, what: &str, unit: &str, ours: f64, limit: f64, peer: Peer) {
+        let verdict = if ours >= limit {
+            "met".to_owned()
+        } else {
+            format!("**missed** by {:.0} %", (1.0 - ours / limit) * 100.0)
+        };
+        self.push(Row {
+            what: what.to_owned(),
+            ours: format!("{ours:.2} {unit}"),
+            peer: peer.text(),
+            budget: format!("≥ {} {unit}", (limit * 1e2).round() / 1e2),
+            verdict,
+        });
+    }
+
+    /// A figure that could not be measured here, and why.
+    pub(crate) fn not_run(&mut self, what: &str, why: &str) {
+        self.push(Row {
+            what: what.to_owned(),
+            ours: "not run".to_owned(),
+            peer: Peer::None.text(),
+            budget: "–".to_owned(),
+            verdict: why.to_owned(),
         });
     }
 
@@ -84,7 +123,7 @@ impl Report {
     /// The whole document. Rows of `before` that were not measured now stay in their places.
     pub(crate) fn markdown(&self, machine: &str, before: &str) -> String {
         let mut text = format!(
-            "# Benchmarks\n\nMade by `cargo xtask bench`; one run, medians, on {machine}.\nA peer that was not there is printed as absent; its figures of another day are no comparison.\nRows of `bench --apiserver-only` may be of a later run than the others.\n\n| What | Portcullis | Peer | Budget | |\n|---|---|---|---|---|\n"
+            "# Benchmarks\n\nMade by `cargo xtask bench`; one run, medians, on {machine}.\n{ABOUT}\n| What | Portcullis | Peer | Budget | |\n|---|---|---|---|---|\n"
         );
         let mut new: Vec<String> = self.0.iter().map(Row::line).collect();
         for old in before.lines().filter(|line| line.starts_with('|')).skip(2) {

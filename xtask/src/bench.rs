@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 
-use crate::{peers, stage};
+use crate::{peers, stage, test};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -16,17 +16,24 @@ pub(crate) struct Options {
     #[arg(long)]
     dex: Option<String>,
     /// Measure only the dev API server beside kube-apiserver; the other rows stay as they are.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "store_only")]
     apiserver_only: bool,
+    /// Measure only the provider on its stores beside Dex; the other rows stay as they are.
+    #[arg(long)]
+    store_only: bool,
 }
 
 const CAP: Duration = Duration::from_secs(40 * 60);
 
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if !options.apiserver_only {
+        // The database servers are among them.
+        test::install_packages()?;
+    }
     let peers = peers::build_all()?;
     let mut outcomes = Vec::new();
-    let packages: &[&str] =
-        if options.apiserver_only { &["portcullis"] } else { &["portcullis", "kubectl-oidc_login"] };
+    let part = options.apiserver_only || options.store_only;
+    let packages: &[&str] = if part { &["portcullis"] } else { &["portcullis", "kubectl-oidc_login"] };
     for package in packages {
         outcomes.push(stage::run(
             &format!("release {package}"),
@@ -38,8 +45,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     bench.args(["run", "--release", "--locked", "-p", "portcullis-benches", "--"]);
     bench.env("PORTCULLIS_PEERS", peers).env("PORTCULLIS_BIN", stage::target_dir().join("release"));
     bench.arg("--out").arg(stage::root().join("docs/benchmarks.md"));
-    if options.apiserver_only {
-        bench.arg("--apiserver-only");
+    for (flag, only) in [("--apiserver-only", options.apiserver_only), ("--store-only", options.store_only)] {
+        if only {
+            bench.arg(flag);
+        }
     }
     for (flag, path) in [("--kubelogin", &options.kubelogin), ("--dex", &options.dex)] {
         if let Some(path) = path {

@@ -129,7 +129,8 @@ fn artefacts() -> PathBuf {
     stage::target_dir().join("artefacts")
 }
 
-fn install_packages() -> Result<()> {
+/// Installs the Debian packages that are missing.
+pub(crate) fn install_packages() -> Result<()> {
     let missing: Vec<&str> =
         PACKAGES.iter().filter(|(_, program)| !on_path(program)).map(|(package, _)| *package).collect();
     if missing.is_empty() {

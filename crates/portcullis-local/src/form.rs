@@ -1,6 +1,6 @@
 //! Signs in through the real pages, as a browser would: forms found in the page, cookies kept, redirects followed.
 //!
-//! Used by `up --unattended` alone. It fills in what a person fills in, in the form that the advertised authorization
+//! Used by `up --unattended`, and piece by piece by the benchmarks. It fills in what a person fills in, in the form that the advertised authorization
 //! endpoint shows, and presses the first button. It never follows a redirect to another machine.
 
 use std::collections::BTreeMap;
@@ -148,7 +148,7 @@ async fn walk(
             return Err(FormError::WrongPassword);
         }
         password_sent |= asks_password;
-        let target = if form.action.is_empty() { url } else { url.join(&form.action)? };
+        let target = form.target(&url)?;
         next = Step::Post(target, form.fill(credentials));
     }
     Err(FormError::TooLong)
@@ -211,10 +211,11 @@ fn without_query(url: &Url) -> String {
 
 /// Cookies by host and path; ports are ignored, as RFC 6265 has it. Expiry matters only for removal.
 #[derive(Default)]
-struct Jar(BTreeMap<(String, String, String), String>);
+pub struct Jar(BTreeMap<(String, String, String), String>);
 
 impl Jar {
-    fn keep(&mut self, url: &Url, header: &str) {
+    /// Takes what a `Set-Cookie` of the answer from `url` says.
+    pub fn keep(&mut self, url: &Url, header: &str) {
         let mut parts = header.split(';').map(str::trim);
         let Some((name, value)) = parts.next().and_then(|pair| pair.split_once('=')) else { return };
         let mut path = "/".to_owned();
@@ -237,7 +238,9 @@ impl Jar {
         }
     }
 
-    fn header(&self, url: &Url) -> Option<String> {
+    /// The `Cookie` header of a request to `url`; none when there is nothing to send.
+    #[must_use]
+    pub fn header(&self, url: &Url) -> Option<String> {
         let matches = |path: &str| {
             url.path() == path
                 || url.path().strip_prefix(path).is_some_and(|rest| path.ends_with('/') || rest.starts_with('/'))
@@ -253,7 +256,7 @@ impl Jar {
 }
 
 /// The first `method=post` form of a page.
-struct Form {
+pub struct Form {
     action: String,
     fields: Vec<Field>,
 }
@@ -265,7 +268,9 @@ struct Field {
 }
 
 impl Form {
-    fn find(page: &str) -> Option<Self> {
+    /// Finds it in a page of HTML.
+    #[must_use]
+    pub fn find(page: &str) -> Option<Self> {
         let (start, attributes) = tags(page, "form")
             .find(|(_, attributes)| attribute(attributes, "method").is_some_and(|m| m.eq_ignore_ascii_case("post")))?;
         let body = page.get(start..)?;
@@ -283,7 +288,17 @@ impl Form {
         Some(Self { action: attribute(attributes, "action").unwrap_or_default(), fields })
     }
 
-    fn fill(self, credentials: &Credentials<'_>) -> Vec<(String, String)> {
+    /// Where it is sent, for a page at `url`.
+    ///
+    /// # Errors
+    /// When the page names no URL.
+    pub fn target(&self, url: &Url) -> Result<Url, url::ParseError> {
+        if self.action.is_empty() { Ok(url.clone()) } else { url.join(&self.action) }
+    }
+
+    /// The fields as a person sends them: with name and password where the page asks for them, and the first button.
+    #[must_use]
+    pub fn fill(self, credentials: &Credentials<'_>) -> Vec<(String, String)> {
         let filled = |field: Field| match field.name.as_str() {
             "login" => Some((field.name, credentials.login.to_owned())),
             "password" => Some((field.name, credentials.password.to_owned())),

@@ -109,6 +109,12 @@ impl Database {
         self.port
     }
 
+    /// The process that started all others of the server.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The folder of its socket (PostgreSQL) or its socket (MariaDB).
     #[must_use]
     pub fn socket(&self) -> PathBuf {
