@@ -66,6 +66,15 @@ impl<'a> Owner<'a> {
     }
 }
 
+/// Why a family is to be on its owner's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// It is about to be created.
+    Creation,
+    /// It was used, and lives longer from now on.
+    Use,
+}
+
 /// Whether a family may be created, or go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
@@ -124,17 +133,25 @@ pub(crate) fn inspect(record: &Record) -> Result<Mentions, StoreError> {
 
 impl Families<'_> {
     /// Puts a family on its owner's list, and makes the list's record live at least as long as the family's.
+    ///
+    /// One that is used is on it already. If not, somebody may have taken it off meanwhile: its tombstone is written before the
+    /// list forgets it, so its record tells. Putting it back could end another one that lives, when the list is full. One that
+    /// does live was lost from its list, and must be found there again by whoever signs its user out.
     pub(super) async fn admit(
         &self,
         owner: Owner<'_>,
         id: &FamilyId,
         expires_at: Option<Timestamp>,
         policy: &RotationPolicy,
+        occasion: Occasion,
     ) -> Result<Admission, StoreError> {
         let record = owner.record_id();
         for _ in 0..RACES {
             let entry = Entry { id: id.clone(), at: stamp::truncate(self.store.now()) };
             let Some(stored) = self.store.read::<ListDoc>(Kind::FamilyList, &record).await? else {
+                if occasion == Occasion::Use && !self.lives(id).await? {
+                    return Ok(Admission::Ending);
+                }
                 let doc = ListDoc {
                     user_id: owner.user_id.to_owned(),
                     connector_id: owner.connector_id.to_owned(),
@@ -154,6 +171,9 @@ impl Families<'_> {
             }
             let later = later(until, expires_at);
             let known = doc.families.iter().any(|entry| entry.id == *id);
+            if !known && occasion == Occasion::Use && !self.lives(id).await? {
+                return Ok(Admission::Ending);
+            }
             let version = if known && later == until {
                 version
             } else {
@@ -170,6 +190,12 @@ impl Families<'_> {
             return Ok(Admission::Admitted);
         }
         Err(StoreError::Contended { kind: Kind::FamilyList })
+    }
+
+    /// Whether there is a family of this id that has not been ended.
+    async fn lives(&self, id: &FamilyId) -> Result<bool, StoreError> {
+        let stored = self.store.read::<FamilyDoc>(Kind::Family, id.as_str()).await?;
+        Ok(matches!(stored.map(|stored| stored.value), Some(FamilyDoc::Live(_))))
     }
 
     /// Ends every family of one user at one client; returns how many were on the list.

@@ -25,7 +25,7 @@ pub use self::{
     token::{FamilyId, RefreshToken},
 };
 use self::{
-    list::{Admission, Owner},
+    list::{Admission, Occasion, Owner},
     record::{EndedDoc, FamilyDoc, LiveDoc},
     token::{Chain, Link, LinkHash, Presented},
 };
@@ -190,7 +190,9 @@ impl<'a> Families<'a> {
             },
         };
         let indexed = doc.indexed(policy);
-        if self.admit(Owner::of(&doc.family), id, indexed.expires_at, policy).await? == Admission::Ending {
+        if self.admit(Owner::of(&doc.family), id, indexed.expires_at, policy, Occasion::Creation).await?
+            == Admission::Ending
+        {
             return Err(CreateError::Ended);
         }
         let doc = FamilyDoc::Live(Box::new(doc));
@@ -287,7 +289,8 @@ impl<'a> Families<'a> {
             let indexed = doc.indexed(policy);
             let prolongs = expires_at.is_some_and(|old| indexed.expires_at.is_none_or(|new| new > old));
             if prolongs
-                && self.admit(Owner::of(&doc.family), &id, indexed.expires_at, policy).await? == Admission::Ending
+                && self.admit(Owner::of(&doc.family), &id, indexed.expires_at, policy, Occasion::Use).await?
+                    == Admission::Ending
             {
                 return Err(RefreshError::Revoked);
             }

@@ -7,7 +7,7 @@ use portcullis_storage::{
     CreateError, Identity, MAX_FAMILIES, RefreshError, RefreshToken, Refreshed, RotationPolicy, SecretBytes,
     StoreError, StoreOptions,
     conformance::{Counts, Fault},
-    kernel::Kind,
+    kernel::{Kind, Page},
 };
 use tokio::task::JoinSet;
 
@@ -32,6 +32,8 @@ on_every_backend!(
     families_end_after_idle_and_absolute_life,
     what_the_connector_said_at_a_refresh_is_kept,
     the_33rd_family_ends_the_longest_idle,
+    a_use_of_a_family_that_was_taken_off_ends_no_other,
+    a_family_that_its_list_has_lost_is_put_on_it_again,
     families_that_are_over_make_room_first,
     parallel_sign_ins_never_exceed_the_limit,
     a_tombstone_that_was_not_written_is_written_by_the_next_sign_in,
@@ -288,6 +290,36 @@ async fn the_33rd_family_ends_the_longest_idle(kit: Kit) {
     }
     kit.store.families().open(&other_client.unwrap(), "other", &policy()).await.unwrap();
     assert_eq!(kit.store.families().of_user("u1", "local", &policy()).await.unwrap().len(), MAX_FAMILIES + 1);
+}
+
+/// A refresh that was under way when a 33rd sign-in ended its family, and that would prolong it.
+async fn a_use_of_a_family_that_was_taken_off_ends_no_other(kit: Kit) {
+    let mut tokens = Vec::new();
+    for _ in 0..MAX_FAMILIES {
+        tokens.push(kit.family().await);
+        kit.hand.advance(SECOND);
+    }
+    let under_way = kit.store.families().open(&tokens[0], "app", &policy()).await.unwrap();
+    kit.hand.advance(8 * DAY);
+    let newest = kit.family().await;
+    let late = kit.store.families().advance(under_way, &policy(), Refreshed::default()).await;
+    assert_eq!(late.unwrap_err(), RefreshError::Revoked);
+    for (number, token) in tokens.iter().chain([&newest]).enumerate().skip(1) {
+        let refreshed = kit.refresh(token).await;
+        assert!(refreshed.is_ok(), "family {number}: {refreshed:?}");
+    }
+}
+
+/// Somebody has deleted the list: a use that prolongs the family mends it, so that signing the user out reaches the family.
+async fn a_family_that_its_list_has_lost_is_put_on_it_again(kit: Kit) {
+    let token = kit.family().await;
+    let kernel = kit.store.kernel();
+    let lists = kernel.list(Kind::FamilyList, Page::first(10)).await.unwrap().records;
+    kernel.delete(Kind::FamilyList, &lists[0].id, lists[0].version).await.unwrap();
+    kit.hand.advance(8 * DAY);
+    let token = kit.refresh(&token).await.unwrap();
+    assert_eq!(kit.store.families().revoke_user("u1", "local").await.unwrap(), 1);
+    assert_eq!(kit.refresh(&token).await.unwrap_err(), RefreshError::Revoked);
 }
 
 async fn families_that_are_over_make_room_first(kit: Kit) {
