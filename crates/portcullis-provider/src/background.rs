@@ -141,19 +141,24 @@ impl Job {
     /// Does it now and at every interval until shutdown, and what must not be lost once more at the end.
     pub(crate) async fn repeat(self, front: Arc<Front>, shutdown: Shutdown) {
         let app = &front.app;
-        let rounds = async {
-            let mut failing = false;
-            loop {
-                let failed = !self.run(app, failing).await;
-                if failing && !failed {
-                    tracing::info!("failure counts are written again");
-                }
-                // What is tried every second is not worth a line every second.
-                failing = failed && matches!(self, Self::WriteFailures);
-                app.clock.sleep(self.interval()).await;
+        let mut failing = false;
+        loop {
+            let round = self.run(app, failing);
+            let done = match self {
+                // A write that was cut off may have happened, and its count would be written once more at the end.
+                Self::WriteFailures => Some(round.await),
+                Self::RotateKeys => shutdown.unless(round).await,
+            };
+            let Some(done) = done else { return };
+            if failing && done {
+                tracing::info!("failure counts are written again");
             }
-        };
-        shutdown.unless(rounds).await;
+            // What is tried every second is not worth a line every second.
+            failing = !done && matches!(self, Self::WriteFailures);
+            if shutdown.unless(app.clock.sleep(self.interval())).await.is_none() {
+                break;
+            }
+        }
         if let Self::WriteFailures = self {
             self.run(app, false).await;
         }

@@ -168,20 +168,29 @@ async fn sign_ins_of_many_people_at_one_address_are_not_guesses() {
 }
 
 /// A store that says what it was asked, and in which no failure can be written: it refuses, or keeps its writers waiting
-/// for ever.
+/// for ever, or until they are let go after they have written.
 struct NoFailures {
     inner: MemoryKernel,
     state: std::sync::atomic::AtomicU8,
     asked: std::sync::Mutex<Vec<(&'static str, Kind)>>,
+    written: tokio::sync::Notify,
+    go: tokio::sync::Notify,
 }
 
 impl NoFailures {
     const WORKS: u8 = 0;
     const FULL: u8 = 1;
     const HANGS: u8 = 2;
+    const HOLDS: u8 = 3;
 
     fn new(state: u8) -> Arc<Self> {
-        Arc::new(Self { inner: MemoryKernel::new(), state: state.into(), asked: std::sync::Mutex::default() })
+        Arc::new(Self {
+            inner: MemoryKernel::new(),
+            state: state.into(),
+            asked: std::sync::Mutex::default(),
+            written: tokio::sync::Notify::new(),
+            go: tokio::sync::Notify::new(),
+        })
     }
 
     fn set(&self, state: u8) {
@@ -200,6 +209,12 @@ impl NoFailures {
                 Box::pin(async { Err(KernelError::not_applied(Trouble::DiskFull)) })
             }
             Self::HANGS if kind == Kind::Failures => Box::pin(std::future::pending()),
+            Self::HOLDS if kind == Kind::Failures => Box::pin(async move {
+                let done = future.await;
+                self.written.notify_one();
+                self.go.notified().await;
+                done
+            }),
             _ => future,
         }
     }
@@ -264,6 +279,31 @@ async fn a_failure_waits_for_no_write_and_counts_whether_or_not_it_can_be_writte
             }
         }
     }
+}
+
+/// A shutdown that comes between a write and its answer.
+#[tokio::test]
+async fn a_failure_that_is_being_written_at_shutdown_counts_once() {
+    let kernel = NoFailures::new(NoFailures::HOLDS);
+    let world = World::with(config(""), kernel.clone(), ProviderOptions::default()).await;
+    let mut browser = world.browser();
+    let url = browser.start("kubernetes", "openid", &[]).await;
+    assert_eq!(browser.log_in(&url, "jane@example.com", "wrong").await.status(), 401);
+    let shutdown = portcullis_runtime::Shutdown::new();
+    let background = world.provider.start(&shutdown);
+    kernel.written.notified().await;
+    shutdown.trigger();
+    // Long enough for every task to have heard of it.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    kernel.set(NoFailures::WORKS);
+    kernel.go.notify_one();
+    background.wait().await.unwrap();
+    let (clock, _hand) = Clock::mock(world.clock.now().unix_seconds());
+    let replica = Store::new(kernel, clock, Rng::seeded(9));
+    let jane = portcullis_storage::Subject::Account("jane@example.com");
+    assert_eq!(replica.failures().of(jane, Duration::from_secs(300)).await.unwrap().count, 1);
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ fn every_test_that_the_invariants_name_exists() {
         "src/conformance",
         "../portcullis-kubeclient/tests/kubeclient",
         "../portcullis-provider/src/tests",
+        "../portcullis/src",
     ];
     let sources: String = folders
         .iter()
