@@ -213,7 +213,7 @@ fn logger(old: &Logger, new: &Logger, lines: &mut Vec<Line>) {
     part.value("excludeFields", &old.exclude_fields, &new.exclude_fields);
 }
 
-/// Listeners and storage are made at the start.
+/// Listeners and storage are made at the start, and secrets are unlocked then.
 fn later(old: &Start<'_>, new: &Start<'_>, lines: &mut Vec<Line>) {
     let mut part = Part { part: "restart needed", lines };
     let port = |port: Option<u16>| port.map_or_else(|| "none".to_owned(), |port| format!("port {port}"));
@@ -224,6 +224,10 @@ fn later(old: &Start<'_>, new: &Start<'_>, lines: &mut Vec<Line>) {
         part.text(key, port(before), port(after));
     }
     part.value("storage", &kind(old.config), &kind(new.config));
+    // Not what it is: where keys are is nobody's business in a terminal.
+    if old.config.encryption != new.config.encryption {
+        part.lines.push(Line { part: part.part, text: "portcullis.encryption changed".to_owned() });
+    }
 }
 
 const fn kind(config: &Config) -> &'static str {
@@ -339,7 +343,8 @@ staticPasswords:
     #[test]
     fn what_was_made_at_the_start_waits_for_another() {
         let new = BASE.replace("storage: {type: memory}", "storage: {type: sqlite3, config: {file: x.db}}");
-        let (old, new) = (config(BASE), config(&format!("{new}logger: {{level: debug}}\n")));
+        let sealed = "portcullis: {encryption: {keys: [{file: /run/key}]}}\n";
+        let (old, new) = (config(BASE), config(&format!("{new}logger: {{level: debug}}\n{sealed}")));
         let flags = OidcFlags::default();
         let mut found =
             Changes::between(&Settings { config: &old, flags: &flags }, &Settings { config: &new, flags: &flags });
@@ -354,6 +359,7 @@ staticPasswords:
                 "restart needed: web.http: port 5556 becomes port 5557",
                 "restart needed: telemetry.http: none becomes port 5558",
                 "restart needed: storage: \"memory\" becomes \"sqlite3\"",
+                "restart needed: portcullis.encryption changed",
             ]
         );
         assert_eq!(texts(&found.now), ["logger: level: info becomes debug"]);

@@ -2,7 +2,7 @@
 //!
 //! The first of `keys` wraps what is wrapped anew, the others open what was wrapped before. Where the file names none, the
 //! environment may, as charts do it: `PORTCULLIS_ENCRYPTION_KEY`, `…_KEY_FILE` or `…_VAULT_KEY`, and `…_OLD_KEY` and
-//! `…_OLD_KEY_FILE`. Vault is addressed by the variables of its own command line.
+//! `…_OLD_KEY_FILE`. `PORTCULLIS_ENCRYPTION_SEAL` counts where the file says nothing of `seal`, wherever the keys are. Vault is addressed by the variables of its own command line.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -74,7 +74,7 @@ pub(super) fn validate(raw: &RawEncryption, f: &mut Findings<'_>) -> Encryption 
     }
     let seal = match &raw.seal {
         Some(field) => field.value,
-        None => !raw.keys.is_empty() || f.flag("PORTCULLIS_ENCRYPTION_SEAL", true),
+        None => f.flag("PORTCULLIS_ENCRYPTION_SEAL", true),
     };
     if let Some(field) = raw.seal.as_ref().filter(|field| field.value && keys.is_empty()) {
         f.value(&field.place, "secrets are to be sealed, and there is no key for it", "list one under `keys`");

@@ -116,6 +116,9 @@ fn a_chart_gives_keys_by_variables_alone() {
     assert!(matches!(&got[..], [KeySource::Vault(o)] if o.key == "k" && o.mount == "m"), "{got:?}");
     let off = encryption("", &[("PORTCULLIS_ENCRYPTION_KEY", KEY), ("PORTCULLIS_ENCRYPTION_SEAL", "false")]);
     assert!(!off.seal);
+    let off = [("PORTCULLIS_ENCRYPTION_SEAL", "false")];
+    assert!(!encryption("{keys: [{file: /f}]}", &off).seal, "also for keys of the file");
+    assert!(encryption("{keys: [{file: /f}], seal: true}", &off).seal, "what the file says counts");
     assert_eq!(encryption("{keys: [{file: /f}]}", &all).keys.len(), 1, "what the file says counts alone");
 }
 

@@ -223,6 +223,11 @@ impl Ring {
         known.filter(|id| carries(data, id)).collect()
     }
 
+    /// The ids of the data keys that are open here.
+    pub(super) fn open(&self) -> BTreeSet<String> {
+        self.keys.iter().map(|key| key.id.clone()).collect()
+    }
+
     pub(super) fn find(&self, id: &str) -> Option<&DataKey> {
         self.keys.iter().find(|key| key.id == id)
     }

@@ -25,8 +25,10 @@ use crate::{
     store::Store,
 };
 
-/// How long after a sweep that left something the next one begins.
+/// How long after a sweep that left something the next one begins. The time doubles, up to the longest one, as long as sweeps
+/// find nothing but what they cannot open or write: only people can mend that, and each sweep reads the whole store.
 const AGAIN_AFTER: Duration = Duration::from_secs(10 * 60);
+const LONGEST_REST: Duration = Duration::from_secs(6 * 60 * 60);
 /// After so many refused writes on a page nothing more is written there: the store refuses everything, or is down.
 const MAX_REFUSED: usize = 10;
 
@@ -34,7 +36,17 @@ const MAX_REFUSED: usize = 10;
 #[derive(Debug, Default)]
 pub struct Sweep {
     under_way: Option<UnderWay>,
-    not_before: Option<Timestamp>,
+    rest: Option<Rest>,
+}
+
+/// The pause after a sweep. It ends early when there is more to do, or can be done, than there was.
+#[derive(Debug)]
+struct Rest {
+    since: Timestamp,
+    length: Duration,
+    target: String,
+    /// The data keys that were open.
+    open: BTreeSet<String>,
 }
 
 struct UnderWay {
@@ -150,11 +162,15 @@ impl Store {
     /// Those of the store. The sweep goes on where it was.
     pub async fn sweep(&self, sweep: &mut Sweep, limit: usize) -> Result<SweepStep, StoreError> {
         let now = self.now();
-        if sweep.not_before.is_some_and(|at| now < at && at <= now + AGAIN_AFTER) {
+        let (target_name, open) = (self.target_name(now), self.sealing().ring().open());
+        let same = sweep.rest.as_ref().filter(|rest| rest.target == target_name && rest.open == open);
+        // A clock that was set back ends it.
+        if same.is_some_and(|rest| now >= rest.since && now < rest.since + rest.length) {
             return Ok(SweepStep::Idle);
         }
+        let rested = same.map(|rest| rest.length);
         let way = match &mut sweep.under_way {
-            Some(way) if way.target.name == self.target_name(now) && self.sealing().ring().is_whole() => way,
+            Some(way) if way.target.name == target_name && self.sealing().ring().is_whole() => way,
             under_way => {
                 let Some(target) = self.sweep_target().await? else {
                     *under_way = None;
@@ -176,7 +192,9 @@ impl Store {
         let Some(kind) = way.kinds.last().copied() else {
             self.swept(&way.target, way.began, way.left, &way.used).await?;
             let UnderWay { written, left, why_left: why, .. } = sweep.under_way.take().ok_or_else(lost)?;
-            sweep.not_before = Some(now + AGAIN_AFTER);
+            let in_vain = written == 0 && why.is_some();
+            let length = rested.filter(|_| in_vain).map_or(AGAIN_AFTER, |rested| (rested * 2).min(LONGEST_REST));
+            sweep.rest = Some(Rest { since: now, length, target: target_name, open });
             return Ok(SweepStep::Done { written, left, why });
         };
         let listing = self.kernel().list(kind, way.page.clone()).await?;

@@ -410,6 +410,41 @@ async fn a_sweep_keeps_what_it_does_not_know_and_tells_what_it_cannot_open() {
     assert!(!store.sealing_summary(2).await.unwrap().complete, "a summary is bounded");
 }
 
+/// A secret that nobody can open costs a few sweeps a day; whatever else there is to do is done as soon as ever.
+#[tokio::test]
+async fn a_secret_that_cannot_be_opened_does_not_keep_sweeps_going() {
+    let kit = Kit::new(Backend::Memory);
+    let broken = Write { data: br#"{"n":1,"v":{"secret":"s.nobody.AAAA"}}"#.to_vec(), ..Write::default() };
+    kit.store.kernel().insert(Kind::Client, "broken", broken).await.unwrap();
+    let store = unlocked(&kit, 2, keys(&[("k1", 1)])).await;
+    let mut sweep = Sweep::default();
+    let mut sweeps = Vec::new();
+    for minute in 0..2 * 24 * 60 {
+        if let SweepStep::Done { written, left, why } = sweep_all(&store, &mut sweep).await {
+            assert_eq!((written, left, why.is_some()), (0, 1, true));
+            sweeps.push(minute);
+        }
+        kit.hand.advance(MINUTE);
+    }
+    assert_eq!(sweeps[..7], [0, 10, 30, 70, 150, 310, 630]);
+    assert_eq!(sweeps[7..], [990, 1350, 1710, 2070, 2430, 2790]);
+    // A new data key: everything is looked at when it seals, and at the usual time after that.
+    let asked = KeyEncryption { replace_before: Some(kit.now()), ..keys(&[("k1", 1)]) };
+    let store = unlocked(&kit, 3, asked).await;
+    let next = async |sweep: &mut Sweep| {
+        for minute in 0..24 * 60 {
+            if let SweepStep::Done { .. } = sweep_all(&store, sweep).await {
+                return minute;
+            }
+            kit.hand.advance(MINUTE);
+        }
+        panic!("no sweep in a day")
+    };
+    kit.hand.advance(PUBLISH_BEFORE);
+    assert_eq!(next(&mut sweep).await, 0);
+    assert_eq!(next(&mut sweep).await, 10);
+}
+
 #[tokio::test]
 async fn a_secret_that_was_put_into_another_record_does_not_open() {
     let kit = Kit::new(Backend::Memory);
