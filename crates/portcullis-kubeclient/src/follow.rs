@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::client::Client;
 use crate::error::ClientError;
-use crate::resource::{List, ListQuery, Resource};
+use crate::resource::{Form, List, ListQuery, Resource};
 use crate::watch::Event;
 
 /// Objects that are asked for at a time, unless they are too large together.
@@ -31,8 +31,19 @@ const LONGEST_PAUSE_REFUSED: Duration = Duration::from_secs(30);
 
 /// Who is told of a collection. Called from one task, in order; must not block.
 pub trait Follower<T>: Send {
-    /// These are all objects, as of a version.
-    fn replace(&mut self, objects: Vec<T>, version: &str);
+    /// What is kept of an object of a list until all of them have come.
+    type Kept: Send;
+
+    /// A list begins, or begins anew: what was kept of it is thrown away, and what is read elsewhere from now on may be newer
+    /// than what it will show.
+    fn listing(&mut self) {}
+
+    /// An object of the list that has begun; `None` leaves it out.
+    fn keep(&mut self, object: T) -> Option<Self::Kept>;
+
+    /// These are all objects, as of a version. It can be lower than one that was told before: the server's store was restored
+    /// from a backup then, and what was told does not count.
+    fn replace(&mut self, objects: Vec<Self::Kept>, version: &str);
 
     /// What has changed since.
     fn change(&mut self, event: Event<T>);
@@ -47,33 +58,43 @@ pub trait Follower<T>: Send {
     fn failed(&mut self, error: &ClientError);
 }
 
+/// What a list hands over.
+#[derive(Debug)]
+pub enum Listed<T> {
+    /// It begins, or begins anew: what came before does not count.
+    Begins,
+    /// One of its objects.
+    Object(T),
+}
+
 impl Client {
-    /// Reads a whole collection in chunks, and the version that it shows: as it is now (everything is read from etcd, not
-    /// from a cache that could be behind), or as it was at a version.
+    /// Reads a whole collection in chunks, of which one is held at a time, and returns the version that it shows: as it is now
+    /// (everything is read from etcd, not from a cache that could be behind), or as it was at a version.
     ///
     /// # Errors
     /// [`ClientError::Expired`] when the version that was asked for has been forgotten; see [`ClientError`].
-    pub async fn list_all<T: DeserializeOwned>(
+    pub async fn list_each<T: DeserializeOwned>(
         &self,
         resource: &Resource,
         at: Option<&str>,
         deadline: Instant,
-    ) -> Result<(Vec<T>, String), ClientError> {
+        each: &mut (dyn FnMut(Listed<T>) + Send),
+    ) -> Result<String, ClientError> {
         let (mut limit, mut restarts) = (CHUNK, 0);
-        let mut objects = Vec::new();
         let mut token: Option<String> = None;
+        each(Listed::Begins);
         loop {
             let from = if token.is_none() { at.unwrap_or_default() } else { "" };
             let query = ListQuery { limit, continue_token: token.as_deref(), at: from, ..ListQuery::default() };
             match self.list::<T>(resource, &query, deadline).await {
                 Ok(List { metadata, items }) => {
-                    objects.extend(items);
+                    items.into_iter().map(Listed::Object).for_each(&mut *each);
                     if metadata.continue_token.is_empty() {
                         // Something in between may answer 200 with a text of its own, which must not pass for an empty list.
                         if metadata.resource_version.is_empty() {
                             return Err(ClientError::Unreadable { what: "a list without a version".to_owned() });
                         }
-                        return Ok((objects, metadata.resource_version));
+                        return Ok(metadata.resource_version);
                     }
                     token = Some(metadata.continue_token);
                 }
@@ -81,7 +102,7 @@ impl Client {
                 Err(ClientError::Expired) if at.is_none() && restarts < MAX_RESTARTS => {
                     restarts += 1;
                     token = None;
-                    objects.clear();
+                    each(Listed::Begins);
                 }
                 Err(error) => return Err(error),
             }
@@ -89,6 +110,16 @@ impl Client {
                 return Err(ClientError::Lost { reason: "the list did not end in time".to_owned() });
             }
         }
+    }
+
+    /// Whether the server's history has come to a version. After its store was restored from a backup it has not: a watch
+    /// from there would be silent until it has, and miss everything before.
+    async fn has_come_to(&self, resource: &Resource, version: &str, deadline: Instant) -> Result<bool, ClientError> {
+        let query = ListQuery { limit: 1, form: Form::Metadata, ..ListQuery::default() };
+        let List { metadata, .. } = self.list::<IgnoredAny>(resource, &query, deadline).await?;
+        // Compat: versions are etcd's revisions; one that is no number tells nothing.
+        let (known, now) = (version.parse::<u64>(), metadata.resource_version.parse::<u64>());
+        Ok(!matches!((known, now), (Ok(known), Ok(now)) if now < known))
     }
 }
 
@@ -138,8 +169,7 @@ impl<F> Round<'_, F> {
     where
         F: Follower<T>,
     {
-        let end = self.client.list_all::<T>(self.resource, None, Instant::now() + LIST_TIME).await;
-        let outcome = match end {
+        let outcome = match self.list::<T>().await {
             Ok((objects, version)) => {
                 self.follower.replace(objects, &version);
                 self.watch(version).await
@@ -150,16 +180,32 @@ impl<F> Round<'_, F> {
         (self.watched, outcome.err().filter(|error| !matches!(error, ClientError::Expired)))
     }
 
+    async fn list<T: DeserializeOwned + Send + 'static>(&mut self) -> Result<(Vec<F::Kept>, String), ClientError>
+    where
+        F: Follower<T>,
+    {
+        let (mut kept, follower) = (Vec::new(), &mut *self.follower);
+        let mut each = |listed| match listed {
+            Listed::Begins => {
+                kept.clear();
+                follower.listing();
+            }
+            Listed::Object(object) => kept.extend(follower.keep(object)),
+        };
+        let deadline = Instant::now() + LIST_TIME;
+        let version = self.client.list_each::<T>(self.resource, None, deadline, &mut each).await?;
+        Ok((kept, version))
+    }
+
     /// Watches from a version on, over watches that end or break, until all must be listed anew.
     async fn watch<T: DeserializeOwned + Send + 'static>(&mut self, mut version: String) -> Result<(), ClientError>
     where
         F: Follower<T>,
     {
         let resync = Instant::now() + self.client.spread(RESYNC);
-        let mut pause = FIRST_PAUSE;
+        let (mut pause, mut again) = (FIRST_PAUSE, false);
         while Instant::now() < resync {
-            let time = self.client.spread(WATCH_TIME);
-            match self.events(&mut version, time, resync).await {
+            match self.events(&mut version, std::mem::replace(&mut again, true), resync).await {
                 Ok(()) => pause = FIRST_PAUSE,
                 Err(error) if error.is_temporary() => {
                     self.follower.failed(&error);
@@ -175,13 +221,18 @@ impl<F> Round<'_, F> {
     async fn events<T: DeserializeOwned + Send + 'static>(
         &mut self,
         version: &mut String,
-        time: Duration,
+        again: bool,
         resync: Instant,
     ) -> Result<(), ClientError>
     where
         F: Follower<T>,
     {
-        let opened = self.client.watch::<T>(self.resource, version, time, Instant::now() + OPEN_TIME).await;
+        let (time, deadline) = (self.client.spread(WATCH_TIME), Instant::now() + OPEN_TIME);
+        // Whatever has ended the watch before may have been a restart with another store.
+        if again && !self.client.has_come_to(self.resource, version, deadline).await? {
+            return Err(ClientError::Expired);
+        }
+        let opened = self.client.watch::<T>(self.resource, version, time, deadline).await;
         let mut watch = opened?;
         self.watched = true;
         self.follower.opened();

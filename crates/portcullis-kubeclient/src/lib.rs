@@ -20,7 +20,7 @@ mod watch;
 pub use access::{Access, AccessError, InCluster};
 pub use client::Client;
 pub use error::ClientError;
-pub use follow::{Follower, follow};
+pub use follow::{Follower, Listed, follow};
 pub use portcullis_kube::meta::{ListMeta, Preconditions};
 pub use resource::{Form, List, ListQuery, Part, Resource};
 pub use tokio::time::Instant;

@@ -32,6 +32,13 @@ pub enum Change {
     All,
 }
 
+impl Change {
+    /// Nothing has.
+    pub(crate) const fn none() -> Self {
+        Self::Ids(BTreeSet::new())
+    }
+}
+
 /// Collects changes of one kind until they are asked for.
 #[derive(Debug)]
 pub struct Feed(Arc<Inbox>);

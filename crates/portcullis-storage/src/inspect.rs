@@ -74,7 +74,7 @@ impl Store {
         Ok(census)
     }
 
-    /// Reads every record as of one moment and says what is wrong: what cannot be read, secrets that do not open with the keys that
+    /// Reads every record as of one moment and says what is wrong: what cannot be read or be a record, secrets that do not open with the keys that
     /// are given, ids and index keys that are not those of the content, families that live and are on no list (F9 in
     /// `docs/store-invariants.md`). Changes nothing.
     ///
@@ -89,6 +89,9 @@ impl Store {
         };
         let (mut lives, mut listed) = (Vec::new(), HashSet::new());
         let mut snapshot = self.kernel().snapshot().await?;
+        for Finding { kind, id, what } in snapshot.left_out() {
+            found(&mut checked, *kind, id, what.clone());
+        }
         while let Some(batch) = snapshot.next().await? {
             for (kind, record) in batch {
                 checked.records += 1;

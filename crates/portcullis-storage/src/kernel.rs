@@ -90,6 +90,9 @@ pub trait Kernel: Send + Sync + 'static {
     /// force, and the object says so. Elsewhere they are written through the facades alone, and nothing is judged.
     fn judge_with(&self, _judge: Judge) {}
 
+    /// The judge knows more than before: everything is judged again.
+    fn judge_again(&self) {}
+
     /// Writes down how a configured record was found: in the object's status where it has one, in the log elsewhere.
     fn report<'a>(&'a self, kind: Kind, id: &'a str, verdict: Verdict) -> KernelFuture<'a, ()> {
         Box::pin(async move {

@@ -48,7 +48,7 @@ mod stamp;
 mod store;
 
 pub use backup::{
-    BackupError, BackupFile, BackupHeader, FillError, FillOptions, Filled, MAX_LINE_BYTES, Scope, copy_store,
+    BackedUp, BackupError, BackupFile, BackupHeader, FillError, FillOptions, Filled, MAX_LINE_BYTES, Scope, copy_store,
     restore_backup, write_backup,
 };
 pub use changes::{Change, Changes, Feed, MAX_CHANGED_IDS};

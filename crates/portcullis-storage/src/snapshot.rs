@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     error::{KernelError, Trouble},
+    inspect::Finding,
     kernel::{Kind, Record},
 };
 
@@ -24,7 +25,10 @@ pub type Batch = Vec<(Kind, Record)>;
 ///
 /// The backend keeps the moment alive until the snapshot is dropped; that costs it room, not time. One that cannot keep it
 /// any longer says so ([`Trouble::Forgotten`]), and what was read is to be thrown away.
-pub struct Snapshot(mpsc::Receiver<Part>);
+pub struct Snapshot {
+    parts: mpsc::Receiver<Part>,
+    left_out: Vec<Finding>,
+}
 
 enum Part {
     Batch(Batch),
@@ -50,7 +54,7 @@ impl Snapshot {
     #[must_use]
     pub fn channel() -> (Sink, Self) {
         let (sender, receiver) = mpsc::channel(AHEAD);
-        (Sink(sender), Self(receiver))
+        (Sink(sender), Self { parts: receiver, left_out: Vec::new() })
     }
 
     /// A snapshot that a task reads.
@@ -63,12 +67,25 @@ impl Snapshot {
         snapshot
     }
 
+    /// The same, and what of the store is not among the records.
+    #[must_use]
+    pub fn without(self, left_out: Vec<Finding>) -> Self {
+        Self { left_out, ..self }
+    }
+
+    /// What the store holds that cannot be a record, and so is not among them: on Kubernetes, objects that people have made
+    /// larger than records may be. They are not in force. Whoever passes on what is here must say that they are missing.
+    #[must_use]
+    pub fn left_out(&self) -> &[Finding] {
+        &self.left_out
+    }
+
     /// The next records; `None` after the last ones. What ends before that was not read whole, and is an error.
     ///
     /// # Errors
     /// [`KernelError::Unavailable`], [`KernelError::Corrupt`].
     pub async fn next(&mut self) -> Result<Option<Batch>, KernelError> {
-        match self.0.recv().await {
+        match self.parts.recv().await {
             Some(Part::Batch(batch)) => Ok(Some(batch)),
             Some(Part::End) => Ok(None),
             Some(Part::Failed(error)) => Err(error),

@@ -93,6 +93,27 @@ impl ControlPlane {
         ready(&plain, &format!("{}/health", self.etcd_url), &mut self.etcd).await.unwrap_or_else(|why| panic!("{why}"));
     }
 
+    /// Takes a backup of etcd: what it has, while it is stopped for a moment. Panics when it does not become ready again.
+    pub async fn backup_etcd(&mut self) -> TempDir {
+        let backup = temp_dir();
+        self.etcd.kill();
+        copy(&self.folder.path().join("etcd"), &backup.path().join("etcd"));
+        self.restart_etcd().await;
+        backup
+    }
+
+    /// Puts etcd back to what a backup has, as people do it: both servers are stopped, and started with it. Versions go back
+    /// to those of the backup, and are given again. Panics when they do not become ready.
+    pub async fn restore_etcd(&mut self, backup: &Path) {
+        self.apiserver.kill();
+        self.etcd.kill();
+        let data = self.folder.path().join("etcd");
+        std::fs::remove_dir_all(&data).expect("etcd's data can be removed");
+        copy(&backup.join("etcd"), &data);
+        self.restart_etcd().await;
+        self.restart_apiserver().await;
+    }
+
     /// Makes etcd forget what was before a revision: lists and watches that go on from there are told 410.
     pub async fn compact_etcd(&self, revision: u64) {
         let url = format!("{}/v3/kv/compaction", self.etcd_url);
@@ -214,6 +235,20 @@ impl ControlPlane {
 
 pub(crate) fn short() -> HttpClientConfig {
     HttpClientConfig { timeout: Duration::from_secs(2), ..HttpClientConfig::default() }
+}
+
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder can be made");
+    for entry in std::fs::read_dir(from).expect("a folder can be read") {
+        let entry = entry.expect("a folder can be read");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).expect("a file can be copied");
+        }
+    }
 }
 
 /// For etcd, which listens without TLS.

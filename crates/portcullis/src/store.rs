@@ -14,8 +14,8 @@ use portcullis_runtime::telemetry::{Level, LogConfig, init_logs};
 use portcullis_runtime::{Clock, Rng, chain};
 use portcullis_storage::kernel::{Description, Kind};
 use portcullis_storage::{
-    BackupFile, FillError, FillOptions, Filled, Finding, Kernel, KindCensus, Scope, SealingState, SealingSummary,
-    Store, copy_store, restore_backup, write_backup,
+    BackedUp, BackupFile, FillError, FillOptions, Filled, Finding, Kernel, KindCensus, Scope, SealingState,
+    SealingSummary, Store, copy_store, restore_backup, write_backup,
 };
 use serde_json::{Map, Value, json};
 
@@ -275,11 +275,11 @@ async fn stream(file: &Path, scope: Scope) -> Result<ExitCode, Failure> {
     }
     let mut progress = Progress::new("backed up");
     let written = write_backup(&*kernel, Clock::system().now(), scope, &mut out, &mut |n| progress.at(n)).await;
-    let records = written.map_err(|error| Failure::of(&error))?;
+    let BackedUp { records, left_out } = written.map_err(|error| Failure::of(&error))?;
     out.flush().map_err(|error| Failure { text: format!("cannot write to standard output: {error}"), hint: None })?;
     progress.end(&format!("{records} records"));
     warn_if_clear(&config, kernel).await?;
-    Ok(ExitCode::SUCCESS)
+    whole("backup", &left_out)
 }
 
 /// To a file that only its owner can read, and that is there whole or not at all.
@@ -299,7 +299,7 @@ async fn write(file: &Path, backup: &Path, scope: Scope) -> Result<ExitCode, Fai
     let mut out = BufWriter::new(private(&partial.0).map_err(failed)?);
     let mut progress = Progress::new("backed up");
     let written = write_backup(&*kernel, Clock::system().now(), scope, &mut out, &mut |n| progress.at(n)).await;
-    let records = written.map_err(|error| Failure::of(&error))?;
+    let BackedUp { records, left_out } = written.map_err(|error| Failure::of(&error))?;
     let out = out.into_inner().map_err(|error| failed(error.into_error()))?;
     out.sync_all().map_err(failed)?;
     // Not over a file that has come meanwhile, where the file system can tell.
@@ -311,7 +311,7 @@ async fn write(file: &Path, backup: &Path, scope: Scope) -> Result<ExitCode, Fai
     sync_folder(backup);
     progress.end(&format!("{records} records in {}", backup.display()));
     warn_if_clear(&config, kernel).await?;
-    Ok(ExitCode::SUCCESS)
+    whole("backup", &left_out)
 }
 
 /// Removes what was not finished.
@@ -348,7 +348,7 @@ async fn restore(file: &Path, backup: &Path, fill: &StoreFill) -> Result<ExitCod
     let mut progress = Progress::new("restored");
     let filled = restore_backup(&backup, &target, options(fill), &mut |n| progress.at(n)).await;
     let filled = filled.map_err(|error| unfilled(&error))?;
-    progress.end(&told(filled));
+    progress.end(&told(&filled));
     if !fill.without_sessions && !backup.header().without_sessions {
         let taken = &backup.header().taken_at;
         output::warning(&format!(
@@ -364,16 +364,33 @@ async fn copy(from: &Path, to: &Path, fill: &StoreFill) -> Result<ExitCode, Fail
     let target = kernel(&config(to)?).await?;
     let mut progress = Progress::new("copied");
     let filled = copy_store(&*source, &target, &Rng::system(), options(fill), &mut |n| progress.at(n)).await;
-    progress.end(&told(filled.map_err(|error| unfilled(&error))?));
-    Ok(ExitCode::SUCCESS)
+    let filled = filled.map_err(|error| unfilled(&error))?;
+    progress.end(&told(&filled));
+    whole("copy", &filled.left_out)
+}
+
+/// Success, unless something is missing: that is named and is a failure, so that no script takes what is there for all.
+fn whole(what: &str, left_out: &[Finding]) -> Result<ExitCode, Failure> {
+    for Finding { kind, id, what } in left_out {
+        output::warning(&format!("left out: {} {id:?}: {what}", kind.name()));
+    }
+    match left_out.len() {
+        0 => Ok(ExitCode::SUCCESS),
+        count => Err(Failure::new(
+            format!(
+                "the {what} was written without objects that cannot be records: {count}, named above, in force nowhere"
+            ),
+            "make them smaller or delete them, and run the command again",
+        )),
+    }
 }
 
 const fn options(fill: &StoreFill) -> FillOptions {
     FillOptions { replace: fill.replace, scope: scope(fill.without_sessions) }
 }
 
-fn told(filled: Filled) -> String {
-    let Filled { written, unchanged, replaced, deleted } = filled;
+fn told(filled: &Filled) -> String {
+    let Filled { written, unchanged, replaced, deleted, .. } = filled;
     format!(
         "{written} records written, {unchanged} there already, {replaced} replaced, {deleted} deleted; all compared"
     )
@@ -387,7 +404,7 @@ fn unfilled(error: &FillError) -> Failure {
         }
         FillError::Same { .. } => Some("name two config files with different storage"),
         FillError::Target(_) => Some("run the command again: it goes on where it was cut off"),
-        FillError::Source(_) | FillError::Backup(_) => None,
+        FillError::Source(_) | FillError::Backup(_) | FillError::Unfit { .. } => None,
     };
     Failure { text: chain(error), hint: hint.map(ToOwned::to_owned) }
 }
@@ -417,5 +434,23 @@ impl Progress {
 
     fn end(&self, text: &str) {
         let _ = writeln!(io::stderr(), "{}: {text}", self.verb);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_a_failure_that_names_it() {
+        assert!(whole("backup", &[]).is_ok());
+        let large = Finding { kind: Kind::Connector, id: "large".to_owned(), what: "it is too large".to_owned() };
+        let failure = whole("backup", &[large]).unwrap_err();
+        assert!(
+            failure.text.starts_with("the backup was written without objects that cannot be records: 1,"),
+            "{}",
+            failure.text
+        );
+        assert!(failure.hint.unwrap().contains("make them smaller"));
     }
 }

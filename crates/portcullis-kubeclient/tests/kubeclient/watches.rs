@@ -45,6 +45,12 @@ fn name(object: &Value) -> &str {
 }
 
 impl Follower<Value> for Notes {
+    type Kept = Value;
+
+    fn keep(&mut self, object: Value) -> Option<Value> {
+        Some(object)
+    }
+
     fn replace(&mut self, objects: Vec<Value>, version: &str) {
         let names: Vec<&str> = objects.iter().map(name).collect();
         self.note(format!("all at {version}: {}", names.join(" ")));
@@ -96,9 +102,12 @@ async fn a_watch_goes_on_where_it_ended_and_everything_is_listed_anew_when_that_
     let throttled = Answer::new(429, "Retry-After: 1\r\n", r#"{"kind":"Status","code":429}"#);
     let server = Server::start([
         list("5", &["a"]),
-        // Ended by the server, broken in the middle of a line, throttled, forgotten in the stream, forgotten at once.
+        // Ended by the server, broken in the middle of a line, throttled, forgotten in the stream, forgotten at once. Before a
+        // watch is begun anew the server is asked how far it is.
         events(&[B_APPLIED, BOOKMARK], true),
+        list("9", &["a"]),
         Answer::Broken("HTTP/1.1 200 X\r\nContent-Length: 900\r\n\r\n{\"type\":\"AD".to_owned()),
+        list("10", &["a"]),
         throttled,
         events(&[A_DELETED, FORGOTTEN], false),
         list("20", &["b"]),
@@ -126,6 +135,29 @@ async fn a_watch_goes_on_where_it_ended_and_everything_is_listed_anew_when_that_
     for request in asked.iter().filter(|request| request.contains("watch=true")) {
         assert!(request.contains("allowWatchBookmarks=true") && request.contains("timeoutSeconds=3"), "{request}");
     }
+}
+
+/// A watch from a version that the server has not come to yet would be silent until it has.
+#[tokio::test]
+async fn everything_is_listed_anew_when_the_server_has_gone_back_behind_what_was_told() {
+    let folder = tempdir().unwrap();
+    let server = Server::start([
+        list("5", &["a"]),
+        events(&[BOOKMARK], true),
+        list("8", &["c"]),
+        list("8", &["b", "c"]),
+        events(&[], false),
+    ])
+    .await;
+    let client = server.client("", folder.path()).await;
+    let notes = Notes::default();
+    let mut follower = notes.clone();
+    let task = tokio::spawn(async move { follow(&client, &WIDGETS, &mut follower).await });
+    notes.wait_for("all at 8", Duration::from_secs(20)).await;
+    assert_eq!(notes.taken(), ["all at 5: a", "bookmark 9", "all at 8: b c"]);
+    task.abort();
+    let asked = server.asked();
+    assert!(asked[2].contains("limit=1 ") || asked[2].contains("limit=1&"), "{}", asked[2]);
 }
 
 #[tokio::test]

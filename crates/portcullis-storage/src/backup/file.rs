@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{Scope, contents::Contents};
 use crate::{
     error::KernelError,
+    inspect::Finding,
     kernel::{IndexKey, Kernel, Kind, MAX_DATA_BYTES, MAX_ID_BYTES, Record, Version, Write as Content, check_write},
     snapshot::Batch,
 };
@@ -128,8 +129,18 @@ struct EndLine {
     sha256: String,
 }
 
-/// Writes everything that `scope` takes along to `out`, which the caller flushes and syncs. Returns the number of records.
-/// `progress` is told the number after each batch.
+/// What is in a backup, and what is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackedUp {
+    /// How many records it has.
+    pub records: u64,
+    /// What the store holds that cannot be a record ([`Snapshot::left_out`](crate::Snapshot::left_out)).
+    pub left_out: Vec<Finding>,
+}
+
+/// Writes everything that `scope` takes along to `out`, which the caller flushes and syncs. `progress` is told the number of
+/// records after each batch. The caller says what was left out: a backup is better without it than not at all, and nobody
+/// must take it for whole.
 ///
 /// # Errors
 /// [`BackupError::Store`], [`BackupError::Write`]. What has been written by then is no backup, and is not read as one.
@@ -139,7 +150,7 @@ pub async fn write_backup(
     scope: Scope,
     out: &mut (dyn Write + Send),
     progress: &mut (dyn FnMut(u64) + Send),
-) -> Result<u64, BackupError> {
+) -> Result<BackedUp, BackupError> {
     let description = kernel.description();
     let mut snapshot = kernel.snapshot().await?;
     let mut out = Hashing { out, hash: digest::Context::new(&digest::SHA256) };
@@ -169,7 +180,8 @@ pub async fn write_backup(
     }
     let sha256 = STANDARD.encode(out.hash.clone().finish());
     out.line(&EndLine { records, sha256 })?;
-    Ok(records)
+    let left_out = snapshot.left_out().iter().filter(|finding| scope.takes(finding.kind)).cloned().collect();
+    Ok(BackedUp { records, left_out })
 }
 
 struct Hashing<'a> {

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     error::{KernelError, Trouble},
+    inspect::Finding,
     kernel::{Kernel, Kind, Page, Record, Write},
     snapshot::{Batch, Snapshot},
 };
@@ -32,7 +33,7 @@ pub struct FillOptions {
 }
 
 /// What was done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filled {
     /// Records that were not there.
     pub written: u64,
@@ -42,6 +43,8 @@ pub struct Filled {
     pub replaced: u64,
     /// Records that should not be there.
     pub deleted: u64,
+    /// What the source holds that cannot be a record, and so is not in the target ([`Snapshot::left_out`]).
+    pub left_out: Vec<Finding>,
 }
 
 impl Filled {
@@ -66,6 +69,12 @@ pub enum FillError {
         others: u64,
         /// Where the target is.
         place: String,
+    },
+    /// The target holds something that cannot be a record, and so can neither be compared nor replaced.
+    #[error("the target holds what cannot be a record: {what}; delete it")]
+    Unfit {
+        /// What, in words.
+        what: String,
     },
     /// A record is there and is another: somebody writes to the target.
     #[error("the {kind} record {id:?} is in the target and is another one: something else writes to it")]
@@ -105,6 +114,15 @@ enum Source<'a> {
 }
 
 impl Source<'_> {
+    fn left_out(&self, scope: Scope) -> Vec<Finding> {
+        match self {
+            Self::Store(snapshot) => {
+                snapshot.left_out().iter().filter(|finding| scope.takes(finding.kind)).cloned().collect()
+            }
+            Self::File(_) => Vec::new(),
+        }
+    }
+
     async fn next(&mut self) -> Result<Option<Batch>, FillError> {
         match self {
             Self::Store(snapshot) => snapshot.next().await.map_err(FillError::Source),
@@ -186,13 +204,22 @@ async fn is_empty(target: &Arc<dyn Kernel>) -> Result<bool, FillError> {
 /// Refuses a target with records that are not among these.
 async fn refuse_others(target: &Arc<dyn Kernel>, contents: &Contents) -> Result<(), FillError> {
     let mut others = 0;
-    let mut snapshot = target.snapshot().await.map_err(FillError::Target)?;
+    let mut snapshot = snapshot_of(target).await?;
     while let Some(batch) = snapshot.next().await.map_err(FillError::Target)? {
         others += batch.iter().filter(|(kind, record)| !contents.has(*kind, record)).count() as u64;
     }
     match others {
         0 => Ok(()),
         others => Err(FillError::NotEmpty { others, place: target.description().place }),
+    }
+}
+
+/// All that the target holds; refused when there is something that no record can be compared with.
+async fn snapshot_of(target: &Arc<dyn Kernel>) -> Result<Snapshot, FillError> {
+    let snapshot = target.snapshot().await.map_err(FillError::Target)?;
+    match snapshot.left_out().first() {
+        Some(Finding { what, .. }) => Err(FillError::Unfit { what: what.clone() }),
+        None => Ok(snapshot),
     }
 }
 
@@ -203,7 +230,8 @@ async fn fill(
     progress: Progress<'_>,
 ) -> Result<Filled, FillError> {
     let FillOptions { replace, scope } = options;
-    let (mut filled, mut contents) = (Filled::default(), Contents::default());
+    let (mut filled, mut contents) =
+        (Filled { left_out: source.left_out(scope), ..Filled::default() }, Contents::default());
     let mut running = JoinSet::new();
     while let Some(batch) = source.next().await? {
         for (kind, record) in batch.into_iter().filter(|(kind, _)| scope.takes(*kind)) {
@@ -297,7 +325,7 @@ async fn put_once(
 /// Reads all that the target holds, deletes what it should not hold when `replace` says so, and returns how many that were.
 async fn compare(target: &Arc<dyn Kernel>, contents: &Contents, replace: bool) -> Result<u64, FillError> {
     let (mut found, mut others, mut deleted) = (0, 0, 0);
-    let mut snapshot = target.snapshot().await.map_err(FillError::Target)?;
+    let mut snapshot = snapshot_of(target).await?;
     while let Some(batch) = snapshot.next().await.map_err(FillError::Target)? {
         for (kind, record) in batch {
             if contents.has(kind, &record) {

@@ -13,7 +13,7 @@ mod file;
 mod fill;
 
 pub use self::{
-    file::{BackupError, BackupFile, BackupHeader, MAX_LINE_BYTES, write_backup},
+    file::{BackedUp, BackupError, BackupFile, BackupHeader, MAX_LINE_BYTES, write_backup},
     fill::{FillError, FillOptions, Filled, copy_store, restore_backup},
 };
 

@@ -384,6 +384,10 @@ impl Kernel for FaultyKernel {
         self.inner.judge_with(judge);
     }
 
+    fn judge_again(&self) {
+        self.inner.judge_again();
+    }
+
     fn report<'a>(&'a self, kind: Kind, id: &'a str, verdict: Verdict) -> KernelFuture<'a, ()> {
         self.inner.report(kind, id, verdict)
     }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use portcullis_kubeclient::{Client, ClientError, Event, Follower, Instant, Part, Preconditions, follow};
+use portcullis_kubeclient::{Client, ClientError, Event, Follower, Instant, Listed, Part, Preconditions, follow};
 use portcullis_runtime::{Clock, Timestamp};
 use serde_json::Value;
 use tokio::{
@@ -22,18 +22,23 @@ use tokio::{
 use super::{
     error::{of_insert, of_read, of_write},
     object::MetadataOnly,
+    seen::{MAX_BYTES, MAX_OBJECTS, Room, Seen},
     table::{Report, Table},
     typed::{Object, SHAPES, Shape},
 };
 use crate::{
     changes::{Change, Feed, Hub},
     error::{KernelError, Trouble},
+    inspect::Finding,
     kernel::{Judge, Kind, Listing, Page, Record, Verdict, Version, Write},
     snapshot::Batch,
 };
 
 /// How long a write waits for the watch to tell of it before it asks for the object itself.
 const ECHO: Duration = Duration::from_secs(1);
+/// How long after the start a kind that could not be listed is waited for. Whoever asks later is told so at once, until it has
+/// been listed.
+const FIRST_LIST: Duration = Duration::from_secs(10);
 /// How long writing one status may take, waiting included.
 const REPORT_TIME: Duration = Duration::from_secs(10);
 /// The pause after a status that could not be written.
@@ -56,6 +61,8 @@ pub(super) struct Followed {
     shape: &'static Shape,
     clock: Clock,
     table: Mutex<Table>,
+    /// Until when the first list is waited for.
+    listed_by: Instant,
     /// When the server last said how things stand.
     heard: Mutex<Timestamp>,
     hub: Hub,
@@ -70,20 +77,11 @@ impl Configured {
     pub(super) fn start(client: &Client, clock: &Clock) -> Self {
         let mut tasks = JoinSet::new();
         let kinds = SHAPES.map(|shape| {
-            let followed = Arc::new(Followed {
-                client: client.clone(),
-                shape,
-                clock: clock.clone(),
-                table: Mutex::new(Table::new(shape)),
-                heard: Mutex::new(clock.now()),
-                hub: Hub::default(),
-                told: watch::Sender::new(0),
-                due: Notify::new(),
-            });
+            let followed = Arc::new(Followed::new(client, shape, clock));
             let (watched, reported) = (Arc::clone(&followed), Arc::clone(&followed));
             tasks.spawn(async move {
                 let client = watched.client.clone();
-                follow::<Object>(&client, &shape.resource, &mut Watcher { of: watched, failing: false }).await;
+                follow::<Object>(&client, &shape.resource, &mut Watcher::new(watched)).await;
             });
             tasks.spawn(async move { reported.write_statuses().await });
             followed
@@ -96,18 +94,10 @@ impl Configured {
         self.kinds.iter().find(|followed| followed.shape.kind == kind)
     }
 
-    /// Which kinds nothing was heard of for too long.
+    /// What is wrong with the kinds, if anything.
     pub(super) fn trouble(&self) -> Option<String> {
-        let stale: Vec<&str> = self
-            .kinds
-            .iter()
-            .filter(|followed| followed.is_stale())
-            .map(|followed| followed.shape.resource.plural)
-            .collect();
-        (!stale.is_empty()).then(|| {
-            let minutes = STALE.as_secs() / 60;
-            format!("nothing was heard of {} for {minutes} minutes; the log says why", stale.join(", "))
-        })
+        let troubles: Vec<String> = self.kinds.iter().filter_map(|followed| followed.trouble()).collect();
+        (!troubles.is_empty()).then(|| troubles.join("; "))
     }
 
     pub(super) fn judge_with(&self, judge: &Judge) {
@@ -116,42 +106,80 @@ impl Configured {
             followed.tell(&Change::All);
         }
     }
+
+    pub(super) fn judge_again(&self) {
+        for followed in &self.kinds {
+            followed.table().judge_again();
+            followed.tell(&Change::All);
+        }
+    }
 }
 
 /// Tells the table what the watch brings.
 struct Watcher {
     of: Arc<Followed>,
+    /// How much of the list under way is kept.
+    room: Room,
     /// Whether the log says already that it fails.
     failing: bool,
+    /// Whether the log says already that there is more than is kept.
+    crowded: bool,
 }
 
 impl Watcher {
+    fn new(of: Arc<Followed>) -> Self {
+        Self { of, room: Room::default(), failing: false, crowded: false }
+    }
+
     fn works(&mut self) {
         self.of.hear();
         if std::mem::take(&mut self.failing) {
             tracing::info!(resource = self.of.shape.resource.plural, "watched again");
         }
     }
+
+    fn tell(&mut self, change: &Change) {
+        let crowded = self.of.table().is_crowded();
+        if crowded && !self.crowded {
+            tracing::error!("{}", self.of.too_many());
+        }
+        self.crowded = crowded;
+        self.of.tell(change);
+    }
 }
 
 impl Follower<Object> for Watcher {
-    fn replace(&mut self, objects: Vec<Object>, version: &str) {
+    type Kept = Seen;
+
+    fn listing(&mut self) {
+        self.room = Room::default();
+        self.of.table().listing();
+    }
+
+    fn keep(&mut self, object: Object) -> Option<Seen> {
+        self.room.take(Seen::of(self.of.shape, object))
+    }
+
+    fn replace(&mut self, objects: Vec<Seen>, version: &str) {
         self.of.hear();
-        let change = self.of.table().replace(objects, version.parse().unwrap_or(u64::MAX));
-        self.of.tell(&change);
+        let change = self.of.table().replace(objects, number(version), self.room.crowded);
+        self.tell(&change);
     }
 
     fn change(&mut self, event: Event<Object>) {
         self.works();
         let change = match event {
-            Event::Applied(object) => self.of.table().apply(object),
-            Event::Deleted(object) => {
-                let version = object.version();
-                self.of.table().remove(&object.metadata.name, version)
+            Event::Applied(object) => {
+                let seen = Seen::of(self.of.shape, object);
+                self.of.table().apply(seen)
             }
-            Event::Bookmark(_) => return,
+            Event::Deleted(object) => {
+                let (version, metadata) = (object.version(), object.metadata);
+                self.of.table().remove(&metadata.name, &metadata.uid, version)
+            }
+            Event::Bookmark(version) => return self.of.table().bookmark(number(&version)),
         };
-        self.of.tell(&change);
+        self.tell(&change);
     }
 
     fn opened(&mut self) {
@@ -170,7 +198,46 @@ impl Follower<Object> for Watcher {
     }
 }
 
+/// Versions are etcd's revisions.
+fn number(version: &str) -> u64 {
+    version.parse().unwrap_or_default()
+}
+
 impl Followed {
+    fn new(client: &Client, shape: &'static Shape, clock: &Clock) -> Self {
+        Self {
+            client: client.clone(),
+            shape,
+            clock: clock.clone(),
+            table: Mutex::new(Table::new(shape)),
+            listed_by: Instant::now() + FIRST_LIST,
+            heard: Mutex::new(clock.now()),
+            hub: Hub::default(),
+            told: watch::Sender::new(0),
+            due: Notify::new(),
+        }
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let plural = self.shape.resource.plural;
+        if Instant::now() >= self.listed_by && !self.table().is_listed() {
+            return Some(format!("the {plural} could not be listed yet, so none is in force; the log says why"));
+        }
+        let minutes = STALE.as_secs() / 60;
+        self.is_stale().then(|| format!("nothing was heard of {plural} for {minutes} minutes; the log says why"))
+    }
+
+    /// For the log. It is no trouble of the kernel's: replicas that are taken out of service serve nobody, and these serve all
+    /// that is in force.
+    fn too_many(&self) -> String {
+        format!(
+            "there are more {} than are kept ({MAX_OBJECTS} objects, {} MiB): the rest are not in force; delete what is not \
+             needed, and they come into force with the next list (half an hour) or edit",
+            self.shape.resource.plural,
+            MAX_BYTES / 1024 / 1024
+        )
+    }
+
     fn hear(&self) {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = self.clock.now();
     }
@@ -211,7 +278,7 @@ impl Followed {
     }
 
     async fn listed(&self, deadline: Instant) -> Result<(), KernelError> {
-        if self.until(deadline, Table::is_listed).await {
+        if self.until(deadline.min(self.listed_by), Table::is_listed).await {
             return Ok(());
         }
         let plural = self.shape.resource.plural;
@@ -269,8 +336,15 @@ impl Followed {
     pub(super) async fn insert(&self, id: &str, write: &Write, deadline: Instant) -> Result<Version, KernelError> {
         let object = self.object(id, write, None)?;
         self.listed(deadline).await?;
-        if self.table().name_for(id).is_some() {
+        let (taken, full) = {
+            let table = self.table();
+            (table.name_for(id).is_some(), table.is_full())
+        };
+        if taken {
             return Err(KernelError::AlreadyExists);
+        }
+        if full {
+            return Err(KernelError::not_applied(Trouble::Other(self.too_many())));
         }
         let made = self.client.create::<MetadataOnly>(&self.shape.resource, &object, deadline).await;
         let made = made.map_err(|error| of_insert(&error))?;
@@ -322,14 +396,8 @@ impl Followed {
         let deleted = self.client.delete(&self.shape.resource, &name, preconditions, deadline).await;
         deleted.map_err(|error| of_write(&error))?;
         // At once: nobody is let in by an object whose deletion was acknowledged.
-        let change = {
-            let mut table = self.table();
-            let known = table.known(&name).filter(|(_, other)| *other == uid).map(|(version, _)| version);
-            known.map(|version| table.remove(&name, version))
-        };
-        if let Some(change) = change {
-            self.tell(&change);
-        }
+        let change = self.table().end(&name, &uid);
+        self.tell(&change);
         self.see(&name, |known| known.is_none_or(|(_, other)| other != uid)).await;
         Ok(())
     }
@@ -340,13 +408,14 @@ impl Followed {
         if self.until(Instant::now() + ECHO, |table| wanted(table.known(name))).await {
             return;
         }
+        let before = self.table().known(name).map(|(_, uid)| uid.to_owned());
         let change = match self.client.get::<Object>(&self.shape.resource, name, Instant::now() + ECHO).await {
-            Ok(object) => self.table().apply(object),
-            Err(ClientError::NotFound) => {
-                let mut table = self.table();
-                let known = table.known(name).map_or(0, |(version, _)| version);
-                table.remove(name, known)
+            Ok(object) => {
+                let seen = Seen::of(self.shape, object);
+                self.table().observe(seen)
             }
+            // What has its name by now is another object, if the watch was faster.
+            Err(ClientError::NotFound) => before.map_or_else(Change::none, |uid| self.table().end(name, &uid)),
             Err(error) => {
                 tracing::warn!(%error, name, "what was written is not known here yet");
                 return;
@@ -357,8 +426,10 @@ impl Followed {
 
     /// The objects that count, from the server.
     pub(super) async fn list(&self, page: &Page, deadline: Instant) -> Result<Listing, KernelError> {
-        let all = self.client.list_all::<Object>(&self.shape.resource, None, deadline).await;
-        let records = counting(self.shape, all.map_err(|error| of_read(&error))?.0);
+        let counting = counting(&self.client, self.shape, None, deadline).await.map_err(|error| of_read(&error))?;
+        let records = counting.into_iter().map(|(id, Counts { name, record, .. })| {
+            (id, record.map_err(|what| KernelError::Corrupt { what: unfit(self.shape, &name, &what) }))
+        });
         let after = |id: &String| page.after.as_ref().is_none_or(|after| id > after);
         let records = records.into_iter().filter(|(id, _)| after(id)).map(|(_, record)| record);
         // One that cannot be a record says so in its status, and must not hide the others.
@@ -410,37 +481,111 @@ impl Followed {
 }
 
 fn record(shape: &Shape, object: &Object, id: &str) -> Result<Record, KernelError> {
-    let (plural, name) = (shape.resource.plural, &object.metadata.name);
-    shape
-        .record(object, id)
-        .map_err(|what| KernelError::Corrupt { what: format!("the object {plural} {name:?}: {what}") })
+    let record = shape.record(object, id);
+    record.map_err(|what| KernelError::Corrupt { what: unfit(shape, &object.metadata.name, &what) })
 }
 
-/// The records of the objects that count, in the order of their ids.
-fn counting(shape: &Shape, objects: Vec<Object>) -> BTreeMap<String, Result<Record, KernelError>> {
-    let mut counting: BTreeMap<String, Object> = BTreeMap::new();
-    let age = |object: &Object| (object.metadata.creation_timestamp.clone(), object.metadata.uid.clone());
-    for object in objects.into_iter().filter(|object| !object.is_being_deleted()) {
-        let Some(id) = shape.id_of(&object) else { continue };
-        if counting.get(&id).is_none_or(|other| age(&object) < age(other)) {
-            counting.insert(id, object);
+/// An object that cannot be a record, in words.
+fn unfit(shape: &Shape, name: &str, what: &str) -> String {
+    format!("the object {} {name:?}: {what}", shape.resource.plural)
+}
+
+/// An object that counts for its id.
+struct Counts {
+    created: String,
+    uid: String,
+    name: String,
+    record: Result<Record, String>,
+}
+
+/// The objects that count, in the order of their ids: as they are now, or as they were at a version.
+async fn counting(
+    client: &Client,
+    shape: &Shape,
+    at: Option<&str>,
+    deadline: Instant,
+) -> Result<BTreeMap<String, Counts>, ClientError> {
+    let mut counting: BTreeMap<String, Counts> = BTreeMap::new();
+    let mut each = |listed: Listed<Object>| {
+        let object = match listed {
+            Listed::Begins => return counting.clear(),
+            Listed::Object(object) => object,
+        };
+        if object.is_being_deleted() {
+            return;
         }
-    }
-    let records = counting.into_iter().map(|(id, object)| (id.clone(), record(shape, &object, &id)));
-    records.collect()
+        let Some(id) = shape.id_of(&object) else { return };
+        let metadata = &object.metadata;
+        let older = |other: &Counts| (&metadata.creation_timestamp, &metadata.uid) < (&other.created, &other.uid);
+        if counting.get(&id).is_none_or(older) {
+            let (created, uid) = (metadata.creation_timestamp.clone(), metadata.uid.clone());
+            let counts = Counts { created, uid, name: metadata.name.clone(), record: shape.record(&object, &id) };
+            counting.insert(id, counts);
+        }
+    };
+    client.list_each::<Object>(&shape.resource, at, deadline, &mut each).await?;
+    Ok(counting)
 }
 
-/// The records of all kinds as they were at a version.
-pub(super) async fn records_at(client: &Client, version: &str, deadline: Instant) -> Result<Vec<Batch>, KernelError> {
-    let mut batches = Vec::new();
+/// What people configure, as it was at a version: the records, and the names of objects that cannot be records, with why.
+pub(super) async fn records_at(
+    client: &Client,
+    version: &str,
+    deadline: Instant,
+) -> Result<(Vec<Batch>, Vec<Finding>), KernelError> {
+    let (mut batches, mut left_out) = (Vec::new(), Vec::new());
     for shape in SHAPES {
-        let all = client.list_all::<Object>(&shape.resource, Some(version), deadline).await;
-        let (objects, _) = all.map_err(|error| match error {
+        let counting = counting(client, shape, Some(version), deadline).await.map_err(|error| match error {
             ClientError::Expired => KernelError::not_applied(Trouble::Forgotten),
             error => of_read(&error),
         })?;
-        let records = counting(shape, objects).into_values().map(|record| Ok((shape.kind, record?)));
-        batches.push(records.collect::<Result<Batch, KernelError>>()?);
+        let mut batch = Batch::new();
+        for (id, Counts { name, record, .. }) in counting {
+            match record {
+                Ok(record) => batch.push((shape.kind, record)),
+                Err(what) => left_out.push(Finding { kind: shape.kind, id, what: unfit(shape, &name, &what) }),
+            }
+        }
+        batches.push(batch);
     }
-    Ok(batches)
+    Ok((batches, left_out))
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_kubeclient::Access;
+    use portcullis_runtime::{Rng, http_client::ProxyFromEnv};
+
+    use super::*;
+
+    /// A server that never answers is waited for once, by all together; afterwards they are told at once, until it has answered.
+    #[tokio::test]
+    async fn a_kind_that_was_never_listed_is_waited_for_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("http://{}", silent.local_addr().unwrap());
+        let file = folder.path().join("kubeconfig");
+        let text = format!(
+            "contexts: [{{name: c, context: {{cluster: k, user: u, namespace: ns}}}}]\ncurrent-context: c\n\
+             clusters: [{{name: k, cluster: {{server: '{server}'}}}}]\nusers: [{{name: u, user: {{}}}}]\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        let access = Access::kubeconfig(&file, ProxyFromEnv::default()).await.unwrap();
+        let client = Client::new(access, Rng::seeded(1)).unwrap();
+        let (clock, _) = Clock::mock(1_800_000_000);
+        let mut followed = Followed::new(&client, SHAPES[0], &clock);
+        followed.listed_by = Instant::now() + Duration::from_millis(50);
+        assert_eq!(followed.trouble(), None);
+        // Far beyond what the test may take.
+        let patient = Instant::now() + Duration::from_secs(3600);
+        for _ in 0..100 {
+            let told = followed.recent("app", patient).await.unwrap_err().to_string();
+            assert!(told.contains("oauthclients of the cluster could not be listed yet"), "{told}");
+        }
+        assert!(followed.trouble().unwrap().contains("oauthclients could not be listed yet"));
+        followed.table().listing();
+        followed.table().replace(Vec::new(), 1, false);
+        assert_eq!(followed.recent("app", patient).await, Ok(None));
+        assert_eq!(followed.trouble(), None);
+    }
 }

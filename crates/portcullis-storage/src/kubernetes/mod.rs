@@ -18,6 +18,7 @@ mod lease;
 mod object;
 mod open;
 mod scan;
+mod seen;
 mod table;
 mod typed;
 
@@ -293,6 +294,10 @@ impl Kernel for KubernetesKernel {
 
     fn judge_with(&self, judge: Judge) {
         self.configured.judge_with(&judge);
+    }
+
+    fn judge_again(&self) {
+        self.configured.judge_again();
     }
 
     fn report<'a>(&'a self, kind: Kind, id: &'a str, verdict: Verdict) -> KernelFuture<'a, ()> {

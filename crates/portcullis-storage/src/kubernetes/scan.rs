@@ -77,8 +77,8 @@ pub(super) async fn scan<T: DeserializeOwned>(
 pub(super) async fn snapshot(client: &Client, time: Duration) -> Result<Snapshot, KernelError> {
     let mut chunks = Chunks { client: client.clone(), time, limit: CHUNK, token: None, version: String::new() };
     let first = chunks.next().await?;
-    let configured = records_at(client, &chunks.version, Instant::now() + time).await?;
-    Ok(Snapshot::read_by(move |sink| async move {
+    let (configured, left_out) = records_at(client, &chunks.version, Instant::now() + time).await?;
+    let snapshot = Snapshot::read_by(move |sink| async move {
         for batch in configured {
             if sink.put(batch).await.is_err() {
                 return;
@@ -92,7 +92,8 @@ pub(super) async fn snapshot(client: &Client, time: Duration) -> Result<Snapshot
             chunk = chunks.next().await;
         }
         sink.close(chunk.map(|_| ())).await;
-    }))
+    });
+    Ok(snapshot.without(left_out))
 }
 
 /// The chunks of one list.

@@ -5,14 +5,21 @@
 //! what became of it; it is written when this process has come to another result than before, and never over another
 //! replica's result for the same content, so that two replicas that disagree do not write in turns.
 
+//! What the watch and the lists tell comes in the order in which it was written. What this process asks for by itself, because
+//! it has just written, may come late: it counts only where the watch has not told as much yet. A list counts over everything
+//! that is known, but what was asked for after the list had begun and is newer than it.
+
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
 use serde_json::{Value, json};
 
-use super::typed::{Object, Shape};
+use super::{
+    seen::{Room, Seen},
+    typed::Shape,
+};
 use crate::{
     changes::Change,
     kernel::{Judge, Record, Verdict},
@@ -28,22 +35,24 @@ pub(super) struct Table {
     claims: HashMap<String, BTreeSet<Claim>>,
     in_force: HashMap<String, InForce>,
     judge: Option<Judge>,
+    room: Room,
     /// Whether all objects have been listed.
     listed: bool,
+    /// Up to which version the watch and the lists have told everything.
+    told_up_to: u64,
+    /// Counts the lists that have begun.
+    round: u64,
+    /// The uids of objects of which this process knows that they are gone, until the watch or a list has told so: what was
+    /// written before their end must not bring them back.
+    gone: HashSet<String>,
     /// Names of objects whose status is to be written.
     due: BTreeSet<String>,
 }
 
 struct Entry {
-    uid: String,
-    version: u64,
-    generation: i64,
-    created: String,
-    id: Option<String>,
-    /// The error is for people.
-    record: Result<Arc<Record>, String>,
-    /// The status as it was read.
-    status: Value,
+    seen: Seen,
+    /// During which round this process has asked for it by itself; `None` when the watch or a list has told it.
+    asked: Option<u64>,
     /// What this process has come to, and for which generation.
     result: Option<(i64, Verdict)>,
     /// What somebody else than the judge has found, and for which generation.
@@ -77,7 +86,11 @@ impl Table {
             claims: HashMap::new(),
             in_force: HashMap::new(),
             judge: None,
+            room: Room::default(),
             listed: false,
+            told_up_to: 0,
+            round: 0,
+            gone: HashSet::new(),
             due: BTreeSet::new(),
         }
     }
@@ -98,61 +111,125 @@ impl Table {
 
     /// The version and the uid of an object.
     pub(super) fn known(&self, name: &str) -> Option<(u64, &str)> {
-        self.objects.get(name).map(|entry| (entry.version, entry.uid.as_str()))
+        self.objects.get(name).map(|entry| (entry.seen.version, entry.seen.uid.as_str()))
     }
 
-    /// Takes the whole list.
-    pub(super) fn replace(&mut self, objects: Vec<Object>, version: u64) -> Change {
-        let names: BTreeSet<String> = objects.iter().map(|object| object.metadata.name.clone()).collect();
-        for object in objects {
-            self.apply(object);
+    /// Whether no further object can be kept.
+    pub(super) const fn is_full(&self) -> bool {
+        self.room.is_full()
+    }
+
+    /// Whether there is more than is kept.
+    pub(super) const fn is_crowded(&self) -> bool {
+        self.room.crowded
+    }
+
+    /// A list begins.
+    pub(super) fn listing(&mut self) {
+        self.round += 1;
+        self.gone.clear();
+    }
+
+    /// Takes the whole list, of which more than is here may have been left out.
+    pub(super) fn replace(&mut self, mut objects: Vec<Seen>, version: u64, crowded: bool) -> Change {
+        // What this process has deleted while the list was read.
+        objects.retain(|seen| !self.gone.contains(&seen.uid));
+        if version < self.told_up_to {
+            // The cluster's store was restored from a backup: what was told happened in a history that has ended, and so did
+            // what objects said before they were refused. As in a process that starts.
+            self.objects.clear();
+            self.claims.clear();
+            self.in_force.clear();
+            self.due.clear();
+            self.room = Room::default();
         }
-        // What was made after the list was read is known from a write of our own.
-        let gone = self.objects.iter().filter(|(name, entry)| !names.contains(*name) && entry.version <= version);
-        let gone: Vec<(String, u64)> = gone.map(|(name, entry)| (name.clone(), entry.version)).collect();
-        for (name, version) in gone {
-            self.remove(&name, version);
+        self.told_up_to = version;
+        let round = self.round;
+        let newer = |entry: &Entry| entry.asked == Some(round) && entry.seen.version > version;
+        let names: HashSet<&str> = objects.iter().map(|seen| seen.name.as_str()).collect();
+        let gone = self.objects.iter().filter(|(name, entry)| !names.contains(name.as_str()) && !newer(entry));
+        let gone: Vec<String> = gone.map(|(name, _)| name.clone()).collect();
+        for name in gone {
+            self.take_away(&name);
+        }
+        self.room = Room::default();
+        self.room.crowded = crowded;
+        self.objects.values().filter(|entry| newer(entry)).for_each(|entry| self.room.add(&entry.seen));
+        for seen in objects {
+            if !self.objects.get(&seen.name).is_some_and(newer) {
+                self.place(seen, None);
+            }
         }
         self.listed = true;
         Change::All
     }
 
-    /// Takes an object as it is. The ids whose meaning has changed; none when it is known already, or newer.
-    pub(super) fn apply(&mut self, object: Object) -> Change {
-        let name = object.metadata.name.clone();
-        let version = object.version();
-        let before = self.objects.get(&name);
-        if before.is_some_and(|entry| entry.version >= version) {
-            return Change::Ids(BTreeSet::new());
+    /// Takes an object as the watch tells it. The ids whose meaning has changed; none when it is known already, or newer.
+    pub(super) fn apply(&mut self, seen: Seen) -> Change {
+        self.told_up_to = self.told_up_to.max(seen.version);
+        let known = self.objects.get(&seen.name).is_some_and(|entry| entry.seen.version >= seen.version);
+        if known || self.gone.contains(&seen.uid) {
+            return Change::none();
         }
-        // Whatever holds an object's end up, it is over for everybody who looks at it.
-        let over = object.is_being_deleted();
-        let id = self.shape.id_of(&object).filter(|_| !over);
-        let record = match &id {
-            None if over => Err("it is being deleted".to_owned()),
-            Some(id) => self.shape.record(&object, id).map(Arc::new),
-            None => Err("it has no id that could be used: 1 to 1024 bytes".to_owned()),
-        };
-        let same = before.filter(|entry| entry.uid == object.metadata.uid);
-        let unchanged = same.is_some_and(|entry| entry.id == id && data(&entry.record) == data(&record));
-        let old_id = before.and_then(|entry| entry.id.clone());
-        let entry = Entry {
-            uid: object.metadata.uid,
-            version,
-            generation: object.metadata.generation,
-            created: object.metadata.creation_timestamp,
-            id: id.clone(),
-            record,
-            status: object.status,
-            result: same.and_then(|entry| entry.result.clone()),
-            told: same.and_then(|entry| entry.told.clone()),
-        };
+        self.put(seen, None)
+    }
+
+    /// Takes an object that this process has asked for, unless the watch has told of it or of what came after.
+    pub(super) fn observe(&mut self, seen: Seen) -> Change {
+        let known = self.objects.get(&seen.name).is_some_and(|entry| entry.seen.version >= seen.version);
+        if known || seen.version <= self.told_up_to || self.gone.contains(&seen.uid) {
+            return Change::none();
+        }
+        self.put(seen, Some(self.round))
+    }
+
+    /// Takes an object away, as the watch tells; not when it is known to be there at a later version.
+    pub(super) fn remove(&mut self, name: &str, uid: &str, version: u64) -> Change {
+        self.told_up_to = self.told_up_to.max(version);
+        self.gone.remove(uid);
+        if self.objects.get(name).is_none_or(|entry| entry.seen.version > version) {
+            return Change::none();
+        }
+        self.take_away(name)
+    }
+
+    /// Everything up to a version has been told.
+    pub(super) fn bookmark(&mut self, version: u64) {
+        self.told_up_to = self.told_up_to.max(version);
+    }
+
+    /// The object with this uid is gone, as this process has learnt by itself.
+    pub(super) fn end(&mut self, name: &str, uid: &str) -> Change {
+        let known = self.objects.get(name).is_some_and(|entry| entry.seen.uid == uid);
+        // Of one that is not known, the watch may still tell how it was before.
+        self.gone.insert(uid.to_owned());
+        if known { self.take_away(name) } else { Change::none() }
+    }
+
+    fn put(&mut self, seen: Seen, asked: Option<u64>) -> Change {
+        if let Some(before) = self.objects.get(&seen.name) {
+            self.room.give_back(&before.seen);
+        }
+        self.place(seen, asked)
+    }
+
+    /// Puts an object in the place of the one that had its name, whose room is free already.
+    fn place(&mut self, seen: Seen, asked: Option<u64>) -> Change {
+        let name = seen.name.clone();
+        let Some(seen) = self.room.take(seen) else { return Change::none() };
+        let before = self.objects.get(&name);
+        let same = before.filter(|entry| entry.seen.uid == seen.uid);
+        let unchanged = same.is_some_and(|entry| entry.seen.id == seen.id && entry.seen.data() == seen.data());
+        let old_id = before.and_then(|entry| entry.seen.id.clone());
+        let result = same.and_then(|entry| entry.result.clone());
+        let told = same.and_then(|entry| entry.told.clone());
         self.forget_claim(&name);
+        let id = seen.id.clone();
         if let Some(id) = &id {
-            let claim = Claim { created: entry.created.clone(), uid: entry.uid.clone(), name: name.clone() };
+            let claim = Claim { created: seen.created.clone(), uid: seen.uid.clone(), name: name.clone() };
             self.claims.entry(id.clone()).or_default().insert(claim);
         }
-        self.objects.insert(name.clone(), entry);
+        self.objects.insert(name.clone(), Entry { seen, asked, result, told });
         let ids: BTreeSet<String> = old_id.into_iter().chain(id.clone()).collect();
         for id in &ids {
             self.settle(id);
@@ -160,17 +237,17 @@ impl Table {
         if id.is_none() {
             self.settle_object(&name, None);
         }
-        Change::Ids(if unchanged { BTreeSet::new() } else { ids })
+        if unchanged { Change::none() } else { Change::Ids(ids) }
     }
 
-    /// Takes an object away, unless it is known to be there at a later version.
-    pub(super) fn remove(&mut self, name: &str, version: u64) -> Change {
-        if self.objects.get(name).is_none_or(|entry| entry.version > version) {
-            return Change::Ids(BTreeSet::new());
-        }
+    fn take_away(&mut self, name: &str) -> Change {
         self.forget_claim(name);
         self.due.remove(name);
-        let id = self.objects.remove(name).and_then(|entry| entry.id);
+        let entry = self.objects.remove(name);
+        if let Some(entry) = &entry {
+            self.room.give_back(&entry.seen);
+        }
+        let id = entry.and_then(|entry| entry.seen.id);
         if let Some(id) = &id {
             self.settle(id);
         }
@@ -178,7 +255,7 @@ impl Table {
     }
 
     fn forget_claim(&mut self, name: &str) {
-        let Some(id) = self.objects.get(name).and_then(|entry| entry.id.as_ref()) else { return };
+        let Some(id) = self.objects.get(name).and_then(|entry| entry.seen.id.as_ref()) else { return };
         if let Some(claims) = self.claims.get_mut(id) {
             claims.retain(|claim| claim.name != name);
             if claims.is_empty() {
@@ -195,15 +272,22 @@ impl Table {
         let ids: Vec<String> = self.claims.keys().cloned().collect();
         ids.iter().for_each(|id| self.settle(id));
         let nameless: Vec<String> =
-            self.objects.iter().filter(|(_, entry)| entry.id.is_none()).map(|(name, _)| name.clone()).collect();
+            self.objects.iter().filter(|(_, entry)| entry.seen.id.is_none()).map(|(name, _)| name.clone()).collect();
         nameless.iter().for_each(|name| self.settle_object(name, None));
+    }
+
+    /// The same judge knows more than before.
+    pub(super) fn judge_again(&mut self) {
+        if let Some(judge) = self.judge.clone() {
+            self.judge_with(judge);
+        }
     }
 
     /// What somebody has found out about the object that counts for an id. False when there is none.
     pub(super) fn tell(&mut self, id: &str, verdict: Verdict) -> bool {
         let Some(name) = self.name_for(id).map(ToOwned::to_owned) else { return false };
         if let Some(entry) = self.objects.get_mut(&name) {
-            entry.told = Some((entry.generation, verdict));
+            entry.told = Some((entry.seen.generation, verdict));
         }
         self.settle(id);
         true
@@ -230,20 +314,20 @@ impl Table {
     /// Decides about an object that has its id (or none) for itself.
     fn settle_object(&mut self, name: &str, id: Option<&str>) {
         let Some(entry) = self.objects.get(name) else { return };
-        let verdict = match &entry.record {
+        let verdict = match &entry.seen.record {
             Err(what) => Verdict::refused("Invalid", what.clone()),
             Ok(record) => self.judge.as_ref().map_or(Verdict::Accepted, |judge| judge(self.shape.kind, record)),
         };
-        let told = entry.told.as_ref().filter(|(generation, _)| *generation == entry.generation);
+        let told = entry.told.as_ref().filter(|(generation, _)| *generation == entry.seen.generation);
         let told = told.map(|(_, verdict)| verdict.clone());
         if let Some(id) = id {
-            match (&verdict, &entry.record) {
+            match (&verdict, &entry.seen.record) {
                 (Verdict::Accepted, Ok(record)) => {
-                    let kept = InForce { uid: entry.uid.clone(), record: Arc::clone(record) };
+                    let kept = InForce { uid: entry.seen.uid.clone(), record: Arc::clone(record) };
                     self.in_force.insert(id.to_owned(), kept);
                 }
                 // What another object has said is not this one's last good version.
-                _ if self.in_force.get(id).is_some_and(|kept| kept.uid != entry.uid) => {
+                _ if self.in_force.get(id).is_some_and(|kept| kept.uid != entry.seen.uid) => {
                     self.in_force.remove(id);
                 }
                 _ => {}
@@ -263,7 +347,7 @@ impl Table {
 
     fn conclude(&mut self, name: &str, verdict: Verdict) {
         let Some(entry) = self.objects.get_mut(name) else { return };
-        let result = Some((entry.generation, verdict));
+        let result = Some((entry.seen.generation, verdict));
         if self.judge.is_none() || entry.result == result {
             return;
         }
@@ -294,10 +378,6 @@ impl Table {
     }
 }
 
-fn data(record: &Result<Arc<Record>, String>) -> Result<&[u8], &String> {
-    record.as_ref().map(|record| record.data.as_slice())
-}
-
 impl Entry {
     /// Status, reason and message of the condition.
     fn words(&self) -> Option<(&'static str, &'static str, String)> {
@@ -310,13 +390,13 @@ impl Entry {
     }
 
     fn condition(&self) -> Option<&Value> {
-        self.status.get("conditions")?.as_array()?.iter().find(|condition| condition["type"] == "Accepted")
+        self.seen.status.get("conditions")?.as_array()?.iter().find(|condition| condition["type"] == "Accepted")
     }
 
     /// Whether the status that was read says what this process has come to.
     fn is_said(&self) -> bool {
         let (Some((status, reason, message)), Some(condition)) = (self.words(), self.condition()) else { return false };
-        self.status.get("observedGeneration").and_then(Value::as_i64) == Some(self.generation)
+        self.seen.status.get("observedGeneration").and_then(Value::as_i64) == Some(self.seen.generation)
             && condition["status"] == status
             && condition["reason"] == reason
             && condition["message"] == *message
@@ -327,12 +407,12 @@ impl Entry {
         let since = self.condition().filter(|condition| condition["status"] == status);
         let since = since.and_then(|condition| condition["lastTransitionTime"].as_str()).unwrap_or(now);
         Some(json!({
-            "metadata": {"resourceVersion": self.version.to_string()},
+            "metadata": {"resourceVersion": self.seen.version.to_string()},
             "status": {
-                "observedGeneration": self.generation,
+                "observedGeneration": self.seen.generation,
                 "conditions": [{
                     "type": "Accepted", "status": status, "reason": reason, "message": message,
-                    "observedGeneration": self.generation, "lastTransitionTime": since,
+                    "observedGeneration": self.seen.generation, "lastTransitionTime": since,
                 }],
             },
         }))
@@ -340,204 +420,5 @@ impl Entry {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::typed::SHAPES;
-    use super::*;
-
-    const NOW: &str = "2026-01-01T00:00:00Z";
-
-    fn object(name: &str, id: &str, version: u64, text: &str) -> Object {
-        serde_json::from_value(json!({
-            "metadata": {
-                "name": name, "uid": format!("uid-{name}"), "resourceVersion": version.to_string(),
-                "generation": version, "creationTimestamp": "2026-01-01T00:00:00Z",
-            },
-            "spec": {"id": id, "public": true, "name": text},
-        }))
-        .unwrap()
-    }
-
-    /// A table whose judge refuses what is called so.
-    fn judged() -> Table {
-        let mut table = Table::new(SHAPES[0]);
-        table.replace(Vec::new(), 0);
-        table.judge_with(Arc::new(|_, record| {
-            let bad = String::from_utf8_lossy(&record.data).contains("bad");
-            if bad { Verdict::refused("Invalid", "it is bad") } else { Verdict::Accepted }
-        }));
-        table
-    }
-
-    fn name_in_force(table: &Table, id: &str) -> Option<String> {
-        let record = table.in_force(id)?;
-        let document: Value = serde_json::from_slice(&record.data).unwrap();
-        Some(document["v"]["name"].as_str().unwrap().to_owned())
-    }
-
-    fn ids(of: &[&str]) -> Change {
-        Change::Ids(of.iter().map(|id| (*id).to_owned()).collect())
-    }
-
-    /// Name, status, reason and message of each status that is due.
-    fn reports(table: &mut Table) -> Vec<(String, String)> {
-        let mut all = Vec::new();
-        while let Some(Report { name, patch }) = table.next_report(NOW) {
-            let condition = &patch["status"]["conditions"][0];
-            let text = |member: &str| condition[member].as_str().unwrap().to_owned();
-            all.push((name, format!("{} {}: {}", text("status"), text("reason"), text("message"))));
-        }
-        all
-    }
-
-    fn report(name: &str, text: &str) -> (String, String) {
-        (name.to_owned(), text.to_owned())
-    }
-
-    #[test]
-    fn a_bad_edit_leaves_the_last_good_version_in_force_and_a_deletion_ends_it() {
-        let mut table = judged();
-        assert_eq!(table.apply(object("a", "app", 1, "good")), ids(&["app"]));
-        assert_eq!(reports(&mut table), [report("a", "True Accepted: in force")]);
-        assert_eq!(table.apply(object("a", "app", 2, "bad")), ids(&["app"]));
-        assert_eq!(name_in_force(&table, "app").as_deref(), Some("good"));
-        let said = "False Invalid: it is bad; what it said before stays in force";
-        assert_eq!(reports(&mut table), [report("a", said)]);
-        table.apply(object("a", "app", 3, "better"));
-        assert_eq!(name_in_force(&table, "app").as_deref(), Some("better"));
-        assert_eq!(table.remove("a", 4), ids(&["app"]));
-        assert_eq!(name_in_force(&table, "app"), None);
-    }
-
-    #[test]
-    fn a_process_that_starts_while_an_object_is_bad_has_nothing_of_it_in_force() {
-        let mut table = judged();
-        table.replace(vec![object("a", "app", 2, "bad")], 5);
-        assert_eq!(name_in_force(&table, "app"), None);
-        assert_eq!(reports(&mut table), [report("a", "False Invalid: it is bad; nothing of it is in force")]);
-    }
-
-    #[test]
-    fn of_two_objects_with_one_id_the_older_counts_and_the_other_says_so() {
-        let mut table = judged();
-        let mut younger = object("a", "app", 1, "younger");
-        younger.metadata.creation_timestamp = "2026-01-01T00:00:01Z".to_owned();
-        table.apply(younger);
-        assert_eq!(name_in_force(&table, "app").as_deref(), Some("younger"));
-        table.apply(object("z", "app", 2, "older"));
-        assert_eq!(name_in_force(&table, "app").as_deref(), Some("older"));
-        assert_eq!(table.name_for("app"), Some("z"));
-        let said = reports(&mut table);
-        assert_eq!(said.len(), 2, "{said:?}");
-        assert!(said[0].1.starts_with("False Duplicate: the object \"z\" is older") && said[1].1.starts_with("True"));
-        // The bad edit of the one that counts does not bring the other one into force.
-        table.apply(object("z", "app", 3, "bad"));
-        assert_eq!(name_in_force(&table, "app").as_deref(), Some("older"));
-        table.remove("z", 4);
-        assert_eq!(name_in_force(&table, "app").as_deref(), Some("younger"));
-        assert_eq!(reports(&mut table), [report("a", "True Accepted: in force")]);
-    }
-
-    #[test]
-    fn what_another_object_said_is_no_last_good_version() {
-        let mut table = judged();
-        table.apply(object("a", "app", 1, "good"));
-        let mut again = object("a", "app", 3, "bad");
-        again.metadata.uid = "another".to_owned();
-        table.apply(again);
-        assert_eq!(name_in_force(&table, "app"), None);
-    }
-
-    #[test]
-    fn late_news_changes_nothing() {
-        let mut table = judged();
-        table.apply(object("a", "app", 5, "new"));
-        assert_eq!(table.apply(object("a", "app", 4, "old")), ids(&[]));
-        assert_eq!(table.remove("a", 4), ids(&[]));
-        assert_eq!(name_in_force(&table, "app").as_deref(), Some("new"));
-        // A list that was read before our own write came back does not take it away.
-        table.replace(Vec::new(), 4);
-        assert_eq!(name_in_force(&table, "app").as_deref(), Some("new"));
-        table.replace(Vec::new(), 6);
-        assert_eq!(name_in_force(&table, "app"), None);
-    }
-
-    #[test]
-    fn a_status_is_written_once_and_not_over_another_replicas_for_the_same_content() {
-        let mut table = judged();
-        table.apply(object("a", "app", 1, "good"));
-        let Some(Report { patch, .. }) = table.next_report(NOW) else { panic!("a status is due") };
-        assert_eq!(patch["metadata"]["resourceVersion"], "1");
-        let mut said = object("a", "app", 2, "good");
-        said.metadata.generation = 1;
-        said.status = patch["status"].clone();
-        assert_eq!(table.apply(said.clone()), ids(&[]), "a status is no change of the object");
-        assert!(table.next_report(NOW).is_none());
-        said.status["conditions"][0]["status"] = json!("False");
-        said.metadata.resource_version = "3".to_owned();
-        table.apply(said.clone());
-        assert!(table.next_report(NOW).is_none(), "another replica sees it otherwise");
-        // A replica that starts says what it has come to, once, and keeps the time of the last change.
-        let mut other = judged();
-        said.status["conditions"][0] = patch["status"]["conditions"][0].clone();
-        other.apply(said.clone());
-        assert!(other.next_report("2027-01-01T00:00:00Z").is_none(), "it says so already");
-        said.status["conditions"][0]["message"] = json!("x");
-        let mut third = judged();
-        third.apply(said);
-        let Some(Report { patch, .. }) = third.next_report("2027-01-01T00:00:00Z") else { panic!("a status is due") };
-        assert_eq!(patch["status"]["conditions"][0]["lastTransitionTime"], NOW);
-    }
-
-    #[test]
-    fn what_was_listed_before_the_judge_came_is_judged_too() {
-        let mut table = Table::new(SHAPES[0]);
-        table.replace(vec![object("a", "app", 1, "bad"), object("b", "other", 1, "good")], 1);
-        let refuses = |word: &'static str| -> Judge {
-            Arc::new(move |_, record| {
-                let bad = String::from_utf8_lossy(&record.data).contains(word);
-                if bad { Verdict::refused("Invalid", "it is bad") } else { Verdict::Accepted }
-            })
-        };
-        table.judge_with(refuses("bad"));
-        assert_eq!(name_in_force(&table, "app"), None);
-        assert_eq!(name_in_force(&table, "other").as_deref(), Some("good"));
-        assert_eq!(reports(&mut table)[0], report("a", "False Invalid: it is bad; nothing of it is in force"));
-        // Other rules: what they refuse is not in force either.
-        table.judge_with(refuses("good"));
-        assert_eq!(name_in_force(&table, "other"), None);
-        assert_eq!(name_in_force(&table, "app").as_deref(), Some("bad"));
-    }
-
-    #[test]
-    fn what_is_being_deleted_is_over_whatever_holds_its_end_up() {
-        let mut table = judged();
-        table.apply(object("a", "app", 1, "good"));
-        let mut ending = object("a", "app", 2, "good");
-        ending.metadata.deletion_timestamp = Some(NOW.to_owned());
-        assert_eq!(table.apply(ending), ids(&["app"]));
-        assert_eq!((name_in_force(&table, "app"), table.name_for("app")), (None, None));
-        table.apply(object("b", "app", 3, "next"));
-        assert_eq!(name_in_force(&table, "app").as_deref(), Some("next"));
-    }
-
-    #[test]
-    fn without_a_judge_everything_is_in_force_and_nothing_is_said() {
-        let mut table = Table::new(SHAPES[0]);
-        assert!(!table.is_listed());
-        table.replace(vec![object("a", "app", 1, "bad")], 1);
-        assert!(table.is_listed() && table.next_report(NOW).is_none());
-        assert_eq!(name_in_force(&table, "app").as_deref(), Some("bad"));
-    }
-
-    #[test]
-    fn what_others_have_found_is_said_until_the_object_changes() {
-        let mut table = judged();
-        table.apply(object("a", "app", 1, "good"));
-        reports(&mut table);
-        assert!(table.tell("app", Verdict::refused("Unreachable", "no answer")));
-        assert!(!table.tell("other", Verdict::Accepted));
-        assert_eq!(reports(&mut table), [report("a", "False Unreachable: no answer")]);
-        table.apply(object("a", "app", 2, "better"));
-        assert_eq!(reports(&mut table), [report("a", "True Accepted: in force")]);
-    }
-}
+#[path = "table_tests.rs"]
+mod tests;

@@ -254,8 +254,12 @@ impl Sealing {
         Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn adopt(&self, ring: Ring) {
-        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
+    /// Whether other data keys are open now than before.
+    fn adopt(&self, ring: Ring) -> bool {
+        let mut known = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = known.open() != ring.open();
+        *known = Arc::new(ring);
+        changed
     }
 
     fn is_version_due(&self, now: Timestamp) -> bool {
@@ -344,7 +348,7 @@ impl Store {
                 if let Some(error) = failure {
                     return Err(error);
                 }
-                self.sealing().adopt(value.ring(&opened, version, self.now()));
+                self.adopt(value.ring(&opened, version, self.now()));
                 Ok(())
             }
             None if value.is_cleared() => Ok(()),
@@ -413,11 +417,18 @@ impl Store {
         self.sealing().ring().current(self.now()).is_some()
     }
 
+    fn adopt(&self, ring: Ring) {
+        if self.sealing().adopt(ring) {
+            // What could not be opened when it was judged may open now.
+            self.kernel().judge_again();
+        }
+    }
+
     async fn settle(&self, keys: &KeyEncryption, occasion: Occasion) -> Result<(), SealingError> {
         for _ in 0..RACES {
             let Some(stored) = self.read::<KeysDoc>(Kind::DataKeys, ID).await? else {
                 if !keys.seal {
-                    self.sealing().adopt(Ring::default());
+                    self.adopt(Ring::default());
                     return Ok(());
                 }
                 let mut doc = KeysDoc { order: known_order(keys), ..KeysDoc::default() };
@@ -427,7 +438,7 @@ impl Store {
                 match self.insert(Kind::DataKeys, ID, &doc, Indexed::default()).await? {
                     Inserted::Done(version) => {
                         tracing::info!(data_key = key.id, seals_from = seals_from.rfc3339(), "made the first data key");
-                        self.sealing().adopt(doc.ring(&[key], version, self.now()));
+                        self.adopt(doc.ring(&[key], version, self.now()));
                         return Ok(());
                     }
                     Inserted::Exists => continue,
@@ -438,7 +449,7 @@ impl Store {
             let (mut opened, failure) = self.opened(&doc, keys).await;
             if occasion == Occasion::Background {
                 // Whatever else cannot be done: what could be opened is used, and what could not is known of.
-                self.sealing().adopt(doc.ring(&opened, version, now));
+                self.adopt(doc.ring(&opened, version, now));
             }
             if let Some(error) = failure {
                 return Err(error);
@@ -446,14 +457,14 @@ impl Store {
             let versions = self.sealing().is_version_due(now);
             let changes = self.improve(&mut doc, &mut opened, keys, (occasion, versions)).await?;
             if changes.is_empty() {
-                self.sealing().adopt(doc.ring(&opened, version, now));
+                self.adopt(doc.ring(&opened, version, now));
                 return Ok(());
             }
             if let Swapped::Done(version) = self.swap(Kind::DataKeys, ID, version, &doc, Indexed::default()).await? {
                 for change in changes {
                     tracing::info!("{change}");
                 }
-                self.sealing().adopt(doc.ring(&opened, version, now));
+                self.adopt(doc.ring(&opened, version, now));
                 return Ok(());
             }
         }

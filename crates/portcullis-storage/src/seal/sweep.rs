@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     error::{Applied, KernelError, StoreError, Trouble},
+    inspect::Finding,
     kernel::{Kind, MAX_DATA_BYTES, Page, Record, Write},
     store::Store,
 };
@@ -293,11 +294,15 @@ impl Store {
     }
 
     /// Of these data keys, the ones that something in the store carries, whatever its kind and field, all at one moment.
-    /// All of them when that cannot be told, because a later version has written what this one does not know.
+    /// All of them when that cannot be told: a later version has written what this one does not know, or an object is too large
+    /// to be read.
     pub(super) async fn still_carried(&self, ids: &[String]) -> Result<BTreeSet<String>, StoreError> {
         let mut carried = BTreeSet::new();
         let read = async {
             let mut snapshot = self.kernel().snapshot().await?;
+            if let Some(Finding { what, .. }) = snapshot.left_out().first() {
+                return Err(KernelError::Corrupt { what: what.clone() });
+            }
             while let Some(batch) = snapshot.next().await? {
                 for (_, record) in batch {
                     carried.extend(ids.iter().filter(|id| carries(&record.data, id)).cloned());
@@ -368,6 +373,7 @@ impl Store {
         }
         let mut rest = limit;
         let mut snapshot = self.kernel().snapshot().await?;
+        let complete = snapshot.left_out().is_empty();
         while let Some(batch) = snapshot.next().await? {
             for (kind, record) in batch.into_iter().filter(|(kind, _)| holds_secrets(*kind)) {
                 if rest == 0 {
@@ -383,7 +389,7 @@ impl Store {
             }
         }
         fields.retain(|_, counts| *counts != FieldCounts::default());
-        Ok((fields, true))
+        Ok((fields, complete))
     }
 }
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_runtime::{Clock, Rng, Secret};
-use portcullis_storage::kernel::Verdict;
+use portcullis_storage::kernel::{Kind, Verdict};
 use portcullis_storage::{
-    Change, Client, Configured, Connector, CrdHandling, Kernel, KeyEncryption, KeyEncryptionKey, KubernetesKernel,
-    KubernetesOptions, Password, Store, StoreOptions, Sweep, SweepStep, WriteError,
+    BackupFile, Change, Client, Configured, Connector, CrdHandling, FillError, FillOptions, Finding, Kernel,
+    KeyEncryption, KeyEncryptionKey, KubernetesKernel, KubernetesOptions, MemoryKernel, Password, Scope, Store,
+    StoreOptions, Sweep, SweepStep, WriteError, copy_store, restore_backup, write_backup,
 };
 use portcullis_testkit::ControlPlane;
 use serde_json::{Value, json};
@@ -297,9 +298,97 @@ async fn what_the_provider_writes_is_sealed_and_what_people_write_is_as_they_wro
     while store.sweep(&mut sweep, 100).await.unwrap() == SweepStep::More {}
     let after = cluster.kubectl(&["get", "oac", "theirs", "-o", "jsonpath={.spec.secret}"]);
     assert_eq!(after, "in clear");
-    // Who has no key cannot use it, and says so without a word of its content.
+    // Who has no key cannot use it, and says so without a word of its content. Once it is open, what it sealed is judged again.
     let without = cluster.replica(StoreOptions::default()).await;
     assert_eq!(without.clients().get("app").await.unwrap(), None);
+    let key = KeyEncryptionKey::new(Some("k1"), "a test", &[7; 32], Rng::system()).unwrap();
+    without.unlock(Some(KeyEncryption::new(Arc::new(key)))).await.unwrap();
+    assert_eq!(without.clients().get("app").await.unwrap().unwrap().secret.expose(), "hunter2");
+}
+
+/// A store that is put back to a backup gives versions a second time: what was made since is gone, what was deleted since is
+/// there, and what is edited afterwards is in force.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_restored_cluster_holds_is_in_force_and_nothing_else() {
+    let mut cluster = Cluster::start().await;
+    let access = options(&cluster.plane, "portcullis", CrdHandling::Check);
+    let store = Cluster::with(&access, StoreOptions::default()).await;
+    let spec = |name: &str| json!({"public": true, "name": name});
+    for id in ["edited", "deleted"] {
+        cluster.apply("OAuthClient", id, &spec("before"));
+    }
+    named(&[&store], "deleted", Some("before")).await;
+    let backup = cluster.plane.backup_etcd().await;
+    let begun = Instant::now();
+    while cluster.try_apply("OAuthClient", "made", &spec("since")).is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the API server does not come back");
+    }
+    cluster.apply("OAuthClient", "edited", &spec("since"));
+    cluster.kubectl(&["delete", "oauthclient", "deleted"]);
+    // As many writes as make sure that the watch is far ahead of all that the restored server does by itself.
+    for round in 0..30 {
+        cluster.kubectl(&["annotate", "oauthclient", "made", "--overwrite", &format!("round={round}")]);
+    }
+    named(&[&store], "made", Some("since")).await;
+    named(&[&store], "edited", Some("since")).await;
+    named(&[&store], "deleted", None).await;
+
+    cluster.plane.restore_etcd(backup.path()).await;
+    named(&[&store], "made", None).await;
+    named(&[&store], "edited", Some("before")).await;
+    named(&[&store], "deleted", Some("before")).await;
+    cluster.apply("OAuthClient", "edited", &spec("after"));
+    named(&[&store], "edited", Some("after")).await;
+}
+
+/// A record has at most 256 KiB, an object of a person's up to 1.5 MiB.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_that_is_too_large_says_so_and_is_missing_in_backups_and_copies_by_name() {
+    let cluster = Cluster::start().await;
+    let store = cluster.replica(StoreOptions::default()).await;
+    let key = KeyEncryptionKey::new(Some("k1"), "a test", &[7; 32], Rng::system()).unwrap();
+    store.unlock(Some(KeyEncryption::new(Arc::new(key)))).await.unwrap();
+    cluster.apply("OAuthClient", "app", &json!({"public": true, "name": "App"}));
+    let large = json!({
+        "apiVersion": "portcullis.dev/v1", "kind": "Connector", "metadata": {"name": "large"},
+        "spec": {"type": "oidc", "name": "Corp", "config": {"text": "x".repeat(300 * 1024)}},
+    });
+    let url = format!("{}/apis/portcullis.dev/v1/namespaces/portcullis/connectors", cluster.plane.url());
+    let headers = [("content-type", "application/json")];
+    let body = Some(large.to_string().into());
+    let made = cluster.plane.admin_client().request(http::Method::POST, &url, &headers, body).await.unwrap();
+    assert_eq!(made.status, 201, "{}", String::from_utf8_lossy(&made.body));
+    let (status, reason, message) = cluster.condition("connectors", "large").await;
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "Invalid"));
+    assert!(message.ends_with("allowed are 262144; nothing of it is in force"), "{message}");
+
+    let named = |left_out: &[Finding]| {
+        let [Finding { kind, id, what }] = left_out else { panic!("{left_out:?}") };
+        assert_eq!((*kind, id.as_str()), (Kind::Connector, "large"));
+        assert!(what.starts_with("the object connectors \"large\": it has "), "{what}");
+    };
+    let mut out = Vec::new();
+    let taken = Clock::system().now();
+    let written = write_backup(store.kernel(), taken, Scope::Everything, &mut out, &mut |_| {}).await.unwrap();
+    named(&written.left_out);
+    let file = cluster.plane.folder().join("backup");
+    std::fs::write(&file, out).unwrap();
+    let target: Arc<dyn Kernel> = Arc::new(MemoryKernel::new());
+    let backup = BackupFile::open(&file).unwrap();
+    let restored = restore_backup(&backup, &target, FillOptions::default(), &mut |_| {}).await.unwrap();
+    assert_eq!((restored.written, written.records), (written.records, restored.written));
+    assert!(target.get(Kind::Client, "app").await.unwrap().is_some());
+    let target: Arc<dyn Kernel> = Arc::new(MemoryKernel::new());
+    let copied =
+        copy_store(store.kernel(), &target, &Rng::system(), FillOptions::default(), &mut |_| {}).await.unwrap();
+    named(&copied.left_out);
+    let mut findings = Vec::new();
+    store.check(|finding| findings.push(finding)).await.unwrap();
+    named(&findings);
+    assert!(!store.sealing_summary(1000).await.unwrap().complete);
+    // Nor can it be told whether it is what a backup has.
+    let again = restore_backup(&backup, &store.shared_kernel(), FillOptions::default(), &mut |_| {}).await;
+    assert!(matches!(&again, Err(FillError::Unfit { what }) if what.contains("large")), "{again:?}");
 }
 
 /// Restarts of the API server, versions that etcd has forgotten meanwhile: every edit is in force soon after.
