@@ -405,14 +405,16 @@ impl World {
 
     pub(super) fn clear(&mut self) -> Checked {
         let replica = self.some_replica();
+        // The table forgets before anything is asked of the store: what comes while the call is suspended stays.
+        let known = self.model.objects.failures.len();
         self.ask(
             (Op::Clear, replica, String::new),
             |store| async move { store.failures().clear(SUBJECT).await },
             |model, scene| model.objects.clear_in_doubt(scene),
-            |model, scene, answer: Result<(), StoreError>| {
+            move |model, scene, answer: Result<(), StoreError>| {
                 let sure = answer.is_ok() && !scene.suspended;
                 model.objects.clear_in_doubt(scene);
-                for failure in &mut model.objects.failures {
+                for failure in model.objects.failures.iter_mut().take(known) {
                     let own = failure.replica == scene.replica && failure.here;
                     let gone = failure.written == Fact::Yes || (own && failure.written == Fact::No);
                     if sure && gone && failure.times == 1 {
