@@ -26,7 +26,7 @@ pub(crate) fn build_all() -> Result<PathBuf> {
     let current = fs::read_to_string(&stamp).unwrap_or_default();
     let peers = stage::root().join("peers");
     let version = version_flags();
-    let programs: [(&str, PathBuf, &str, &str); 9] = [
+    let programs: [(&str, PathBuf, &str, &str); 10] = [
         ("kubectl", peers.clone(), "k8s.io/kubernetes/cmd/kubectl", &version),
         ("etcd", peers.clone(), "go.etcd.io/etcd/server/v3", ""),
         ("kube-apiserver", peers.clone(), "k8s.io/kubernetes/cmd/kube-apiserver", &version),
@@ -34,6 +34,7 @@ pub(crate) fn build_all() -> Result<PathBuf> {
         ("upstream-controllers", peers.clone(), "./controllers", ""),
         ("oracle", peers.join("oracle"), ".", ""),
         ("patch-oracle", peers.join("patch-oracle"), ".", ""),
+        ("cel-oracle", peers.join("cel-oracle"), ".", ""),
         ("stream-peer", peers.join("stream-peer"), ".", ""),
         ("client-go-peer", peers.join("client-go-peer"), ".", ""),
     ];

@@ -19,6 +19,8 @@ pub enum Peer {
     UpstreamControllers,
     /// The patch oracle: Kubernetes' own patch packages behind JSON lines.
     PatchOracle,
+    /// The CEL oracle: Kubernetes' own environment for claims and users behind JSON lines.
+    CelOracle,
 }
 
 impl Peer {
@@ -33,6 +35,7 @@ impl Peer {
             Self::UpstreamRbac => "upstream-rbac",
             Self::UpstreamControllers => "upstream-controllers",
             Self::PatchOracle => "patch-oracle",
+            Self::CelOracle => "cel-oracle",
         }
     }
 }
