@@ -390,16 +390,15 @@ impl Client {
         };
         let (credential, _place) =
             timeout_at(deadline, ready).await.map_err(|_| not_sent("too many requests are on their way"))??;
-        if Instant::now() >= deadline {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
             return Err(not_sent("too many requests are on their way"));
         }
         let url = self.url(call);
         let headers = headers(call, credential.as_ref());
-        let request = self.0.http.request(call.method.clone(), &url, &headers, call.body.clone());
-        match timeout_at(deadline, request).await {
-            Ok(outcome) => outcome.map_err(|error| ClientError::of_transport(&error)),
-            Err(_) => Err(ClientError::Lost { reason: "no answer in time".to_owned() }),
-        }
+        let (time, method) = (left.min(REQUEST_TIME), call.method.clone());
+        let answer = self.0.http.request_within(time, method, &url, &headers, call.body.clone()).await;
+        answer.map_err(|error| ClientError::of_transport(&error))
     }
 
     /// Begins to read a stream. It takes none of the places of requests, which would be held for as long as it lasts.

@@ -7,7 +7,7 @@ use portcullis_testkit::free_port;
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
-use crate::server::{Answer, Server, client_of};
+use crate::server::{Answer, Server, client_at, client_of};
 
 const WIDGETS: Resource = Resource { group: "example.com", version: "v1", plural: "widgets", namespaced: true };
 const THROTTLED: &str = r#"{"kind":"Status","reason":"TooManyRequests","code":429}"#;
@@ -99,6 +99,16 @@ async fn a_server_that_is_away_is_waited_for_until_the_deadline() {
     let server = Server::at(&format!("127.0.0.1:{port}"), [Answer::ok("{}")]).await;
     waiting.await.unwrap().unwrap();
     assert_eq!(server.asked().len(), 1);
+}
+
+/// Packets vanish: no connection is made before the deadline, so the write was never sent.
+#[tokio::test]
+async fn a_write_that_found_no_connection_was_never_sent() {
+    let folder = tempdir().unwrap();
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client_at(&format!("https://{}", silent.local_addr().unwrap()), "", folder.path()).await;
+    let error = client.create::<Value>(&WIDGETS, &json!({}), within(300)).await.unwrap_err();
+    assert!(matches!(error, ClientError::Unreachable { .. }) && !error.may_have_happened(), "{error}");
 }
 
 #[tokio::test]

@@ -71,10 +71,14 @@ impl Server {
 }
 
 pub(crate) async fn client_of(port: u16, user: &str, folder: &Path) -> Client {
+    client_at(&format!("http://127.0.0.1:{port}"), user, folder).await
+}
+
+pub(crate) async fn client_at(server: &str, user: &str, folder: &Path) -> Client {
     let path = folder.join("kubeconfig");
     let text = format!(
         "contexts:\n- name: c\n  context: {{cluster: k, user: u, namespace: ns}}\n\
-         clusters:\n- name: k\n  cluster: {{server: 'http://127.0.0.1:{port}'}}\nusers:\n- name: u\n  user: {{{user}}}\n"
+         clusters:\n- name: k\n  cluster: {{server: '{server}'}}\nusers:\n- name: u\n  user: {{{user}}}\n"
     );
     std::fs::write(&path, text).unwrap();
     Client::new(Access::kubeconfig(&path, ProxyFromEnv::default()).await.unwrap(), Rng::seeded(1)).unwrap()

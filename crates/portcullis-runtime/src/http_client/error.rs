@@ -42,7 +42,7 @@ pub enum HttpClientError {
         /// Whether the certificate's issuer is not among the trusted roots.
         unknown_issuer: bool,
     },
-    /// The name did not resolve, or nobody listens there.
+    /// The name did not resolve, nobody listens there, or no connection was made in time. Nothing was sent.
     #[error("request to {url}: cannot connect: {reason}")]
     Connect {
         /// The URL.
@@ -81,6 +81,11 @@ impl HttpClientError {
         matches!(self, Self::Connect { .. } | Self::Timeout { .. } | Self::Broken { .. })
     }
 
+    /// The time was over before there was a connection.
+    pub(super) fn no_connection(url: String) -> Self {
+        Self::Connect { url, reason: "no connection in time".to_owned() }
+    }
+
     pub(super) fn from_reqwest(url: &str, error: &reqwest::Error) -> Self {
         let url = url.to_owned();
         for cause in causes(error) {
@@ -104,7 +109,9 @@ impl HttpClientError {
             }
         }
         let reason = root_cause(error);
-        if error.is_timeout() {
+        if error.is_timeout() && error.is_connect() {
+            Self::no_connection(url)
+        } else if error.is_timeout() {
             Self::Timeout { url }
         } else if error.is_builder() {
             Self::Url { url, reason }

@@ -11,17 +11,22 @@ mod config;
 mod egress;
 mod error;
 mod proxy;
+mod sending;
 mod stream;
 mod trust;
 mod x509;
 
 use std::error::Error as _;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method};
 use reqwest::redirect;
 use url::Url;
+
+use sending::WatchedBody;
 
 pub use config::{ClientIdentity, HttpClientConfig, Roots};
 pub use egress::{EgressPolicy, EgressRefused};
@@ -131,6 +136,52 @@ impl HttpClient {
         headers: &[(&str, &str)],
         body: Option<Bytes>,
     ) -> Result<HttpResponse, HttpClientError> {
+        let (shown, mut request) = self.begin(method, url, headers)?;
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        let response = request.send().await.map_err(|error| HttpClientError::from_reqwest(&shown, &error))?;
+        self.read(&shown, response).await
+    }
+
+    /// Sends a request that must be answered within `time`, and tells whether one that has a body can have taken effect: what
+    /// failed before the body was asked for is [`HttpClientError::Connect`]. The body is sent once, so a redirect that needs it
+    /// again is the response.
+    ///
+    /// # Errors
+    /// See [`HttpClientError`]. Any status is a success here.
+    pub async fn request_within(
+        &self,
+        time: Duration,
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: Option<Bytes>,
+    ) -> Result<HttpResponse, HttpClientError> {
+        let (shown, request) = self.begin(method, url, headers)?;
+        let mut request = request.timeout(time);
+        let mut sending = None;
+        if let Some(body) = body {
+            let (watched, begun) = WatchedBody::new(body);
+            request = request.body(reqwest::Body::wrap(watched));
+            sending = Some(begun);
+        }
+        let response = request.send().await.map_err(|error| match HttpClientError::from_reqwest(&shown, &error) {
+            error if sending.is_none_or(|begun| begun.load(Ordering::Acquire)) => error,
+            HttpClientError::Timeout { url } => HttpClientError::no_connection(url),
+            HttpClientError::Broken { url, reason } => HttpClientError::Connect { url, reason },
+            error => error,
+        })?;
+        self.read(&shown, response).await
+    }
+
+    /// A request without its body, and its URL as errors may show it.
+    fn begin(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<(String, reqwest::RequestBuilder), HttpClientError> {
         let target = parse_url(url)?;
         self.shared.egress.check_url(&target)?;
         let shown = shown(&target);
@@ -138,11 +189,7 @@ impl HttpClient {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        if let Some(body) = body {
-            request = request.body(body);
-        }
-        let response = request.send().await.map_err(|error| HttpClientError::from_reqwest(&shown, &error))?;
-        self.read(&shown, response).await
+        Ok((shown, request))
     }
 
     async fn read(&self, shown: &str, mut response: reqwest::Response) -> Result<HttpResponse, HttpClientError> {

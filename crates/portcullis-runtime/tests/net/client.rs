@@ -208,6 +208,56 @@ async fn no_answer_in_time_is_a_timeout_also_in_the_middle_of_a_body() {
     tokio::time::timeout(crate::support::PATIENCE, held).await.unwrap().unwrap();
 }
 
+/// Whoever does not know whether a write has arrived must not send it again; so what was never sent has to be told apart.
+#[tokio::test]
+async fn a_time_that_is_over_before_anything_was_sent_is_no_timeout() {
+    // A socket that accepts and says nothing: no TLS handshake ends.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let short = Duration::from_millis(60);
+    let write = async |client: HttpClient, scheme: &str, body: &'static [u8]| {
+        let url = format!("{scheme}://{address}/");
+        client.request_within(2 * short, http::Method::POST, &url, &[], Some(body.into())).await.unwrap_err()
+    };
+    let hasty = client(|config| config.connect_timeout = short);
+    for error in [
+        hasty.get(&format!("https://{address}/"), &[]).await.unwrap_err(),
+        write(hasty, "https", b"x").await,
+        write(client(|_| ()), "https", b"x").await,
+    ] {
+        let HttpClientError::Connect { reason, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(reason, "no connection in time");
+    }
+    // Without TLS the request is sent as soon as the socket accepts; an empty body tells nothing.
+    for (scheme, body) in [("http", &b"x"[..]), ("https", b"")] {
+        let error = write(client(|_| ()), scheme, body).await;
+        assert!(matches!(error, HttpClientError::Timeout { .. }), "{scheme}: {error:?}");
+    }
+    drop(silent);
+}
+
+#[tokio::test]
+async fn a_body_that_is_watched_arrives_with_its_length() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let asked = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"whole body") {
+            assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0);
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+        String::from_utf8(request).unwrap()
+    });
+    let body = Some("whole body".into());
+    let time = Duration::from_secs(20);
+    let answer = client(|_| ()).request_within(time, http::Method::PUT, &url, &[("x", "y")], body).await.unwrap();
+    assert_eq!(answer.body, "ok");
+    let request = asked.await.unwrap();
+    assert!(request.starts_with("PUT / HTTP/1.1\r\n") && request.contains("\r\nx: y\r\n"), "{request}");
+    assert!(request.contains("content-length: 10\r\n") && !request.contains("chunked"), "{request}");
+}
+
 #[tokio::test]
 async fn certificates_are_checked_unless_told_otherwise() {
     let issuer = FakeIssuer::start().await;
