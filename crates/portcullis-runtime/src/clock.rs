@@ -4,7 +4,8 @@
 //! test moves its [`MockClock`]. It looks at the wall clock at least every 30 seconds, so a suspended laptop or a
 //! stepped clock is noticed.
 //!
-//! What must not depend on whoever sets the wall clock (leases) goes by [`Clock::monotonic`].
+//! What must not depend on whoever sets the wall clock (leases, how long ago something was heard) goes by
+//! [`Clock::monotonic`].
 
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
@@ -97,9 +98,13 @@ impl Clock {
         }
     }
 
-    /// Waits for `duration` in terms of this clock.
+    /// Waits for `duration` by the wall clock or by the monotonic one, whichever has come there first: a wall clock that is
+    /// set back prolongs no wait, and the time for which a machine was asleep counts.
     pub async fn sleep(&self, duration: Duration) {
-        self.sleep_until(self.now() + duration).await;
+        tokio::select! {
+            () = self.sleep_until(self.now() + duration) => {}
+            () = self.sleep_until_monotonic(self.monotonic().saturating_add(duration)) => {}
+        }
     }
 }
 
@@ -173,6 +178,25 @@ mod tests {
         assert!(!sleeper.is_finished());
         hand.advance(Duration::from_secs(1));
         sleeper.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_wall_clock_that_is_set_prolongs_no_wait() {
+        let (clock, hand) = Clock::mock(100_000);
+        let start = |clock: Clock| tokio::spawn(async move { clock.sleep(Duration::from_secs(60)).await });
+        let back = start(clock.clone());
+        tokio::task::yield_now().await;
+        hand.set(Timestamp::from_unix_seconds(1_000));
+        hand.advance(Duration::from_secs(59));
+        tokio::task::yield_now().await;
+        assert!(!back.is_finished());
+        hand.advance(Duration::from_secs(1));
+        back.await.unwrap();
+        let forward = start(clock.clone());
+        tokio::task::yield_now().await;
+        hand.set(Timestamp::from_unix_seconds(100_000));
+        forward.await.unwrap();
+        assert_eq!(clock.monotonic(), Duration::from_secs(60));
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use std::{
 };
 
 use portcullis_kubeclient::{Client, ClientError, Event, Follower, Instant, Listed, Part, Preconditions, follow};
-use portcullis_runtime::{Clock, Timestamp};
+use portcullis_runtime::Clock;
 use serde_json::Value;
 use tokio::{
     sync::{Notify, watch},
@@ -63,8 +63,9 @@ pub(super) struct Followed {
     table: Mutex<Table>,
     /// Until when the first list is waited for.
     listed_by: Instant,
-    /// When the server last said how things stand.
-    heard: Mutex<Timestamp>,
+    /// When the server last said how things stand, by the monotonic clock: one that is set must not take every replica out of
+    /// service.
+    heard: Mutex<Duration>,
     hub: Hub,
     /// Counts what the table was told.
     told: watch::Sender<u64>,
@@ -211,7 +212,7 @@ impl Followed {
             clock: clock.clone(),
             table: Mutex::new(Table::new(shape)),
             listed_by: Instant::now() + FIRST_LIST,
-            heard: Mutex::new(clock.now()),
+            heard: Mutex::new(clock.monotonic()),
             hub: Hub::default(),
             told: watch::Sender::new(0),
             due: Notify::new(),
@@ -239,12 +240,12 @@ impl Followed {
     }
 
     fn hear(&self) {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = self.clock.now();
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = self.clock.monotonic();
     }
 
     fn is_stale(&self) -> bool {
         let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        self.clock.now() >= heard + STALE
+        self.clock.monotonic() >= heard.saturating_add(STALE)
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
