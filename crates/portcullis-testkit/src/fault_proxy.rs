@@ -1,4 +1,4 @@
-//! A TCP proxy that loses what it should deliver, for clients of a real server.
+//! A TCP proxy that loses, delays or repeats what it should deliver, for clients of a real server.
 //!
 //! Flow: a test starts it before a server, hands its address to the client, and says with [`FaultProxy::set`] what
 //! becomes of the bytes from then on. It knows no protocol: a request is what the client sends, a reply what comes back.
@@ -11,25 +11,33 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// Bytes that are read at once.
 const BUFFER: usize = 64 * 1024;
+/// Pieces that are on their way in one direction of a connection; no more are read.
+const ON_THEIR_WAY: usize = 256;
 
 /// What becomes of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Traffic {
     /// They are delivered.
     Pass,
-    /// They are delivered after this time, in either direction.
+    /// They are delivered this long after they came, in either direction. It is a long way, not a narrow one: whatever is on
+    /// its way meanwhile is no later than that.
     Delay(Duration),
+    /// Replies alone are delivered this long after they came.
+    DelayReplies(Duration),
     /// The connection ends when the client sends something, which the server never sees.
     CutRequests,
     /// That becomes of the next request alone; then they are delivered.
     LoseRequest,
     /// The next reply ends its connection, and the client never sees it; then they are delivered.
     LoseReply,
+    /// The next reply is delivered twice, one right after the other; then they are delivered once.
+    RepeatReply,
     /// The server gets the requests; its replies vanish. The connection stays.
     DropReplies,
     /// Whatever is sent vanishes, in either direction. The connection stays.
@@ -137,8 +145,8 @@ impl Shared {
         })
     }
 
-    /// What becomes of bytes that have come.
-    async fn fate(&self, from: Side) -> Fate {
+    /// What becomes of bytes that came at that time.
+    async fn fate(&self, from: Side, came: Instant) -> Fate {
         let mut traffic = self.traffic.subscribe();
         let Ok(now) = traffic.wait_for(|traffic| *traffic != Traffic::Hold).await.map(|traffic| *traffic) else {
             return Fate::End;
@@ -146,12 +154,13 @@ impl Shared {
         match (now, from) {
             (Traffic::CutRequests, Side::Client) => Fate::End,
             (Traffic::LoseRequest, Side::Client) | (Traffic::LoseReply, Side::Server) if self.takes(now) => Fate::End,
+            (Traffic::RepeatReply, Side::Server) if self.takes(now) => Fate::Deliver(2),
             (Traffic::DropReplies, Side::Server) | (Traffic::Silence, _) => Fate::Vanish,
-            (Traffic::Delay(time), _) => {
-                tokio::time::sleep(time).await;
-                Fate::Deliver
+            (Traffic::Delay(time), _) | (Traffic::DelayReplies(time), Side::Server) => {
+                tokio::time::sleep_until(came + time).await;
+                Fate::Deliver(1)
             }
-            _ => Fate::Deliver,
+            _ => Fate::Deliver(1),
         }
     }
 }
@@ -164,7 +173,8 @@ enum Side {
 }
 
 enum Fate {
-    Deliver,
+    /// So often.
+    Deliver(usize),
     Vanish,
     /// The connection ends.
     End,
@@ -185,22 +195,38 @@ async fn connection(client: TcpStream, target: SocketAddr, shared: Arc<Shared>, 
     }
 }
 
-/// Moves bytes until one side ends, or they end the connection.
+/// Moves bytes until one side ends, or they end the connection. What has come before its sender ended is still delivered.
 async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared, side: Side) {
-    let mut buffer = vec![0; BUFFER];
-    while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        if side == Side::Client {
-            shared.requests.fetch_add(1, Ordering::Relaxed);
+    let (came, mut coming) = mpsc::channel::<(Instant, Vec<u8>)>(ON_THEIR_WAY);
+    let read = async move {
+        let mut buffer = vec![0; BUFFER];
+        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            if side == Side::Client {
+                shared.requests.fetch_add(1, Ordering::Relaxed);
+            }
+            let piece = buffer.get(..count).unwrap_or_default().to_vec();
+            if came.send((Instant::now(), piece)).await.is_err() {
+                return;
+            }
         }
-        match shared.fate(side).await {
-            Fate::End => return,
-            Fate::Vanish => {}
-            Fate::Deliver => {
-                if to.write_all(buffer.get(..count).unwrap_or_default()).await.is_err() {
-                    return;
+    };
+    let deliver = async {
+        while let Some((when, piece)) = coming.recv().await {
+            match shared.fate(side, when).await {
+                Fate::End => return,
+                Fate::Vanish => {}
+                Fate::Deliver(times) => {
+                    if to.write_all(&piece.repeat(times)).await.is_err() {
+                        return;
+                    }
                 }
             }
         }
+    };
+    // The reader's end ends the deliverer when that is done.
+    tokio::select! {
+        () = deliver => {}
+        () = async { read.await; std::future::pending().await } => {}
     }
 }
 
@@ -277,6 +303,28 @@ mod tests {
         let mut stream = connect().await.unwrap();
         assert_eq!(ask(&mut stream, 50).await, Some(51));
         assert!(begun.elapsed() >= 2 * delay);
+    }
+
+    #[tokio::test]
+    async fn replies_are_repeated_once_and_late_without_waiting_for_each_other() {
+        const LATE: Duration = Duration::from_millis(400);
+        let (target, _) = server().await;
+        let proxy = FaultProxy::start(target).await;
+        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+        proxy.set(Traffic::RepeatReply);
+        assert_eq!((ask(&mut stream, 1).await, stream.read_u8().await.unwrap()), (Some(2), 2));
+        assert_eq!((ask(&mut stream, 3).await, proxy.traffic()), (Some(4), Traffic::Pass));
+        proxy.set(Traffic::DelayReplies(LATE));
+        let begun = std::time::Instant::now();
+        for byte in [10, 20, 30, 40, 50, 60, 70, 80] {
+            stream.write_u8(byte).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        for byte in [11, 21, 31, 41, 51, 61, 71, 81] {
+            assert_eq!(stream.read_u8().await.unwrap(), byte);
+        }
+        // One after the other they would take eight times as long.
+        assert!(begun.elapsed() >= LATE && begun.elapsed() < 4 * LATE, "{:?}", begun.elapsed());
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ fn every_test_that_the_invariants_name_exists() {
     let document = fs::read_to_string(here.join("../../docs/store-invariants.md")).unwrap();
     let folders = [
         "tests/storage",
+        "tests/storage/faults",
         "tests/storage/simulation",
         "tests/kubernetes",
         "src",

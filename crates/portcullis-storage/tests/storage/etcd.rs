@@ -1,5 +1,5 @@
-//! The etcd kernel beside the conformance suite: TLS and users, an etcd that is killed, paused, compacted or lost behind
-//! a proxy, several endpoints, the schema key, and what is left behind.
+//! The etcd kernel beside the conformance suite and the faults (`faults/`): TLS and users, an etcd that is killed, paused or
+//! compacted, several endpoints, the schema key, and what is left behind.
 
 use std::{
     sync::{
@@ -13,7 +13,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use portcullis_runtime::{Timestamp, chain};
 use portcullis_storage::{
     Applied, EtcdClientCertificate, EtcdCredentials, EtcdKernel, EtcdOpenError, EtcdOptions, EtcdTls, Kernel,
-    KernelError, Trouble,
+    KernelError,
     kernel::{IndexKey, Kind, Page, Slot, Write},
 };
 use portcullis_testkit::{Etcd, FaultProxy, TestCa, Traffic, free_port};
@@ -53,13 +53,6 @@ async fn count(etcd: &Etcd, prefix: &str) -> u64 {
     let range = json!({"key": key(prefix), "range_end": key(&end), "count_only": true});
     let answer = etcd.call("kv/range", &range, None).await;
     answer.get("count").and_then(Value::as_str).map_or(0, |count| count.parse().unwrap())
-}
-
-fn applied<T: std::fmt::Debug>(result: Result<T, KernelError>) -> Applied {
-    match result {
-        Err(KernelError::Unavailable { applied, .. }) => applied,
-        other => panic!("{other:?}"),
-    }
 }
 
 #[tokio::test]
@@ -205,124 +198,6 @@ async fn an_etcd_that_is_killed_and_comes_back_is_used_again() {
         }
     }
     println!("{total} acknowledged writes over three crashes");
-}
-
-#[tokio::test]
-async fn an_etcd_that_is_gone_has_certainly_not_written() {
-    let mut etcd = Etcd::start().await;
-    let kernel = EtcdKernel::open(EtcdOptions { answer_time: Duration::from_secs(1), ..options(&etcd.url()) }).await;
-    let kernel = kernel.unwrap();
-    let version = kernel.insert(Kind::Client, "app", data("1")).await.unwrap();
-    etcd.kill();
-    // The first may still find the old connection open.
-    let _ = kernel.get(Kind::Client, "app").await;
-    let begun = Instant::now();
-    assert_eq!(applied(kernel.insert(Kind::Client, "b", data("1")).await), Applied::No);
-    assert_eq!(applied(kernel.update(Kind::Client, "app", version, data("2")).await), Applied::No);
-    assert_eq!(applied(kernel.delete(Kind::Client, "app", version).await), Applied::No);
-    assert_eq!(applied(kernel.expire(Timestamp::MAX, 10).await), Applied::No);
-    let Err(error) = kernel.list(Kind::Client, Page::first(1)).await else { panic!("it is gone") };
-    assert!(error.to_string().contains("cannot connect to etcd at http://127.0.0.1:"), "{error}");
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-    etcd.restart().await;
-    kernel.update(Kind::Client, "app", version, data("2")).await.unwrap();
-}
-
-/// A kernel behind a proxy, and one that goes straight to etcd.
-async fn behind_a_proxy(answer_time: Duration) -> (Etcd, FaultProxy, Arc<EtcdKernel>, EtcdKernel) {
-    let etcd = Etcd::start().await;
-    let proxy = FaultProxy::start(etcd.address()).await;
-    let url = format!("http://{}", proxy.address());
-    let kernel = EtcdKernel::open(EtcdOptions { answer_time, ..options(&url) }).await.unwrap();
-    let direct = open(&etcd.url()).await;
-    (etcd, proxy, Arc::new(kernel), direct)
-}
-
-#[tokio::test]
-async fn a_connection_that_is_cut_before_the_request_leaves_nothing() {
-    let (_etcd, proxy, kernel, direct) = behind_a_proxy(Duration::from_secs(2)).await;
-    let version = kernel.insert(Kind::Client, "there", data("1")).await.unwrap();
-    // Together, so that all go over the connection that is cut: whether etcd saw them cannot be known here.
-    proxy.set(Traffic::CutRequests);
-    let (insert, update, delete) = tokio::join!(
-        kernel.insert(Kind::Client, "app", data("1")),
-        kernel.update(Kind::Client, "there", version, data("2")),
-        kernel.delete(Kind::Client, "there", version),
-    );
-    assert_eq!([applied(insert), applied(update), applied(delete)], [Applied::Unknown; 3]);
-    assert_eq!(applied(kernel.get(Kind::Client, "there").await), Applied::No);
-    assert_eq!(direct.get(Kind::Client, "app").await.unwrap(), None);
-    assert_eq!(direct.get(Kind::Client, "there").await.unwrap().unwrap().version, version);
-    // By now there is no connection; one that nobody answers on gets no write.
-    assert_eq!(applied(kernel.insert(Kind::Client, "app", data("1")).await), Applied::No);
-    proxy.set(Traffic::Refuse);
-    assert_eq!(applied(kernel.insert(Kind::Client, "app", data("1")).await), Applied::No);
-    proxy.set(Traffic::Pass);
-    kernel.insert(Kind::Client, "app", data("1")).await.unwrap();
-    kernel.update(Kind::Client, "there", version, data("2")).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_is_cut_after_the_commit_is_not_known_to_have_written() {
-    let (_etcd, proxy, kernel, direct) = behind_a_proxy(Duration::from_secs(10)).await;
-    let version = kernel.insert(Kind::Client, "there", data("1")).await.unwrap();
-    proxy.set(Traffic::DropReplies);
-    let writing = Arc::clone(&kernel);
-    let insert = tokio::spawn(async move { writing.insert(Kind::Client, "app", data("1")).await });
-    let writing = Arc::clone(&kernel);
-    let update = tokio::spawn(async move { writing.update(Kind::Client, "there", version, data("2")).await });
-    let committed = |id: &'static str, text: &'static [u8]| {
-        let direct = &direct;
-        async move {
-            for _ in 0..500 {
-                if direct.get(Kind::Client, id).await.unwrap().is_some_and(|record| record.data == text) {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            panic!("{id} was not written");
-        }
-    };
-    committed("app", b"1").await;
-    committed("there", b"2").await;
-    proxy.set(Traffic::Pass);
-    proxy.cut();
-    assert_eq!(applied(insert.await.unwrap()), Applied::Unknown);
-    assert_eq!(applied(update.await.unwrap()), Applied::Unknown);
-    assert_eq!(kernel.insert(Kind::Client, "app", data("1")).await, Err(KernelError::AlreadyExists));
-    assert_eq!(kernel.update(Kind::Client, "there", version, data("3")).await, Err(KernelError::Conflict));
-}
-
-#[tokio::test]
-async fn a_read_is_repeated_when_its_connection_is_cut() {
-    let (_etcd, proxy, kernel, _) = behind_a_proxy(Duration::from_secs(10)).await;
-    kernel.insert(Kind::Client, "app", data("1")).await.unwrap();
-    for traffic in [Traffic::DropReplies, Traffic::Hold] {
-        let connections = proxy.accepted();
-        proxy.set(traffic);
-        let reading = Arc::clone(&kernel);
-        let read = tokio::spawn(async move { reading.get(Kind::Client, "app").await });
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        proxy.set(Traffic::Pass);
-        proxy.cut();
-        assert_eq!(read.await.unwrap().unwrap().unwrap().data, b"1");
-        assert_eq!(proxy.accepted(), connections + 1);
-    }
-}
-
-#[tokio::test]
-async fn nothing_takes_longer_than_its_time() {
-    let time = Duration::from_millis(700);
-    let (_etcd, proxy, kernel, _) = behind_a_proxy(time).await;
-    proxy.set(Traffic::Hold);
-    let begun = Instant::now();
-    let write = kernel.insert(Kind::Client, "app", data("1")).await;
-    assert_eq!(write, Err(KernelError::maybe_applied(Trouble::Timeout)));
-    assert!(begun.elapsed() >= time && begun.elapsed() < time * 3, "{:?}", begun.elapsed());
-    assert_eq!(kernel.get(Kind::Client, "app").await, Err(KernelError::not_applied(Trouble::Timeout)));
-    assert!(begun.elapsed() < time * 5, "{:?}", begun.elapsed());
-    proxy.set(Traffic::Pass);
-    assert!(kernel.get(Kind::Client, "app").await.is_ok());
 }
 
 /// A paused server keeps its connections and says nothing: the next endpoint is asked.

@@ -50,7 +50,12 @@ impl Kit {
 
     /// On an empty store that somebody else has opened.
     pub(crate) fn on(kernel: Arc<dyn Kernel>) -> Self {
-        Self::assemble(kernel, None, Clock::mock(START), StoreOptions::default())
+        Self::at(kernel, Clock::mock(START))
+    }
+
+    /// The same with the clock that the kernel has.
+    pub(crate) fn at(kernel: Arc<dyn Kernel>, clock: (Clock, MockClock)) -> Self {
+        Self::assemble(kernel, None, clock, StoreOptions::default())
     }
 
     fn assemble(

@@ -14,6 +14,8 @@ mod facades;
 #[cfg(test)]
 mod families;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod kernels;
 #[cfg(test)]
 mod kit;
@@ -27,8 +29,6 @@ mod model;
 mod objects;
 #[cfg(test)]
 mod sealing;
-#[cfg(test)]
-mod server_faults;
 #[cfg(test)]
 mod servers;
 #[cfg(test)]

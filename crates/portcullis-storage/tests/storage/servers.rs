@@ -109,7 +109,6 @@ macro_rules! on_both {
         }
     };
 }
-pub(crate) use on_both;
 
 on_both!(
     the_kernel_keeps_every_promise,
