@@ -1,7 +1,7 @@
 //! A client of a provider: one connection, kept alive, that says the same to either program. It is cheap, because it
 //! shares the processors with what it measures.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use portcullis_local::form::{Credentials, Form, Jar};
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 use url::Url;
 use url::form_urlencoded::Serializer;
 
@@ -41,6 +41,8 @@ struct Answer {
 pub(crate) struct Client {
     issuer: Url,
     address: SocketAddr,
+    /// Where it is: its own address, because a provider lets an address try so many passwords a minute.
+    home: Ipv4Addr,
     sender: Option<SendRequest<Full<Bytes>>>,
 }
 
@@ -67,12 +69,15 @@ enum End {
 }
 
 impl Client {
-    pub(crate) fn new(site: &Site) -> Result<Self> {
-        Ok(Self { issuer: Url::parse(&site.issuer)?, address: site.address, sender: None })
+    pub(crate) fn new(site: &Site, number: usize) -> Result<Self> {
+        let home = Ipv4Addr::new(127, 0, 1, u8::try_from(number + 1)?);
+        Ok(Self { issuer: Url::parse(&site.issuer)?, address: site.address, home, sender: None })
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>> {
-        let stream = TcpStream::connect(self.address).await?;
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((self.home, 0).into())?;
+        let stream = socket.connect(self.address).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);

@@ -47,6 +47,9 @@ struct Options {
     /// Only the provider on its stores beside Dex; other rows of the table stay.
     #[arg(long)]
     store_only: bool,
+    /// Only this part of what is measured on the stores.
+    #[arg(long, requires = "store_only")]
+    part: Option<store::Part>,
     /// How long each load lasts, in seconds.
     #[arg(long, default_value_t = 5)]
     seconds: u64,

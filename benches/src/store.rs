@@ -24,6 +24,15 @@ const DEX_SQLITE: [f64; 2] = [267.0, 148.0];
 const SCALE: f64 = 1.8;
 const DATABASE: &str = "provider";
 
+/// A part of what is measured here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    Postgres,
+    Sqlite,
+    Replicas,
+    Large,
+}
+
 /// What one program does on one backend.
 struct Measured {
     chain: Load,
@@ -36,13 +45,22 @@ struct Measured {
 pub(crate) fn measure(report: &mut Report, options: &Options) -> Result<()> {
     let ours = options.bin.join("portcullis");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    for backend in [Backend::Postgres, Backend::Sqlite] {
+    let all = options.part.is_none();
+    for (backend, part) in [(Backend::Postgres, Part::Postgres), (Backend::Sqlite, Part::Sqlite)] {
+        if !all && options.part != Some(part) {
+            continue;
+        }
         let mine = runtime.block_on(drive(Program::Ours(&ours), backend, options))?;
         let peer = options.dex.as_deref().map(|dex| runtime.block_on(drive(Program::Dex(dex), backend, options)));
         tell(report, backend, &mine, peer.transpose()?.as_ref());
     }
-    runtime.block_on(scale(report, &ours, options))?;
-    million::measure(report, options)
+    if all || options.part == Some(Part::Replicas) {
+        runtime.block_on(scale(report, &ours, options))?;
+    }
+    if all || options.part == Some(Part::Large) {
+        million::measure(report, options)?;
+    }
+    Ok(())
 }
 
 async fn drive(program: Program<'_>, backend: Backend, options: &Options) -> Result<Measured> {

@@ -109,13 +109,14 @@ impl Meter {
 /// A client with the refresh token that it holds.
 pub(crate) struct Chain {
     client: Client,
+    number: usize,
     token: String,
 }
 
 impl Chain {
     /// Where its requests go from now on.
     pub(crate) fn turn_to(&mut self, site: &Site) -> Result<()> {
-        self.client = Client::new(site)?;
+        self.client = Client::new(site, self.number)?;
         Ok(())
     }
 
@@ -145,9 +146,9 @@ pub(crate) async fn chains(site: &Site, count: usize) -> Result<Vec<Chain>> {
         let hashes = &hashes;
         async move {
             let _turn = hashes.acquire().await?;
-            let mut client = Client::new(site)?;
+            let mut client = Client::new(site, number)?;
             let token = client.sign_in(number).await.with_context(|| format!("the sign-in of user {number}"))?;
-            Ok::<_, anyhow::Error>(Chain { client, token })
+            Ok::<_, anyhow::Error>(Chain { client, number, token })
         }
     };
     try_join_all((0..count).map(chain)).await
@@ -179,7 +180,7 @@ struct Flow {
 /// then all go on. A client's flows are of one user, so that no two flows of a user are under way at once.
 pub(crate) async fn flows(site: &Site, each: usize, meter: &Meter) -> Result<Load> {
     let mut load = Load::default();
-    let mut clients = (0..CLIENTS).map(|_| Client::new(site)).collect::<Result<Vec<_>>>()?;
+    let mut clients = (0..CLIENTS).map(|number| Client::new(site, number)).collect::<Result<Vec<_>>>()?;
     let begun = async {
         let all = join_all(clients.iter_mut().enumerate().map(|(number, client)| async move {
             let (mut load, mut pages) = (Load::default(), Vec::with_capacity(each));
