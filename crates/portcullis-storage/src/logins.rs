@@ -238,18 +238,25 @@ impl<'a> Logins<'a> {
         Ok(self.current(flow).await?.value.view(flow))
     }
 
-    /// Records consent: authenticated → approved.
+    /// Records consent and issues `code` at once: authenticated → code issued. Repeated as [`Logins::issue_code`].
     ///
     /// # Errors
-    /// [`LoginError::WrongState`] unless the state is [`LoginState::Authenticated`], and those of [`Logins::get`].
-    pub async fn approve(&self, flow: &str) -> Result<Login, LoginError> {
-        self.step(flow, LoginState::Authenticated, || Step::Approved).await
+    /// [`LoginError::WrongState`] when the state is another one or another code was issued, and those of
+    /// [`Logins::get`].
+    pub async fn approve(
+        &self,
+        flow: &str,
+        code: &Secret,
+        request: CodeRequest,
+        lifetime: Duration,
+    ) -> Result<IssuedCode, LoginError> {
+        self.issue(flow, LoginState::Authenticated, code, request, lifetime).await
     }
 
     /// Records a refusal: authenticated → denied.
     ///
     /// # Errors
-    /// As [`Logins::approve`].
+    /// [`LoginError::WrongState`] unless the state is [`LoginState::Authenticated`], and those of [`Logins::get`].
     pub async fn deny(&self, flow: &str) -> Result<Login, LoginError> {
         self.step(flow, LoginState::Authenticated, || Step::Denied).await
     }
@@ -275,12 +282,23 @@ impl<'a> Logins<'a> {
         request: CodeRequest,
         lifetime: Duration,
     ) -> Result<IssuedCode, LoginError> {
+        self.issue(flow, LoginState::Approved, code, request, lifetime).await
+    }
+
+    async fn issue(
+        &self,
+        flow: &str,
+        from: LoginState,
+        code: &Secret,
+        request: CodeRequest,
+        lifetime: Duration,
+    ) -> Result<IssuedCode, LoginError> {
         let id = code_id(code.expose());
         for _ in 0..RACES {
             let Stored { version, value: mut doc, .. } = self.current(flow).await?;
             let (issued, again) = match doc.step {
                 Step::CodeIssued(issued) if issued.code == id => (issued, true),
-                Step::Approved => {
+                step if step.state() == from => {
                     let issued = IssuedDoc {
                         code: id.clone(),
                         family: self.store.families().new_id(),

@@ -6,6 +6,7 @@ use http::{Method, StatusCode};
 use portcullis_storage::{LoginError, LoginState};
 
 use super::dispatch::unauthorized;
+use super::finalize::Consent;
 use super::flow::{Flow, Step};
 use super::request::scope_texts;
 use super::{START_AGAIN, database_error, finalize, flow_of, login_error};
@@ -78,8 +79,5 @@ async fn answer(app: &App, inbound: &Inbound, flow: &Flow) -> Reply {
         );
         return app.flows.forget(inbound, &flow.id, reply);
     }
-    match app.store.logins().approve(&flow.id).await {
-        Ok(_) => finalize::finalize(app, inbound, flow).await,
-        Err(error) => login_error(app, error),
-    }
+    finalize::finalize(app, inbound, flow, Consent::Now).await
 }

@@ -5,6 +5,7 @@
 use http::StatusCode;
 use portcullis_storage::{LoginError, LoginState};
 
+use super::finalize::Consent;
 use super::flow::Step;
 use super::{finalize, flow_of, login_error};
 use crate::app::App;
@@ -31,7 +32,7 @@ pub(crate) async fn dispatch(app: &App, inbound: &Inbound, params: &Params) -> R
             let query = encode_pairs(&[("hmac", &flow.mac(Step::Approval)), ("req", &flow.id)]);
             redirect(&format!("{}?{query}", app.browser_path("/approval"))).unwrap_or_else(|| unauthorized(app))
         }
-        LoginState::Approved => finalize::finalize(app, inbound, &flow).await,
+        LoginState::Approved => finalize::finalize(app, inbound, &flow, Consent::Before).await,
         LoginState::CodeIssued | LoginState::Completed | LoginState::Denied => login_error(app, LoginError::Spent),
     }
 }

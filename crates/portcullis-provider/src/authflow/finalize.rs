@@ -20,8 +20,17 @@ use crate::http::{Inbound, Reply, redirect};
 /// Compat: Dex's codes live for 30 minutes.
 const CODE_LIFETIME: Duration = Duration::from_secs(30 * 60);
 
+/// When somebody consented to the sign-in.
+#[derive(Clone, Copy)]
+pub(super) enum Consent {
+    /// The sign-in began with it, because it is not asked for.
+    Before,
+    /// With this request.
+    Now,
+}
+
 /// Issues the code and sends the browser to the client.
-pub(crate) async fn finalize(app: &App, inbound: &Inbound, flow: &Flow) -> Reply {
+pub(super) async fn finalize(app: &App, inbound: &Inbound, flow: &Flow, consent: Consent) -> Reply {
     let request = &flow.request;
     match app.store.clients().get(&request.client_id).await {
         Ok(Some(client)) if is_registered(&client, &request.redirect_uri) => {}
@@ -39,7 +48,12 @@ pub(crate) async fn finalize(app: &App, inbound: &Inbound, flow: &Flow) -> Reply
         nonce: request.nonce.clone(),
         pkce: request.challenge.as_ref().map(|c| Pkce { challenge: c.value.clone(), method: c.method.clone() }),
     };
-    match app.store.logins().issue_code(&flow.id, &code, remembered, CODE_LIFETIME).await {
+    let logins = app.store.logins();
+    let issued = match consent {
+        Consent::Before => logins.issue_code(&flow.id, &code, remembered, CODE_LIFETIME).await,
+        Consent::Now => logins.approve(&flow.id, &code, remembered, CODE_LIFETIME).await,
+    };
+    match issued {
         Ok(issued) if !issued.again => {}
         Ok(_) => return login_error(app, LoginError::Spent),
         Err(error) => return login_error(app, error),

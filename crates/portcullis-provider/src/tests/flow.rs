@@ -382,9 +382,11 @@ async fn a_withdrawn_redirect_uri_gets_no_code() {
     let reply = browser.post(&approval, &[("approval", "approve")]).await;
     assert_eq!(reply.status(), 400);
     assert!(page(&reply).contains("Unregistered redirect_uri.") && !reply.headers().contains_key("location"));
-    // Nothing is lost if it was a mistake.
+    // Nothing is lost if it was a mistake: consent, which led nowhere, is asked for once more.
     set_uris(&world, &["https://old.example/cb"]).await;
     let reply = browser.get(&go_on).await;
+    assert_eq!(location(&reply), approval);
+    let reply = browser.post(&approval, &[("approval", "approve")]).await;
     assert!(location(&reply).starts_with("https://old.example/cb?code="), "{}", location(&reply));
 }
 

@@ -14,7 +14,7 @@ on_every_backend!(
     a_flow_is_spent_once_however_many_try,
     a_spent_flow_stays_refused_until_the_end_of_time,
     steps_follow_the_order_and_nothing_else,
-    only_one_of_many_approvals_counts,
+    only_one_of_many_answers_counts,
     one_flow_gives_one_code,
     a_lost_reply_is_no_second_sign_in,
     a_code_whose_record_was_not_written_is_written_by_the_repetition,
@@ -80,37 +80,35 @@ async fn steps_follow_the_order_and_nothing_else(kit: Kit) {
     }
     use LoginState::{Approved, Authenticated, CodeIssued, Completed, Denied};
     let table = [
-        (vec![], Authenticated),
-        (vec![Step::Approve], Approved),
-        (vec![Step::Deny], Denied),
-        (vec![Step::Approve, Step::Complete], Completed),
-        (vec![Step::Approve, Step::Code], CodeIssued),
+        (false, vec![], Authenticated),
+        (true, vec![], Approved),
+        (false, vec![Step::Deny], Denied),
+        (true, vec![Step::Complete], Completed),
+        (true, vec![Step::Code], CodeIssued),
+        (false, vec![Step::Approve], CodeIssued),
     ];
     let take = async |flow: &str, step: Step| {
         let logins = kit.store.logins();
+        let code = kit.store.codes().new_code();
         match step {
-            Step::Approve => logins.approve(flow).await.map(|login| login.state),
+            Step::Approve => logins.approve(flow, &code, code_request(), HOUR).await.map(|_| CodeIssued),
             Step::Deny => logins.deny(flow).await.map(|login| login.state),
             Step::Complete => logins.complete(flow).await.map(|login| login.state),
-            Step::Code => {
-                let code = kit.store.codes().new_code();
-                logins.issue_code(flow, &code, code_request(), HOUR).await.map(|_| CodeIssued)
-            }
+            Step::Code => logins.issue_code(flow, &code, code_request(), HOUR).await.map(|_| CodeIssued),
         }
     };
-    for (number, (path, state)) in table.iter().enumerate() {
+    for (number, (approved, path, state)) in table.iter().enumerate() {
         for next in [Step::Approve, Step::Deny, Step::Complete, Step::Code] {
             let flow = format!("{number} {next:?}");
-            kit.store.logins().begin(&flow, new_login(false), flow_end()).await.unwrap();
+            kit.store.logins().begin(&flow, new_login(*approved), flow_end()).await.unwrap();
             for step in path {
                 take(&flow, *step).await.unwrap();
             }
             assert_eq!(kit.store.logins().get(&flow).await.unwrap().state, *state);
             let allowed = match (state, next) {
-                (Authenticated, Step::Approve) => Some(Approved),
+                (Authenticated, Step::Approve) | (Approved, Step::Code) => Some(CodeIssued),
                 (Authenticated, Step::Deny) => Some(Denied),
                 (Approved, Step::Complete) => Some(Completed),
-                (Approved, Step::Code) => Some(CodeIssued),
                 _ => None,
             };
             let expected = allowed.ok_or(LoginError::WrongState { is: *state });
@@ -119,19 +117,26 @@ async fn steps_follow_the_order_and_nothing_else(kit: Kit) {
     }
 }
 
-async fn only_one_of_many_approvals_counts(kit: Kit) {
+async fn only_one_of_many_answers_counts(kit: Kit) {
     kit.store.logins().begin("flow", new_login(false), flow_end()).await.unwrap();
     let mut tasks = JoinSet::new();
     for number in 0..32 {
         let store = kit.store.clone();
         tasks.spawn(async move {
-            if number % 2 == 0 { store.logins().approve("flow").await } else { store.logins().deny("flow").await }
+            if number % 2 == 0 {
+                let code = store.codes().new_code();
+                let issued = store.logins().approve("flow", &code, code_request(), HOUR).await;
+                issued.map(|_| LoginState::CodeIssued)
+            } else {
+                store.logins().deny("flow").await.map(|login| login.state)
+            }
         });
     }
     let results: Vec<_> = tasks.join_all().await;
     let winners: Vec<_> = results.iter().filter_map(|result| result.as_ref().ok()).collect();
     assert_eq!(winners.len(), 1);
-    assert_eq!(kit.store.logins().get("flow").await.unwrap().state, winners[0].state);
+    assert_eq!(kit.store.logins().get("flow").await.unwrap().state, *winners[0]);
+    assert_eq!(kit.count(Kind::Code).await, usize::from(*winners[0] == LoginState::CodeIssued));
 }
 
 async fn one_flow_gives_one_code(kit: Kit) {
@@ -167,11 +172,9 @@ async fn a_lost_reply_is_no_second_sign_in(kit: Kit) {
         let flow = format!("flow {number}");
         kit.faults.script_writes([fault]);
         kit.store.logins().begin(&flow, new_login(false), flow_end()).await.unwrap();
-        kit.faults.script_writes([fault]);
-        kit.store.logins().approve(&flow).await.unwrap();
         let code = kit.store.codes().new_code();
         kit.faults.script_writes([fault, Fault::None, fault]);
-        kit.store.logins().issue_code(&flow, &code, code_request(), HOUR).await.unwrap();
+        kit.store.logins().approve(&flow, &code, code_request(), HOUR).await.unwrap();
         let open = kit.store.codes().open(code.expose(), "app").await.unwrap();
         kit.store.codes().redeem(open).await.unwrap();
         assert_eq!(kit.store.logins().begin(&flow, new_login(false), flow_end()).await.unwrap_err(), LoginError::Spent);
@@ -221,7 +224,7 @@ async fn a_login_keeps_what_the_connector_said(kit: Kit) {
 async fn strange_flow_ids_are_unknown_and_never_a_failure(kit: Kit) {
     for flow in ["", "\0", &"x".repeat(5_000), "../..", "😀"] {
         assert_eq!(kit.store.logins().get(flow).await.unwrap_err(), LoginError::Unknown, "{flow:?}");
-        assert_eq!(kit.store.logins().approve(flow).await.unwrap_err(), LoginError::Unknown, "{flow:?}");
+        assert_eq!(kit.store.logins().deny(flow).await.unwrap_err(), LoginError::Unknown, "{flow:?}");
     }
 }
 
@@ -233,4 +236,9 @@ async fn a_code_flow_costs_what_it_says(kit: Kit) {
     let code = kit.store.codes().new_code();
     kit.store.logins().issue_code("flow", &code, code_request(), HOUR).await.unwrap();
     assert_eq!(kit.faults.take_counts(), counts(1, 2));
+    kit.store.logins().begin("asked", new_login(false), flow_end()).await.unwrap();
+    kit.faults.take_counts();
+    let code = kit.store.codes().new_code();
+    kit.store.logins().approve("asked", &code, code_request(), HOUR).await.unwrap();
+    assert_eq!(kit.faults.take_counts(), counts(1, 2), "consent costs nothing beside the code");
 }

@@ -131,6 +131,7 @@ impl Model {
     fn issued(
         &mut self,
         (number, which): (usize, usize),
+        from: LoginState,
         scene: &Scene,
         answer: Result<portcullis_storage::IssuedCode, LoginError>,
     ) -> Checked {
@@ -144,7 +145,7 @@ impl Model {
         let flow = &mut self.logins.flows[number];
         violated(scene.began >= flow.ends_at, || format!("L2: flow {number} gave a code after its end"))?;
         violated(flow.issued.is_some_and(|before| before != which), || format!("L4: flow {number} gave two codes"))?;
-        let could = flow.states.has(LoginState::Approved) || flow.states.has(LoginState::CodeIssued);
+        let could = flow.states.has(from) || flow.states.has(LoginState::CodeIssued);
         violated(!could, || format!("L3: flow {number} gave a code out of order"))?;
         violated(issued.again && flow.issued.is_none() && !flow.may_be_issued[which], || {
             format!("L4: a code of flow {number} is issued again, and nobody issued it before")
@@ -347,22 +348,16 @@ impl World {
         )
     }
 
-    pub(super) fn decide(&mut self, op: Op) -> Checked {
+    pub(super) fn deny(&mut self) -> Checked {
         let Some(number) = self.some_flow(|flow| flow.states.has(LoginState::Authenticated)) else { return Ok(()) };
         let replica = self.some_replica();
         let id = self.model.flow(number).id.clone();
-        let to = if op == Op::Approve { LoginState::Approved } else { LoginState::Denied };
         self.ask(
-            (op, replica, || format!("flow {number}")),
-            move |store| async move {
-                match to {
-                    LoginState::Approved => store.logins().approve(&id).await.map(drop),
-                    _ => store.logins().deny(&id).await.map(drop),
-                }
-            },
+            (Op::Deny, replica, || format!("flow {number}")),
+            move |store| async move { store.logins().deny(&id).await.map(drop) },
             move |model, _| {
                 let flow = model.flow(number);
-                flow.states = flow.states.with(to);
+                flow.states = flow.states.with(LoginState::Denied);
             },
             move |model, scene, answer| {
                 let flow = model.flow(number);
@@ -370,19 +365,33 @@ impl World {
                     Ok(()) => {
                         violated(scene.began >= flow.ends_at, || format!("L2: flow {number} went on after its end"))?;
                         violated(!flow.states.has(LoginState::Authenticated), || {
-                            format!("L3: flow {number} went back to be {to:?}")
+                            format!("L3: flow {number} went back to be denied")
                         })?;
-                        flow.states = States::of(to);
+                        flow.states = States::of(LoginState::Denied);
                         Ok(())
                     }
                     Err(error) => {
                         if matches!(error, LoginError::Store(_)) {
-                            flow.states = flow.states.with(to);
+                            flow.states = flow.states.with(LoginState::Denied);
                         }
                         model.step_refused(number, scene, &error)
                     }
                 }
             },
+        )
+    }
+
+    /// Consent, which issues the first of the flow's codes.
+    pub(super) fn approve(&mut self) -> Checked {
+        let Some(number) = self.some_flow(|flow| flow.states.has(LoginState::Authenticated)) else { return Ok(()) };
+        let replica = self.some_replica();
+        let flow = self.model.flow(number);
+        let (id, secret) = (flow.id.clone(), flow.secrets[0].clone());
+        self.ask(
+            (Op::Approve, replica, || format!("flow {number}")),
+            move |store| async move { store.logins().approve(&id, &secret, code_request(), 10 * MINUTE).await },
+            move |model, _| model.code_in_doubt(number, 0),
+            move |model, scene, answer| model.issued((number, 0), LoginState::Authenticated, scene, answer),
         )
     }
 
@@ -406,7 +415,7 @@ impl World {
             (op, replica, || format!("flow {number}, code {which}")),
             move |store| async move { store.logins().issue_code(&id, &secret, code_request(), 10 * MINUTE).await },
             move |model, _| model.code_in_doubt(number, which),
-            move |model, scene, answer| model.issued((number, which), scene, answer),
+            move |model, scene, answer| model.issued((number, which), LoginState::Approved, scene, answer),
         )
     }
 

@@ -328,7 +328,8 @@ impl World {
         match op {
             Op::Begin => self.begin(),
             Op::BeginAgain => self.begin_again(),
-            Op::Approve | Op::Deny => self.decide(op),
+            Op::Approve => self.approve(),
+            Op::Deny => self.deny(),
             Op::Issue | Op::IssueAgain => self.issue(op),
             Op::OpenCode => self.open_code(),
             Op::Redeem => self.redeem(),
