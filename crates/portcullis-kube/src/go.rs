@@ -1,7 +1,14 @@
-//! Text as Go prints it: `encoding/json` output and the `%q` verb. Kubernetes' bodies and messages are made of both.
+//! Text as Go prints and reads it: `encoding/json`, the `%q` verb, and below it what YAML means to Kubernetes. Its bodies,
+//! messages and configuration files are made of these.
 //!
 //! Compat: `encoding/json` escapes `<`, `>`, `&`, U+2028 and U+2029 so that JSON can stand inside HTML; `strconv.Quote`
 //! escapes what Unicode does not call printable.
+
+pub mod json;
+pub mod syntax;
+pub(crate) mod yaml;
+mod yaml_flow;
+mod yaml_scalar;
 
 use std::fmt::Write as _;
 use std::io;

@@ -3,9 +3,11 @@
 //! The `url` crate follows the WHATWG rules, which repair many texts that Go refuses and refuse some that Go takes
 //! (`https:x`, an empty host). Whether a configuration loads must not depend on that.
 
-use std::net::Ipv6Addr;
+use std::borrow::Cow;
 
 use portcullis_kube::go::quote;
+
+use super::address::{self, Family};
 
 /// The parts of a URL that validation looks at.
 #[derive(Debug, PartialEq, Eq)]
@@ -115,17 +117,34 @@ fn check_ip_literal(host: &str) -> Result<(), String> {
         return Err("missing ']' in host".to_owned());
     };
     check_port(port)?;
-    let (address, zone) = match inner.find("%25") {
+    let (host, zone) = match inner.find("%25") {
         Some(at) => inner.split_at(at),
         None => (inner, ""),
     };
-    check_escapes(address, Mode::Host)?;
+    check_escapes(host, Mode::Host)?;
     check_escapes(zone, Mode::Zone)?;
-    let bad_zone = zone == "%25";
-    if address.parse::<Ipv6Addr>().is_err() || bad_zone {
-        return Err(format!("invalid host: ParseAddr({}): unable to parse IP", quote(inner)));
+    // The port of a URL has no escapes.
+    match address::parse(&unescape(inner)) {
+        Ok(Family::V6) => Ok(()),
+        Ok(Family::V4) => Err("invalid IP-literal".to_owned()),
+        Err(problem) => Err(format!("invalid host: {problem}")),
     }
-    Ok(())
+}
+
+/// `text`, whose escapes are right, without them. Bytes that are no UTF-8 then become U+FFFD.
+fn unescape(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut parts = text.split('%');
+    bytes.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
+    for part in parts {
+        let (hex, rest) = part.split_at_checked(2).unwrap_or((part, ""));
+        bytes.extend(u8::from_str_radix(hex, 16));
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn check_port(port: &str) -> Result<(), String> {
@@ -236,12 +255,21 @@ mod tests {
             ("https://a%41b", r#"parse "https://a%41b": invalid URL escape "%41""#),
             ("https://[::1", r#"parse "https://[::1": missing ']' in host"#),
             ("https://x[::1]", r#"parse "https://x[::1]": invalid IP-literal"#),
+            ("https://[1.2.3.4]", r#"parse "https://[1.2.3.4]": invalid IP-literal"#),
+            ("https://[]", r#"parse "https://[]": invalid host: ParseAddr(""): unable to parse IP"#),
+            (
+                "https://[fe80::%25]",
+                r#"parse "https://[fe80::%25]": invalid host: ParseAddr("fe80::%"): zone must be a non-empty string"#,
+            ),
+            (
+                "https://[1::2g%25a%20b]",
+                r#"parse "https://[1::2g%25a%20b]": invalid host: ParseAddr("1::2g%a b"): unexpected character, want colon (at "g")"#,
+            ),
             ("https://u^@h", r#"parse "https://u^@h": net/url: invalid userinfo"#),
             ("1:2/3", r#"parse "1:2/3": first path segment in URL cannot contain colon"#),
             ("https://a#%q", r#"parse "https://a#%q": invalid URL escape "%q""#),
         ] {
             assert_eq!(parse(text), Err(want.to_owned()), "{text:?}");
         }
-        assert!(parse("https://[1.2.3.4]").is_err());
     }
 }

@@ -1,19 +1,17 @@
 //! `AuthenticationConfiguration` of `apiserver.config.k8s.io`: which issuers an API server trusts, and how claims become users.
 //!
-//! Only the shape: `v1`, `v1beta1` and `v1alpha1` have the same members. Unknown members are refused, as the API server's
-//! strict decoder does. What the values must satisfy is the business of `portcullis-authn`.
+//! Only the shape: `v1`, `v1beta1` and `v1alpha1` have the same members. [`AuthenticationConfiguration::decode`] reads a file
+//! as the API server's strict decoder does, words included. What the values must satisfy is the business of
+//! `portcullis-authn`.
+
+mod decode;
+mod shape;
 
 use serde::{Deserialize, Serialize};
 
 use crate::wire::nullable;
-use crate::yaml::{self, YamlError};
 
-/// Versions that decode, newest first.
-pub const API_VERSIONS: [&str; 3] =
-    ["apiserver.config.k8s.io/v1", "apiserver.config.k8s.io/v1beta1", "apiserver.config.k8s.io/v1alpha1"];
-
-/// Bytes that a configuration may have.
-const BYTES_LIMIT: usize = 1024 * 1024;
+pub use decode::{API_VERSIONS, AuthenticationConfigError, BYTES_LIMIT};
 
 /// The file's root.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,88 +179,4 @@ pub struct UserValidationRule {
     /// What is said when it does not hold.
     #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "nullable")]
     pub message: String,
-}
-
-/// Why a text is no configuration.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AuthenticationConfigError {
-    /// Not YAML, too large, or members with unknown names or other types.
-    #[error(transparent)]
-    Yaml(#[from] YamlError),
-    /// Another kind or version.
-    #[error("{file}: no kind {kind:?} is registered for version {api_version:?}")]
-    UnknownKind {
-        /// The file.
-        file: String,
-        /// Its kind.
-        kind: String,
-        /// Its version.
-        api_version: String,
-    },
-}
-
-impl AuthenticationConfigError {
-    /// What the user can do about it, where the text does not say it already.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Yaml(error) => error.hint().map(str::to_owned),
-            Self::UnknownKind { .. } => {
-                Some(format!("kind must be AuthenticationConfiguration, apiVersion one of {}", API_VERSIONS.join(", ")))
-            }
-        }
-    }
-}
-
-impl AuthenticationConfiguration {
-    /// Reads YAML or JSON. `file` is for messages.
-    ///
-    /// # Errors
-    /// [`AuthenticationConfigError`], with the file and, where there is one, the line.
-    pub fn parse(text: &str, file: &str) -> Result<Self, AuthenticationConfigError> {
-        let config: Self = yaml::parse(text, file, BYTES_LIMIT)?;
-        if config.kind == "AuthenticationConfiguration" && API_VERSIONS.contains(&config.api_version.as_str()) {
-            return Ok(config);
-        }
-        Err(AuthenticationConfigError::UnknownKind {
-            file: file.to_owned(),
-            kind: config.kind,
-            api_version: config.api_version,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\njwt:\n- issuer:\n    url: https://a\n    discoveryURL: https://b/x\n    audiences: [kubernetes]\n  claimMappings:\n    username: {claim: email, prefix: \"\"}\n    groups: {claim: groups, prefix: 'oidc:'}\nanonymous: {enabled: true, conditions: [{path: /livez}]}\n";
-
-    #[test]
-    fn a_configuration_of_each_version_is_read() {
-        for version in API_VERSIONS {
-            let config =
-                AuthenticationConfiguration::parse(&GOOD.replace("apiserver.config.k8s.io/v1", version), "f").unwrap();
-            let jwt = config.jwt.first().unwrap();
-            assert_eq!(jwt.issuer.discovery_url.as_deref(), Some("https://b/x"));
-            assert_eq!(jwt.claim_mappings.username.prefix.as_deref(), Some(""));
-            assert_eq!(jwt.claim_mappings.uid, ClaimOrExpression::default());
-            assert!(config.anonymous.unwrap().enabled);
-        }
-    }
-
-    #[test]
-    fn unknown_members_versions_and_kinds_are_refused() {
-        let unknown = AuthenticationConfiguration::parse(&format!("{GOOD}jwts: []\n"), "auth.yaml").unwrap_err();
-        assert!(unknown.to_string().starts_with("auth.yaml:12:1: "), "{unknown}");
-        assert!(unknown.to_string().contains("jwts"), "{unknown}");
-        let version = AuthenticationConfiguration::parse(&GOOD.replace("/v1\n", "/v2\n"), "auth.yaml").unwrap_err();
-        assert_eq!(
-            version.to_string(),
-            "auth.yaml: no kind \"AuthenticationConfiguration\" is registered for version \"apiserver.config.k8s.io/v2\""
-        );
-        assert!(version.hint().unwrap().contains("apiserver.config.k8s.io/v1beta1"), "{:?}", version.hint());
-        assert!(AuthenticationConfiguration::parse(&GOOD.replace("kind: Auth", "kind: X"), "f").is_err());
-        assert!(AuthenticationConfiguration::parse("", "f").is_err());
-    }
 }

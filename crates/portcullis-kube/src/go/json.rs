@@ -15,25 +15,31 @@ const MAX_DEPTH: usize = 10_000;
 /// A document that is not JSON in Go's eyes, and where that shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("invalid JSON at byte {offset}")]
-pub(crate) struct SyntaxError {
+pub struct SyntaxError {
     /// Offset from the start of the document.
-    pub(crate) offset: usize,
+    pub offset: usize,
 }
 
 /// The kind of a value, told from its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// `{…}`
     Object,
+    /// `[…]`
     Array,
+    /// `"…"`
     String,
+    /// `-1.5e3`
     Number,
+    /// `true` or `false`
     Bool,
+    /// `null`
     Null,
 }
 
 impl Kind {
     /// The word that Go's type errors use.
-    pub(crate) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Object => "object",
             Self::Array => "array",
@@ -47,16 +53,18 @@ impl Kind {
 
 /// One member of an object: its decoded name and its value's bytes, without surrounding white space.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Member<'a> {
-    pub(crate) name: Cow<'a, str>,
-    pub(crate) value: &'a [u8],
+pub struct Member<'a> {
+    /// The name, decoded.
+    pub name: Cow<'a, str>,
+    /// The value as it is written.
+    pub value: &'a [u8],
 }
 
 impl Member<'_> {
     /// Whether Go would store this member into a struct field tagged `tag` (lower case ASCII, or as given).
     ///
     /// Compat: `foldName` of `encoding/json`: besides ASCII case, `ſ` counts as `s` and the Kelvin sign as `k`.
-    pub(crate) fn folds_to(&self, tag: &str) -> bool {
+    pub fn folds_to(&self, tag: &str) -> bool {
         if self.name.len() == tag.len() {
             return self.name.eq_ignore_ascii_case(tag);
         }
@@ -74,7 +82,7 @@ impl Member<'_> {
 
 /// A whole document.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Document<'a> {
+pub enum Document<'a> {
     /// An object's members in their order, duplicates kept.
     Object(Vec<Member<'a>>),
     /// Anything else.
@@ -82,7 +90,10 @@ pub(crate) enum Document<'a> {
 }
 
 /// Checks `bytes` and returns its top level.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Document<'_>, SyntaxError> {
+///
+/// # Errors
+/// Where Go's decoder would report a syntax error; [`super::syntax::error`] has its words.
+pub fn parse(bytes: &[u8]) -> Result<Document<'_>, SyntaxError> {
     let mut scanner = Scanner { bytes, at: 0 };
     scanner.white_space();
     let document = if scanner.peek() == Some(b'{') {
@@ -96,12 +107,12 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Document<'_>, SyntaxError> {
 }
 
 /// The last member named `name` exactly: what a Go map of raw values holds.
-pub(crate) fn last<'a>(members: &[Member<'a>], name: &str) -> Option<&'a [u8]> {
+pub fn last<'a>(members: &[Member<'a>], name: &str) -> Option<&'a [u8]> {
     members.iter().rev().find(|member| member.name == name).map(|member| member.value)
 }
 
 /// The kind of a checked value.
-pub(crate) fn kind(value: &[u8]) -> Kind {
+pub fn kind(value: &[u8]) -> Kind {
     match value.first() {
         Some(b'{') => Kind::Object,
         Some(b'[') => Kind::Array,
@@ -113,7 +124,7 @@ pub(crate) fn kind(value: &[u8]) -> Kind {
 }
 
 /// The members of a checked object; empty for any other value.
-pub(crate) fn members(value: &[u8]) -> Vec<Member<'_>> {
+pub fn members(value: &[u8]) -> Vec<Member<'_>> {
     match parse(value) {
         Ok(Document::Object(members)) => members,
         Ok(Document::Other(_)) | Err(_) => Vec::new(),
@@ -121,7 +132,7 @@ pub(crate) fn members(value: &[u8]) -> Vec<Member<'_>> {
 }
 
 /// The elements of a checked array; empty for any other value.
-pub(crate) fn elements(value: &[u8]) -> Vec<&[u8]> {
+pub fn elements(value: &[u8]) -> Vec<&[u8]> {
     let mut scanner = Scanner { bytes: value, at: 0 };
     if kind(value) != Kind::Array {
         return Vec::new();
@@ -132,7 +143,7 @@ pub(crate) fn elements(value: &[u8]) -> Vec<&[u8]> {
 /// A checked string literal's text, or "" for any other value.
 ///
 /// Compat: each byte that is not UTF-8, and each lone surrogate, becomes U+FFFD.
-pub(crate) fn string(value: &[u8]) -> Cow<'_, str> {
+pub fn string(value: &[u8]) -> Cow<'_, str> {
     let [b'"', inner @ .., b'"'] = value else { return Cow::Borrowed("") };
     if !inner.contains(&b'\\')
         && let Ok(text) = std::str::from_utf8(inner)
@@ -143,7 +154,7 @@ pub(crate) fn string(value: &[u8]) -> Cow<'_, str> {
 }
 
 /// Whether `text` is one JSON number, as `isValidNumber` has it.
-pub(crate) fn is_number(text: &[u8]) -> bool {
+pub fn is_number(text: &[u8]) -> bool {
     let mut scanner = Scanner { bytes: text, at: 0 };
     scanner.number().is_ok() && scanner.at == text.len()
 }

@@ -1,0 +1,580 @@
+//! What a YAML file means to Kubernetes: the JSON that `sigs.k8s.io/yaml` makes of it.
+//!
+//! Flow: text → events (see [`super::yaml_flow`] for where the text is changed for them) → nodes with anchors → values, each scalar resolved as YAML 1.1 does (`yes` is a boolean, `0777` is
+//! octal, a date stays text) → JSON text with sorted names. Only the first document is read. The reader of the JSON never
+//! learns that it was YAML; keys that occur twice are reported beside it, because upstream looks for them on the side.
+//!
+//! Whatever aliases say, no more is made than the limits below allow.
+//!
+//! Compat: `yaml.v2` 2.4.4 behind `sigs.k8s.io/yaml` 1.6.0. Of a text that is no YAML, the words are our parser's.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use granit_parser::{Event, Parser, ScalarStyle, StructureStyle};
+
+use super::quote;
+use super::yaml_flow::{self, Rewrite};
+use super::yaml_scalar::{Scalar, float_key, resolve};
+
+/// Levels of nesting that a file may have.
+const DEPTH_LIMIT: usize = 100;
+/// Nodes that a file may have, and values that it may turn into, aliases expanded.
+const NODES_LIMIT: usize = 100_000;
+/// Changes that a text may need before both parsers would read it alike.
+const REWRITES_LIMIT: usize = 100;
+/// Bytes of JSON that a file may turn into, aliases expanded.
+const JSON_LIMIT: usize = 16 * 1024 * 1024;
+
+const TAG_PREFIX: &str = "tag:yaml.org,2002:";
+
+/// A file as JSON.
+#[derive(Debug)]
+pub(crate) struct Converted {
+    /// The JSON text.
+    pub(crate) json: Vec<u8>,
+    /// Upstream's words about keys that occur twice.
+    pub(crate) duplicates: Option<String>,
+}
+
+/// Converts `text`; the error is what upstream says, or our parser with the line in upstream's form.
+pub(crate) fn to_json(text: &[u8]) -> Result<Converted, String> {
+    let text = std::str::from_utf8(text).map_err(|_| "yaml: invalid UTF-8".to_owned())?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.chars().any(is_control) {
+        return Err("yaml: control characters are not allowed".to_owned());
+    }
+    let nodes = nodes(text).map_err(|reason| format!("yaml: {reason}"))?;
+    let Some(root) = nodes.root else {
+        return Ok(Converted { json: b"null".to_vec(), duplicates: None });
+    };
+    let mut reader = Reader { nodes: &nodes.all, inside: Vec::new(), read: 0, twice: Vec::new() };
+    let value = reader.value(root).map_err(|reason| format!("yaml: {reason}"))?;
+    let mut json = Vec::with_capacity(text.len());
+    write(&value, &mut json)?;
+    let duplicates =
+        (!reader.twice.is_empty()).then(|| format!("yaml: unmarshal errors:\n  {}", reader.twice.join("\n  ")));
+    Ok(Converted { json, duplicates })
+}
+
+/// The nodes of the first document.
+fn nodes(text: &str) -> Result<Nodes, String> {
+    let mut text = Cow::Borrowed(text);
+    for _ in 0..=REWRITES_LIMIT {
+        match read(&text)? {
+            Read::Nodes(nodes) => return Ok(nodes),
+            Read::Again(Rewrite { place, with }) => text.to_mut().replace_range(place, &with),
+        }
+    }
+    Err(format!("more than {REWRITES_LIMIT} times ? or : before or after what it is not set off from"))
+}
+
+/// What came of reading a text.
+enum Read {
+    Nodes(Nodes),
+    /// It has to be read again with this change.
+    Again(Rewrite),
+}
+
+fn read(text: &str) -> Result<Read, String> {
+    let mut nodes = Nodes::default();
+    let odd_breaks = odd_breaks(text);
+    let options = granit_parser::options! {
+        bom_inside_document_as_content: true,
+        block_scalar_eof_without_line_feed: true,
+        emit_anchor_events: true,
+    };
+    for step in Parser::new_from_str_with_options(text, options) {
+        let (event, span) = step.map_err(|error| format!("line {}: {}", error.marker().line(), error.info()))?;
+        if nodes.in_flow()
+            && matches!(event, Event::Scalar(_, ScalarStyle::Plain, ..))
+            && let Some(place) = span.byte_range()
+            && let Some(change) = yaml_flow::rewrite(text, place)?
+        {
+            return Ok(Read::Again(change));
+        }
+        let at = span.start.byte_offset().unwrap_or_default();
+        let line = span.start.line() + odd_breaks.partition_point(|odd| *odd < at);
+        if nodes.event(event, line)? {
+            break;
+        }
+    }
+    Ok(Read::Nodes(nodes))
+}
+
+/// Where libyaml counts a line more than YAML 1.2 does.
+fn odd_breaks(text: &str) -> Vec<usize> {
+    text.match_indices(['\u{85}', '\u{2028}', '\u{2029}']).map(|(at, _)| at).collect()
+}
+
+/// What libyaml's reader refuses.
+fn is_control(c: char) -> bool {
+    !matches!(c, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
+}
+
+/// A place in [`Nodes::all`].
+type Id = usize;
+
+struct Node {
+    line: usize,
+    content: Content,
+}
+
+enum Content {
+    Scalar {
+        text: String,
+        tag: Option<String>,
+        /// Its meaning follows from its text.
+        implicit: bool,
+    },
+    List(Vec<Id>),
+    /// Keys and values in turn.
+    Map(Vec<Id>),
+    Alias(Id),
+}
+
+/// The nodes of one document.
+#[derive(Default)]
+struct Nodes {
+    all: Vec<Node>,
+    open: Vec<(Id, StructureStyle)>,
+    anchors: HashMap<usize, Id>,
+    root: Option<Id>,
+}
+
+impl Nodes {
+    /// Takes one event; whether the document has ended.
+    fn event(&mut self, event: Event<'_>, line: usize) -> Result<bool, String> {
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let tag = tag.map(|tag| format!("{}{}", tag.handle(), tag.suffix()));
+                let implicit = tag.is_none() && style == ScalarStyle::Plain;
+                self.add(Node { line, content: Content::Scalar { text: text.into_owned(), tag, implicit } }, anchor)?;
+            }
+            Event::SequenceStart(style, anchor, _) => {
+                self.start(Node { line, content: Content::List(Vec::new()) }, style, anchor)?
+            }
+            Event::MappingStart(style, anchor, _) => {
+                self.start(Node { line, content: Content::Map(Vec::new()) }, style, anchor)?
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                self.open.pop();
+            }
+            // Compat: YAML 1.2 allows more in a name than 1.1.
+            Event::Anchor(_, name) if !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')) => {
+                return Err(format!("line {line}: did not find expected alphabetic or numeric character"));
+            }
+            Event::Alias(anchor) => {
+                let target = *self.anchors.get(&anchor).ok_or("unknown anchor referenced")?;
+                self.add(Node { line, content: Content::Alias(target) }, 0)?;
+            }
+            Event::DocumentEnd | Event::StreamEnd => return Ok(true),
+            _ => {}
+        }
+        Ok(false)
+    }
+
+    /// Whether the next node lies inside `{…}` or `[…]`.
+    fn in_flow(&self) -> bool {
+        matches!(self.open.last(), Some((_, StructureStyle::Flow)))
+    }
+
+    fn start(&mut self, node: Node, style: StructureStyle, anchor: usize) -> Result<(), String> {
+        if self.open.len() >= DEPTH_LIMIT {
+            return Err(format!("exceeded max depth of {DEPTH_LIMIT}"));
+        }
+        let id = self.add(node, anchor)?;
+        self.open.push((id, style));
+        Ok(())
+    }
+
+    fn add(&mut self, node: Node, anchor: usize) -> Result<Id, String> {
+        let id = self.all.len();
+        if id >= NODES_LIMIT {
+            return Err(format!("more than {NODES_LIMIT} values"));
+        }
+        self.all.push(node);
+        if anchor != 0 {
+            self.anchors.insert(anchor, id);
+        }
+        match self.open.last().and_then(|(open, _)| self.all.get_mut(*open)) {
+            Some(Node { content: Content::List(items) | Content::Map(items), .. }) => items.push(id),
+            Some(_) | None => self.root = Some(self.root.unwrap_or(id)),
+        }
+        Ok(id)
+    }
+}
+
+/// A value with everything resolved.
+enum Value<'n> {
+    Null,
+    Bool(bool),
+    /// Any finite number, as JSON.
+    Number(String),
+    /// A number that JSON does not know, in Go's spelling.
+    NoNumber(&'static str),
+    Text(&'n str),
+    Decoded(String),
+    List(Vec<Self>),
+    Map(Map<'n>),
+}
+
+#[derive(Default)]
+struct Map<'n> {
+    places: HashMap<Key<'n>, usize>,
+    entries: Vec<(Key<'n>, Value<'n>)>,
+}
+
+/// A key of a map: equal when Go's `interface{}` values are.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Key<'n> {
+    Null,
+    Bool(bool),
+    Int(i128),
+    /// A float's bits.
+    Float(u64),
+    Text(&'n str),
+}
+
+struct Reader<'n> {
+    nodes: &'n [Node],
+    /// Aliases that are being followed.
+    inside: Vec<Id>,
+    /// Values made so far.
+    read: usize,
+    /// What upstream's strict mode would report.
+    twice: Vec<String>,
+}
+
+impl<'n> Reader<'n> {
+    fn node(&self, id: Id) -> Result<&'n Node, String> {
+        self.nodes.get(id).ok_or_else(|| "a node is missing".to_owned())
+    }
+
+    fn value(&mut self, id: Id) -> Result<Value<'n>, String> {
+        self.read += 1;
+        if self.read > NODES_LIMIT || self.inside.len() > DEPTH_LIMIT {
+            return Err("document contains excessive aliasing".to_owned());
+        }
+        match &self.node(id)?.content {
+            Content::Scalar { text, tag, implicit } => Ok(match scalar(text, tag.as_deref(), *implicit)? {
+                Scalar::Null => Value::Null,
+                Scalar::Bool(value) => Value::Bool(value),
+                Scalar::Int(value) => Value::Number(value.to_string()),
+                Scalar::Float(value) if value.is_nan() => Value::NoNumber("NaN"),
+                Scalar::Float(value) if value.is_infinite() => {
+                    Value::NoNumber(if value > 0.0 { "+Inf" } else { "-Inf" })
+                }
+                Scalar::Float(value) => Value::Number(format!("{value:e}")),
+                Scalar::Text(text) => Value::Text(text),
+                Scalar::Decoded(text) => Value::Decoded(text),
+            }),
+            Content::List(items) => {
+                items.iter().map(|item| self.value(*item)).collect::<Result<_, _>>().map(Value::List)
+            }
+            Content::Map(items) => {
+                let mut map = Map::default();
+                self.fill(items, &mut map)?;
+                Ok(Value::Map(map))
+            }
+            Content::Alias(target) => self.follow(id, |reader| reader.value(*target)),
+        }
+    }
+
+    /// Compat: an alias may lead through the node that holds it as long as the same alias is not met again.
+    fn follow<T>(&mut self, alias: Id, then: impl FnOnce(&mut Self) -> Result<T, String>) -> Result<T, String> {
+        if self.inside.contains(&alias) {
+            return Err("anchor value contains itself".to_owned());
+        }
+        self.inside.push(alias);
+        let outcome = then(self);
+        self.inside.pop();
+        outcome
+    }
+
+    /// Puts the entries of a map node into `map`.
+    fn fill(&mut self, items: &'n [Id], map: &mut Map<'n>) -> Result<(), String> {
+        for pair in items.chunks_exact(2) {
+            let [key, value] = pair else { continue };
+            if is_merge(self.node(*key)?) {
+                self.merge(*value, map)?;
+                continue;
+            }
+            let key = self.key(*key)?;
+            let line = self.node(*value)?.line;
+            let value = self.value(*value)?;
+            match map.places.get(&key).and_then(|at| map.entries.get_mut(*at)) {
+                Some((_, earlier)) => {
+                    self.twice.push(format!("line {line}: key {} already set in map", shown(&key)));
+                    *earlier = value;
+                }
+                None => {
+                    map.places.insert(key.clone(), map.entries.len());
+                    map.entries.push((key, value));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `<<`: the entries of another map, or of several, the first of which counts most.
+    fn merge(&mut self, id: Id, map: &mut Map<'n>) -> Result<(), String> {
+        const WANTED: &str = "map merge requires map or sequence of maps as the value";
+        let parts: Vec<Id> = match &self.node(id)?.content {
+            Content::List(items) => items.iter().rev().copied().collect(),
+            Content::Map(_) | Content::Alias(_) => vec![id],
+            Content::Scalar { .. } => return Err(WANTED.to_owned()),
+        };
+        for part in parts {
+            self.read += 1;
+            if self.read > NODES_LIMIT {
+                return Err("document contains excessive aliasing".to_owned());
+            }
+            match &self.node(part)?.content {
+                Content::Map(items) => self.fill(items, map)?,
+                Content::Alias(target) => match &self.node(*target)?.content {
+                    Content::Map(items) => self.follow(part, |reader| reader.fill(items, map))?,
+                    Content::Scalar { .. } | Content::List(_) | Content::Alias(_) => return Err(WANTED.to_owned()),
+                },
+                Content::Scalar { .. } | Content::List(_) => return Err(WANTED.to_owned()),
+            }
+        }
+        Ok(())
+    }
+
+    fn key(&mut self, id: Id) -> Result<Key<'n>, String> {
+        match &self.node(id)?.content {
+            Content::Scalar { text, tag, implicit } => Ok(match scalar(text, tag.as_deref(), *implicit)? {
+                Scalar::Null => Key::Null,
+                Scalar::Bool(value) => Key::Bool(value),
+                Scalar::Int(value) => Key::Int(value),
+                Scalar::Float(value) => Key::Float(value.to_bits()),
+                Scalar::Text(text) => Key::Text(text),
+                Scalar::Decoded(_) => return Err("binary map key".to_owned()),
+            }),
+            Content::Alias(target) => self.follow(id, |reader| reader.key(*target)),
+            Content::List(_) | Content::Map(_) => Err("invalid map key: a map or a list".to_owned()),
+        }
+    }
+}
+
+fn is_merge(node: &Node) -> bool {
+    matches!(&node.content, Content::Scalar { text, tag, implicit }
+        if text == "<<" && (*implicit || tag.as_deref().and_then(|tag| tag.strip_prefix(TAG_PREFIX)) == Some("merge")))
+}
+
+fn scalar<'n>(text: &'n str, tag: Option<&str>, implicit: bool) -> Result<Scalar<'n>, String> {
+    match tag {
+        None if !implicit => Ok(Scalar::Text(text)),
+        None => Ok(resolve(text)),
+        Some(tag) => super::yaml_scalar::tagged(text, tag.strip_prefix(TAG_PREFIX).unwrap_or(tag)),
+    }
+}
+
+/// Go's `%#v` of a key.
+fn shown(key: &Key<'_>) -> String {
+    match key {
+        Key::Null => "<nil>".to_owned(),
+        Key::Text(text) => quote(text),
+        Key::Bool(_) | Key::Int(_) | Key::Float(_) => name(key).unwrap_or_default(),
+    }
+}
+
+/// A key as a member's name.
+fn name(key: &Key<'_>) -> Result<String, String> {
+    match key {
+        // Compat: a Go decoder prints the value as well.
+        Key::Null => Err("unsupported map key of type: %!s(<nil>), key: <nil>".to_owned()),
+        Key::Bool(value) => Ok(value.to_string()),
+        Key::Int(value) => Ok(value.to_string()),
+        Key::Float(bits) => Ok(float_key(f64::from_bits(*bits))),
+        Key::Text(text) => Ok((*text).to_owned()),
+    }
+}
+
+fn write(value: &Value<'_>, out: &mut Vec<u8>) -> Result<(), String> {
+    if out.len() > JSON_LIMIT {
+        return Err("yaml: document contains excessive aliasing".to_owned());
+    }
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
+        Value::Number(text) => out.extend_from_slice(text.as_bytes()),
+        Value::NoNumber(name) => return Err(format!("json: unsupported value: {name}")),
+        Value::Text(text) => write_text(text, out)?,
+        Value::Decoded(text) => write_text(text, out)?,
+        Value::List(items) => {
+            out.push(b'[');
+            for (at, item) in items.iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                write(item, out)?;
+            }
+            out.push(b']');
+        }
+        Value::Map(map) => {
+            let mut members = HashMap::with_capacity(map.entries.len());
+            for (key, value) in &map.entries {
+                members.insert(name(key)?, value);
+            }
+            let mut members: Vec<_> = members.into_iter().collect();
+            members.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+            out.push(b'{');
+            for (at, (name, value)) in members.into_iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                write_text(&name, out)?;
+                out.push(b':');
+                write(value, out)?;
+            }
+            out.push(b'}');
+        }
+    }
+    Ok(())
+}
+
+fn write_text(text: &str, out: &mut Vec<u8>) -> Result<(), String> {
+    serde_json::to_writer(out, text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Result<String, String> {
+        to_json(text.as_bytes()).map(|converted| String::from_utf8(converted.json).unwrap())
+    }
+
+    fn twice(text: &str) -> Option<String> {
+        to_json(text.as_bytes()).unwrap().duplicates
+    }
+
+    #[test]
+    fn values_are_those_of_yaml_1_1_and_names_are_sorted() {
+        for (text, want) in [
+            (
+                "b: yes\na: 'yes'\nc: 0x1f\nd: 2001-12-14\ne:\n",
+                r#"{"a":"yes","b":true,"c":31,"d":"2001-12-14","e":null}"#,
+            ),
+            ("- ! 12\n- !!str 12\n- !x 12\n- !!float 1\n", r#"["12","12","12",1e0]"#),
+            ("1: a\ntrue: b\n1.5: c\n", r#"{"1":"a","1.5":"c","true":"b"}"#),
+            ("a: &x {k: v}\nb: *x\n", r#"{"a":{"k":"v"},"b":{"k":"v"}}"#),
+            ("a: {k: 1, l: 3}\nb: {k: 1, <<: {k: 2, m: 4}}\n", r#"{"a":{"k":1,"l":3},"b":{"k":2,"m":4}}"#),
+            ("a: |\n  x\n  y\nb: >-\n  x\n  y\n", r#"{"a":"x\ny\n","b":"x y"}"#),
+            ("a: 1\n---\n][ not read\n", r#"{"a":1}"#),
+            ("\u{feff}a: !!binary aGk=\n", r#"{"a":"hi"}"#),
+            ("# nothing\n", "null"),
+        ] {
+            assert_eq!(json(text).as_deref(), Ok(want), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn keys_that_occur_twice_are_reported_and_the_last_counts() {
+        let text = "a: 1\nb: {c: 1,\n  c: 2}\na:\n  3\nyes: 1\ntrue: 2\n";
+        assert_eq!(json(text).unwrap(), r#"{"a":3,"b":{"c":2},"true":2}"#);
+        assert_eq!(
+            twice(text).as_deref(),
+            Some(
+                "yaml: unmarshal errors:\n  line 3: key \"c\" already set in map\n  line 5: key \"a\" already set in map\n  line 7: key true already set in map"
+            )
+        );
+        assert_eq!(twice("a: 1\nb: 1\n"), None);
+        let text = twice("a: \"x\u{2028}\"\nb: 1\nb: 2\n").unwrap();
+        assert!(text.contains("line 4: "), "{text}");
+    }
+
+    #[test]
+    fn what_cannot_be_json_is_refused() {
+        for (text, want) in [
+            ("a: .nan", "json: unsupported value: NaN"),
+            ("a: -.inf", "json: unsupported value: -Inf"),
+            ("~: 1", "unsupported map key"),
+            ("[a]: 1", "yaml: invalid map key"),
+            ("a: *x", "yaml: line 1: "),
+            ("a: &x [*x]", "contains itself"),
+            ("<<: 1", "map merge requires map"),
+            ("a: !!int x", "yaml: cannot decode !!str `x` as a !!int"),
+            ("a: !!binary '%'", "!!binary value contains invalid base64 data"),
+            ("a: \u{1}", "yaml: control characters are not allowed"),
+            ("a: b: c", "yaml: line 1: "),
+            ("a: &'b c", "yaml: line 1: did not find expected alphabetic or numeric character"),
+        ] {
+            let error = json(text).expect_err(text);
+            assert!(error.contains(want), "{text:?}: {error}");
+        }
+        assert_eq!(to_json(b"a: \xff").unwrap_err(), "yaml: invalid UTF-8");
+    }
+
+    #[test]
+    fn scalars_in_collections_end_where_libyaml_ends_them() {
+        for (text, want) in [
+            ("{?a: b}", r#"{"a":"b"}"#),
+            ("[?a]", r#"[{"a":null}]"#),
+            ("[a:]", r#"["a:"]"#),
+            ("[a:,b]", r#"["a:","b"]"#),
+            ("[a :]", r#"["a :"]"#),
+            ("{?\"a\": b}", r#"{"a":"b"}"#),
+            ("{x: [?'a': 1, ?b]}", r#"{"x":[{"a":1},{"b":null}]}"#),
+            ("{?#c\n a: b}", r#"{"a":"b"}"#),
+            ("{a::,b: c}", r#"{"a::":null,"b":"c"}"#),
+            ("{a: 1, ?b: 2}", r#"{"a":1,"b":2}"#),
+            ("{12:,a: b}", r#"{"12:":null,"a":"b"}"#),
+            ("{a:}", r#"{"a:":null}"#),
+            ("{'a':{b: c}}", r#"{"a":{"b":"c"}}"#),
+            ("[?!!str 1 : 2]", r#"[{"1":2}]"#),
+            ("a: b?c", r#"{"a":"b?c"}"#),
+            ("- ?a", r#"["?a"]"#),
+        ] {
+            assert_eq!(json(text).as_deref(), Ok(want), "{text:?}");
+        }
+        for text in [
+            "{a:{b: c}}",
+            "[a?]",
+            "[a b?c]",
+            "{?}",
+            "[:a]",
+            "{? :a}",
+            "{:a}",
+            "{??a: b}",
+            "{a: ?b}",
+            "{a: :b}",
+            "{a: {b?: c}}",
+        ] {
+            assert!(json(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn each_limit_is_enforced() {
+        let marks = |many: usize| format!("[{}]", "?a,".repeat(many));
+        assert!(json(&marks(REWRITES_LIMIT)).is_ok());
+        assert!(json(&marks(REWRITES_LIMIT + 1)).is_err());
+        let deep = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(json(&deep(DEPTH_LIMIT)).is_ok());
+        assert!(json(&deep(DEPTH_LIMIT + 1)).is_err());
+        let wide = |values: usize| format!("[{}1]", "1,".repeat(values - 2));
+        assert!(json(&wide(NODES_LIMIT)).is_ok());
+        assert!(json(&wide(NODES_LIMIT + 1)).is_err());
+        let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
+        for level in 1..7 {
+            bomb.push_str(&format!("a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 10].join(",")));
+        }
+        assert!(json(&bomb).unwrap_err().contains("excessive aliasing"));
+        let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(500_000), "*a,".repeat(40));
+        assert!(json(&long).unwrap_err().contains("excessive aliasing"));
+        let merges = format!("a: &a {{k: v}}\nb: {{{}}}\n", "<<: *a,".repeat(1_000));
+        assert!(json(&merges).is_ok());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics_and_what_comes_out_is_json(text in "[a-z:\\-\\[\\]{}&*!|>'\"#%@`\\\\<? \n\t,~0-9é]{0,200}") {
+            if let Ok(converted) = to_json(text.as_bytes()) {
+                proptest::prop_assert!(super::super::json::parse(&converted.json).is_ok());
+            }
+        }
+    }
+}
