@@ -6,24 +6,29 @@
 //! It must never answer "user" for bytes that no key has verified: [`VerifiedUser`] is made here and nowhere else, from a
 //! [`VerifiedPayload`], which only a verified signature yields. It never logs a token.
 //!
+//! The set of issuers may be replaced ([`crate::LiveAuthenticator`]): each request is decided by the set that it met, and
+//! each set has a cache of its own, so that nothing accepted by one is remembered by the next.
+//!
 //! Compat: `AuthenticateToken` of `k8s.io/apiserver` v0.37's `oidc` package behind its token cache. Issuers are unique, so
-//! looking one up by name gives the same answer as asking each in order.
+//! looking one up by name gives the same answer as asking each in order, and it is the error of that one that counts.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use portcullis_jose::{CompactJws, JoseError, JwkSet, KeyHints};
 use portcullis_oidc::client::{KeySource, StaticKeys};
-use portcullis_runtime::http_client::{HttpClient, HttpClientError};
+use portcullis_runtime::http_client::HttpClientError;
 use portcullis_runtime::{Clock, Shutdown, Timestamp};
 
 use crate::cache::TokenCache;
-use crate::config::{JwtConfig, ValidConfig};
-use crate::distributed::{self, DistributedClaims, DistributedError, Resolved, Resolver, Source};
+use crate::config::ValidConfig;
+use crate::distributed::DistributedClaims;
 use crate::error::{AuthnError, StrictError, VerifyError};
 use crate::go::json::Member;
-use crate::keys::{Discovered, Discovery, Keys, Network, Outside, Purpose, http_config};
+use crate::issuer::{Issuer, Surroundings};
+use crate::keys::{Keys, Network};
 use crate::policy::Policy;
 use crate::route;
 use crate::verdict::{Verdict, VerifiedUser};
@@ -62,18 +67,16 @@ impl Options {
 pub struct Authenticator(Arc<Shared>);
 
 struct Shared {
-    issuers: HashMap<String, Issuer>,
-    cache: TokenCache,
+    trusted: ArcSwap<Trusted>,
     policy: Policy,
     clock: Clock,
+    cache_bytes: usize,
 }
 
-struct Issuer {
-    url: Arc<str>,
-    config: JwtConfig,
-    keys: Keys,
-    /// `None` refuses tokens whose groups would have to be fetched.
-    resolver: Option<Resolver>,
+/// Whom tokens are accepted from, and what was accepted of late.
+struct Trusted {
+    issuers: HashMap<String, Arc<Issuer>>,
+    cache: TokenCache,
 }
 
 /// A user, and until when it may be remembered (Unix seconds): `exp` of the token, or of the one that its groups came in.
@@ -93,7 +96,8 @@ impl Authenticator {
         network: &Network,
         shutdown: &Shutdown,
     ) -> Result<Self, HttpClientError> {
-        let discovered = |config: ValidConfig| Issuer::discovered(config, &options, network, shutdown);
+        let surroundings = Surroundings::new(&options, network, shutdown);
+        let discovered = |config: ValidConfig| Issuer::discovered(config, &surroundings);
         let issuers = configs.into_iter().map(discovered).collect::<Result<Vec<_>, _>>()?;
         Ok(Self::build(issuers, options))
     }
@@ -115,15 +119,31 @@ impl Authenticator {
         issuers: impl IntoIterator<Item = (ValidConfig, Arc<dyn KeySource>)>,
         options: Options,
     ) -> Self {
-        let given =
-            |(config, source): (ValidConfig, Arc<dyn KeySource>)| Issuer::new(config, Keys::Given(source), None);
+        let given = |(config, source): (ValidConfig, Arc<dyn KeySource>)| Issuer::given(config, Keys::Given(source));
         Self::build(issuers.into_iter().map(given).collect(), options)
     }
 
     fn build(issuers: Vec<Issuer>, options: Options) -> Self {
-        let issuers = issuers.into_iter().map(|issuer| (issuer.config.issuer_url.clone(), issuer)).collect();
         let Options { policy, clock, cache_bytes, .. } = options;
-        Self(Arc::new(Shared { issuers, cache: TokenCache::new(cache_bytes), policy, clock }))
+        let trusted = ArcSwap::from_pointee(Trusted::new(issuers.into_iter().map(Arc::new), cache_bytes));
+        Self(Arc::new(Shared { trusted, policy, clock, cache_bytes }))
+    }
+
+    /// The issuer with this URL.
+    pub(crate) fn issuer(&self, url: &str) -> Option<Arc<Issuer>> {
+        self.0.trusted.load().issuers.get(url).cloned()
+    }
+
+    /// The URLs of all issuers, sorted.
+    pub(crate) fn issuer_urls(&self) -> Vec<String> {
+        let mut urls: Vec<String> = self.0.trusted.load().issuers.keys().cloned().collect();
+        urls.sort_unstable();
+        urls
+    }
+
+    /// From now on tokens are decided by `issuers`; what is under way ends as it began.
+    pub(crate) fn replace(&self, issuers: impl IntoIterator<Item = Arc<Issuer>>) {
+        self.0.trusted.store(Arc::new(Trusted::new(issuers, self.0.cache_bytes)));
     }
 
     /// The verdict on `token`, the text after `Bearer `.
@@ -133,12 +153,13 @@ impl Authenticator {
     pub async fn authenticate(&self, token: &str) -> Verdict {
         let shared = &*self.0;
         let now = shared.clock.now();
-        if let Some(user) = shared.cache.get(token, now) {
+        if let Some(user) = shared.trusted.load().cache.get(token, now) {
             return Verdict::User(user);
         }
-        match shared.decide(token).await {
+        let trusted = shared.trusted.load_full();
+        match shared.decide(&trusted, token).await {
             Ok(Some((user, until))) => {
-                shared.cache.insert(token, &user, until, now);
+                trusted.cache.insert(token, &user, until, now);
                 Verdict::User(user)
             }
             Ok(None) => Verdict::NoOpinion,
@@ -148,62 +169,76 @@ impl Authenticator {
 
     /// Forgets all accepted tokens, as after a change of what is trusted.
     pub fn clear_cache(&self) {
-        self.0.cache.clear();
+        self.0.trusted.load().cache.clear();
     }
 
     /// Ends once every issuer has been discovered; never, when one cannot be reached.
     pub async fn ready(&self) {
-        for issuer in self.0.issuers.values() {
+        let trusted = self.0.trusted.load_full();
+        for issuer in trusted.issuers.values() {
             issuer.keys.ready().await;
         }
     }
 
     /// The first issuer that cannot be used yet, in kube-apiserver's words; `None` when all can.
     pub fn unhealthy(&self) -> Option<String> {
-        let mut issuers: Vec<&Issuer> = self.0.issuers.values().collect();
+        let trusted = self.0.trusted.load_full();
+        let mut issuers: Vec<&Arc<Issuer>> = trusted.issuers.values().collect();
         issuers.sort_by(|a, b| a.url.cmp(&b.url));
         issuers.into_iter().find_map(|issuer| issuer.keys.unhealthy(&issuer.url))
     }
 }
 
+impl Trusted {
+    fn new(issuers: impl IntoIterator<Item = Arc<Issuer>>, cache_bytes: usize) -> Self {
+        let issuers = issuers.into_iter().map(|issuer| (issuer.config().issuer_url.clone(), issuer)).collect();
+        Self { issuers, cache: TokenCache::new(cache_bytes) }
+    }
+
+    fn issuer(&self, unverified_payload: &[u8]) -> Option<&Issuer> {
+        self.issuers.get(&route::untrusted_issuer(unverified_payload)?).map(Arc::as_ref)
+    }
+}
+
 impl Shared {
     /// `None` is no opinion.
-    async fn decide(&self, token: &str) -> Result<Option<Accepted>, AuthnError> {
+    async fn decide(&self, trusted: &Trusted, token: &str) -> Result<Option<Accepted>, AuthnError> {
         match route::parse(token, &route::LIMITS) {
             Ok(jws) => {
-                let Some(issuer) = self.issuer(jws.unverified_payload()) else { return Ok(None) };
+                let Some(issuer) = trusted.issuer(jws.unverified_payload()) else { return Ok(None) };
                 issuer.initialised()?;
                 self.verify(issuer, jws).await.map(Some)
             }
-            Err(error) => self.decide_leniently(token, error).await,
+            Err(error) => self.decide_leniently(trusted, token, error).await,
         }
     }
 
     /// A token that is not in canonical form: foreign, broken, or one that Go reads all the same.
-    async fn decide_leniently(&self, token: &str, error: JoseError) -> Result<Option<Accepted>, AuthnError> {
+    async fn decide_leniently(
+        &self,
+        trusted: &Trusted,
+        token: &str,
+        error: JoseError,
+    ) -> Result<Option<Accepted>, AuthnError> {
         if token.len() > route::LIMITS.token_bytes {
             // Not read, so nobody knows whose it is; three parts make it a token all the same.
             let parts = token.split('.').count();
             return if parts == 3 { Err(VerifyError::Malformed(error).into()) } else { Ok(None) };
         }
         let Ok(payload) = route::lenient_payload(token) else { return Ok(None) };
-        let Some(issuer) = self.issuer(&payload) else { return Ok(None) };
+        let Some(issuer) = trusted.issuer(&payload) else { return Ok(None) };
         issuer.initialised()?;
         let canonical = match route::canonical(token).map_err(VerifyError::Malformed)? {
-            Cow::Borrowed(_) => return Err(verify::malformed(&issuer.config, token, error).into()),
+            Cow::Borrowed(_) => return Err(verify::malformed(issuer.config(), token, error).into()),
             Cow::Owned(_) if self.policy == Policy::Strict => return Err(StrictError::NotCanonical.into()),
             Cow::Owned(canonical) => canonical,
         };
-        let jws = verify::parse(&issuer.config, &canonical, &route::LIMITS)?;
+        let jws = verify::parse(issuer.config(), &canonical, &route::LIMITS)?;
         self.verify(issuer, jws).await.map(Some)
     }
 
-    fn issuer(&self, unverified_payload: &[u8]) -> Option<&Issuer> {
-        self.issuers.get(&route::untrusted_issuer(unverified_payload)?)
-    }
-
     async fn verify(&self, issuer: &Issuer, jws: CompactJws<'_>) -> Result<Accepted, AuthnError> {
-        let config = &issuer.config;
+        let config = issuer.config();
         verify::check_algorithm(config, &jws)?;
         let payload = issuer.keys.verify(jws).await?;
         // Declared before the claims, which borrow from it.
@@ -220,54 +255,6 @@ impl Shared {
         let user = verify::user(config, self.policy, &members)?;
         let expires_at = Timestamp::from_unix_seconds(expiry);
         Ok((VerifiedUser::new(user, Arc::clone(&issuer.url), expires_at), until))
-    }
-}
-
-impl Issuer {
-    fn new(ValidConfig { config, .. }: ValidConfig, keys: Keys, resolver: Option<Resolver>) -> Self {
-        Self { url: Arc::from(config.issuer_url.as_str()), config, keys, resolver }
-    }
-
-    /// An issuer that is discovered in the background.
-    fn discovered(
-        config: ValidConfig,
-        options: &Options,
-        network: &Network,
-        shutdown: &Shutdown,
-    ) -> Result<Self, HttpClientError> {
-        let http = HttpClient::new(http_config(&config, network))?;
-        let outside = Outside { http, policy: options.policy, clock: options.clock.clone(), retry: network.retry };
-        let resolver = match options.distributed_claims {
-            DistributedClaims::Fetch if config.config.groups.is_some() => {
-                Some(Resolver::new(&config, outside.clone(), network, shutdown.child())?)
-            }
-            DistributedClaims::Fetch | DistributedClaims::Refuse => None,
-        };
-        let discovery = Discovery {
-            outside,
-            issuer: config.config.issuer_url.clone(),
-            document_url: config.config.discovery_url.clone(),
-            purpose: Purpose::Users,
-        };
-        let keys = Keys::Discovered(Discovered::start(discovery, shutdown.child()));
-        Ok(Self::new(config, keys, resolver))
-    }
-
-    fn initialised(&self) -> Result<(), AuthnError> {
-        if self.keys.initialised() { Ok(()) } else { Err(AuthnError::NotInitialized) }
-    }
-
-    /// The groups claim and where to fetch it, when the token does not hold it and says where it is.
-    fn distributed(&self, members: &[Member<'_>]) -> Result<Option<(&str, Source)>, DistributedError> {
-        let Some(groups) = &self.config.groups else { return Ok(None) };
-        Ok(distributed::wanted(&groups.claim, members)?.map(|source| (groups.claim.as_str(), source)))
-    }
-
-    async fn resolve(&self, claim: &str, source: Source) -> Result<Resolved, DistributedError> {
-        match &self.resolver {
-            Some(resolver) => resolver.resolve(&self.config, claim, source).await,
-            None => Err(DistributedError::NotFetched { claim: claim.to_owned(), endpoint: source.shown() }),
-        }
     }
 }
 

@@ -197,7 +197,7 @@ impl OidcFlags {
             signing_algs: self.signing_algs.clone(),
             ..JwtConfig::default()
         };
-        config.validate("jwt[0]", disallowed_issuers).map(Some)
+        config.at_start(disallowed_issuers).map(Some)
     }
 
     fn set_flag(&mut self, name: &str, value: &str) -> Result<(), FlagError> {

@@ -65,15 +65,63 @@ pub(crate) enum Keys {
     /// Known from the start.
     Given(Arc<dyn KeySource>),
     /// Found by discovery.
-    Discovered(Arc<Discovered>),
+    Discovered(Arc<Search>),
+    /// To be found in another place than before: what was found there counts until then.
+    Moved {
+        /// It has been discovered.
+        from: Arc<Search>,
+        to: Arc<Search>,
+    },
+}
+
+/// A discovery that ends when nobody needs it any more.
+pub(crate) struct Search {
+    discovered: Arc<Discovered>,
+    stop: Shutdown,
+}
+
+impl Search {
+    /// Starts `discovery` in the background; `shutdown` ends it as well. Must be called inside a Tokio runtime.
+    pub(crate) fn start(discovery: Discovery, shutdown: &Shutdown) -> Arc<Self> {
+        let stop = shutdown.child();
+        Arc::new(Self { discovered: Discovered::start(discovery, stop.clone()), stop })
+    }
+}
+
+impl Drop for Search {
+    fn drop(&mut self) {
+        self.stop.trigger();
+    }
 }
 
 impl Keys {
-    /// Whether tokens can be verified.
+    /// Whether tokens can be verified. Once true it stays true.
     pub(crate) fn initialised(&self) -> bool {
         match self {
-            Self::Given(_) => true,
-            Self::Discovered(discovered) => discovered.keys().is_some(),
+            Self::Given(_) | Self::Moved { .. } => true,
+            Self::Discovered(search) => search.discovered.keys().is_some(),
+        }
+    }
+
+    /// The same keys for new settings of the issuer.
+    pub(crate) fn kept(&self) -> Self {
+        match self {
+            Self::Given(source) => Self::Given(Arc::clone(source)),
+            Self::Discovered(search) => Self::Discovered(Arc::clone(search)),
+            Self::Moved { from, to } => Self::Moved { from: Arc::clone(from), to: Arc::clone(to) },
+        }
+    }
+
+    /// The keys that `search` will find; until then those at hand, when there are any that were found.
+    pub(crate) fn moved(&self, search: Arc<Search>) -> Self {
+        let found = match self {
+            Self::Given(_) => None,
+            Self::Discovered(at) => at.discovered.keys().is_some().then_some(at),
+            Self::Moved { from, to } => Some(if to.discovered.keys().is_some() { to } else { from }),
+        };
+        match found {
+            Some(from) => Self::Moved { from: Arc::clone(from), to: search },
+            None => Self::Discovered(search),
         }
     }
 
@@ -81,14 +129,14 @@ impl Keys {
     pub(crate) fn unhealthy(&self, issuer: &str) -> Option<String> {
         match self {
             Self::Given(_) => None,
-            Self::Discovered(discovered) => discovered.unhealthy(issuer),
+            Self::Discovered(search) | Self::Moved { to: search, .. } => search.discovered.unhealthy(issuer),
         }
     }
 
     /// Ends once tokens can be verified.
     pub(crate) async fn ready(&self) {
-        if let Self::Discovered(discovered) = self {
-            discovered.keys.wait().await;
+        if let Self::Discovered(search) | Self::Moved { to: search, .. } = self {
+            search.discovered.keys.wait().await;
         }
     }
 
@@ -96,7 +144,11 @@ impl Keys {
     pub(crate) async fn verify(&self, jws: CompactJws<'_>) -> Result<VerifiedPayload, AuthnError> {
         let outcome = match self {
             Self::Given(source) => source.verify(jws).await,
-            Self::Discovered(discovered) => match discovered.keys() {
+            Self::Discovered(search) => match search.discovered.keys() {
+                Some(cache) => cache.verify(jws).await,
+                None => return Err(AuthnError::NotInitialized),
+            },
+            Self::Moved { from, to } => match to.discovered.keys().or_else(|| from.discovered.keys()) {
                 Some(cache) => cache.verify(jws).await,
                 None => return Err(AuthnError::NotInitialized),
             },

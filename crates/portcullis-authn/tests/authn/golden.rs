@@ -3,18 +3,25 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use portcullis_authn::{Authenticator, JwtConfig, Options, PrefixedClaim, Verdict};
+use portcullis_authn::{Authenticator, ConfigError, Options, TrustConfiguration, Verdict};
 use portcullis_jose::{JwkSet, Limits, UnknownKeys};
+use portcullis_kube::authentication_config::AuthenticationConfiguration;
 use portcullis_runtime::Clock;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Recorded {
-    config: Value,
+    /// The text of the AuthenticationConfiguration.
+    file: String,
+    /// The one that the server started with, when `file` is a reload.
+    initial: Option<String>,
     algs: Vec<String>,
     disallowed: Vec<String>,
     jwks: String,
+    /// The keys of issuers that have others.
+    issuer_jwks: Vec<(String, String)>,
     token: String,
     want: Value,
 }
@@ -36,24 +43,24 @@ async fn recorded_verdicts_are_ours() {
     }
     println!("{counts:?}");
     let total: usize = counts.values().sum();
-    assert!(counts.len() >= 20 && total >= 300, "{total} recordings of {} families", counts.len());
+    assert!(counts.len() >= 36 && total >= 700, "{total} recordings of {} families", counts.len());
     assert!(accepted * 5 >= total, "only {accepted} of {total} accepted");
 }
 
 /// Whether the token was accepted.
 async fn compare(recorded: &Recorded, place: &str) -> bool {
     let want = &recorded.want;
-    let Ok(keys) = JwkSet::parse(recorded.jwks.as_bytes(), UnknownKeys::RejectSet, &Limits::default()) else {
-        assert!(want["jwksErr"].is_string(), "{place}: key set refused, wanted {want}");
-        return false;
-    };
-    assert!(want["jwksErr"].is_null(), "{place}: key set taken, wanted {want}");
-    let Ok(config) = config(recorded).validate("", &recorded.disallowed) else {
-        assert!(want["initErr"].is_string(), "{place}: configuration refused, wanted {want}");
-        return false;
-    };
-    assert!(want["initErr"].is_null(), "{place}: configuration taken, wanted {want}");
-    let authenticator = Authenticator::with_static_keys([(config, keys)], Options::new(Clock::system()));
+    let file = AuthenticationConfiguration::decode(recorded.file.as_bytes());
+    assert_eq!(file.is_err(), want["decodeErr"].is_string(), "{place}: {file:?}, wanted {want}");
+    let Ok(file) = file else { return false };
+    let keys = file.jwt.iter().map(|jwt| keys(recorded, &jwt.issuer.url)).collect::<Option<Vec<_>>>();
+    assert_eq!(keys.is_none(), want["jwksErr"].is_string(), "{place}: key sets, wanted {want}");
+    let Some(keys) = keys else { return false };
+    let trust = load(recorded);
+    assert_eq!(trust.is_err(), want["initErr"].is_string(), "{place}: {trust:?}, wanted {want}");
+    let Ok(trust) = trust else { return false };
+    let issuers = trust.issuers().iter().cloned().zip(keys);
+    let authenticator = Authenticator::with_static_keys(issuers, Options::new(Clock::system()));
     match authenticator.authenticate(&recorded.token).await {
         Verdict::User(user) => {
             let info = user.info();
@@ -72,24 +79,18 @@ async fn compare(recorded: &Recorded, place: &str) -> bool {
     }
 }
 
-/// The AuthenticationConfiguration of a recording.
-fn config(recorded: &Recorded) -> JwtConfig {
-    let jwt = &recorded.config["jwt"][0];
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let texts = |value: &Value| value.as_array().into_iter().flatten().map(text).collect::<Vec<_>>();
-    let prefixed = |value: &Value| PrefixedClaim { claim: text(&value["claim"]), prefix: text(&value["prefix"]) };
-    let (issuer, mappings) = (&jwt["issuer"], &jwt["claimMappings"]);
-    let rules = jwt["claimValidationRules"].as_array().into_iter().flatten();
-    JwtConfig {
-        issuer_url: text(&issuer["url"]),
-        discovery_url: issuer["discoveryURL"].as_str().map(str::to_owned),
-        certificate_authority: text(&issuer["certificateAuthority"]),
-        audiences: texts(&issuer["audiences"]),
-        audience_match_policy: text(&issuer["audienceMatchPolicy"]),
-        username: prefixed(&mappings["username"]),
-        groups: mappings.get("groups").map(prefixed),
-        uid_claim: mappings["uid"]["claim"].as_str().map(str::to_owned),
-        required_claims: rules.map(|rule| (text(&rule["claim"]), text(&rule["requiredValue"]))).collect(),
-        signing_algs: recorded.algs.clone(),
-    }
+/// The key set of an issuer; `None` when it is refused.
+fn keys(recorded: &Recorded, issuer: &str) -> Option<JwkSet> {
+    let own = recorded.issuer_jwks.iter().find(|(url, _)| url == issuer);
+    let text = own.map_or(&recorded.jwks, |(_, jwks)| jwks);
+    JwkSet::parse(text.as_bytes(), UnknownKeys::RejectSet, &Limits::default()).ok()
+}
+
+fn load(recorded: &Recorded) -> Result<TrustConfiguration, ConfigError> {
+    let load = |file: &str| TrustConfiguration::load(file.as_bytes(), &recorded.disallowed);
+    let trust = match &recorded.initial {
+        None => load(&recorded.file)?,
+        Some(initial) => load(initial)?.reload(recorded.file.as_bytes(), &recorded.disallowed)?,
+    };
+    trust.with_signing_algs(&recorded.algs)
 }
