@@ -15,46 +15,47 @@ pub(crate) const CLIENT: &str = "my-client";
 /// One comparison: what both sides are given.
 pub(crate) struct Case {
     pub(crate) family: &'static str,
-    pub(crate) config: JwtConfig,
+    /// The AuthenticationConfiguration's text.
+    pub(crate) file: String,
+    /// The text that the server started with, when `file` is a reload.
+    pub(crate) initial: Option<String>,
+    pub(crate) algs: Vec<String>,
     /// Issuers that the API server's own service accounts use.
     pub(crate) disallowed: Vec<String>,
     pub(crate) jwks: String,
+    /// The keys of issuers that have others than `jwks`, by URL.
+    pub(crate) issuer_jwks: Vec<(String, String)>,
     pub(crate) token: String,
 }
 
-impl Case {
-    /// The AuthenticationConfiguration that says the same as `config`.
-    pub(crate) fn oracle_config(&self) -> Value {
-        let config = &self.config;
-        let mut issuer = json!({ "url": config.issuer_url, "audiences": config.audiences });
-        for (key, value) in [
-            ("discoveryURL", config.discovery_url.clone().unwrap_or_default()),
-            ("certificateAuthority", config.certificate_authority.clone()),
-            ("audienceMatchPolicy", config.audience_match_policy.clone()),
-        ] {
-            if !value.is_empty() {
-                issuer[key] = json!(value);
-            }
+/// The AuthenticationConfiguration that says the same as `config`.
+fn written(config: &JwtConfig) -> String {
+    let mut issuer = json!({ "url": config.issuer_url, "audiences": config.audiences });
+    for (key, value) in [
+        ("discoveryURL", config.discovery_url.clone().unwrap_or_default()),
+        ("certificateAuthority", config.certificate_authority.clone()),
+        ("audienceMatchPolicy", config.audience_match_policy.clone()),
+    ] {
+        if !value.is_empty() {
+            issuer[key] = json!(value);
         }
-        let prefixed = |mapping: &PrefixedClaim| json!({ "claim": mapping.claim, "prefix": mapping.prefix });
-        let mut mappings = json!({ "username": prefixed(&config.username) });
-        if let Some(groups) = &config.groups {
-            mappings["groups"] = prefixed(groups);
-        }
-        if let Some(uid) = &config.uid_claim {
-            mappings["uid"] = json!({ "claim": uid });
-        }
-        let rules: Vec<Value> = config
-            .required_claims
-            .iter()
-            .map(|(claim, value)| json!({ "claim": claim, "requiredValue": value }))
-            .collect();
-        json!({
-            "apiVersion": "apiserver.config.k8s.io/v1",
-            "kind": "AuthenticationConfiguration",
-            "jwt": [{ "issuer": issuer, "claimMappings": mappings, "claimValidationRules": rules }],
-        })
     }
+    let prefixed = |mapping: &PrefixedClaim| json!({ "claim": mapping.claim, "prefix": mapping.prefix });
+    let mut mappings = json!({ "username": prefixed(&config.username) });
+    if let Some(groups) = &config.groups {
+        mappings["groups"] = prefixed(groups);
+    }
+    if let Some(uid) = &config.uid_claim {
+        mappings["uid"] = json!({ "claim": uid });
+    }
+    let rules: Vec<Value> =
+        config.required_claims.iter().map(|(claim, value)| json!({ "claim": claim, "requiredValue": value })).collect();
+    json!({
+        "apiVersion": "apiserver.config.k8s.io/v1",
+        "kind": "AuthenticationConfiguration",
+        "jwt": [{ "issuer": issuer, "claimMappings": mappings, "claimValidationRules": rules }],
+    })
+    .to_string()
 }
 
 /// Keys of one run.
@@ -255,7 +256,16 @@ impl Draft {
     /// A case with another token than the draft's own.
     pub(crate) fn into_case_with(self, family: &'static str, token: String) -> Case {
         let jwks = self.raw_jwks.unwrap_or_else(|| json!({ "keys": self.jwks }).to_string());
-        Case { family, config: self.config, disallowed: self.disallowed, jwks, token }
+        Case {
+            family,
+            file: written(&self.config),
+            initial: None,
+            algs: self.config.signing_algs,
+            disallowed: self.disallowed,
+            jwks,
+            issuer_jwks: Vec::new(),
+            token,
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
 use portcullis_testkit::{Peer, peer};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -25,6 +26,8 @@ pub(crate) struct Answer {
     pub(crate) decode_err: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) jwks_err: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) anonymous: Option<Anonymous>,
     #[serde(skip_serializing)]
     pub(crate) id: String,
     #[serde(skip_serializing)]
@@ -40,6 +43,13 @@ pub(crate) struct User {
     pub(crate) groups: Vec<String>,
     #[serde(deserialize_with = "nullable")]
     pub(crate) extra: BTreeMap<String, Vec<String>>,
+}
+
+/// What a file says of requests without credentials.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Anonymous {
+    pub(crate) enabled: bool,
+    pub(crate) paths: Vec<String>,
 }
 
 /// Go prints an empty list or map as `null`.
@@ -78,16 +88,29 @@ pub(crate) fn ask(cases: &[Case]) -> Vec<Answer> {
     answers
 }
 
-/// The key set goes in as it is written, duplicate members included.
+/// Key sets, and files in JSON, go in as they are written, duplicate members included.
 fn question(at: usize, case: &Case) -> String {
     let mut line = json!({
         "id": at.to_string(),
-        "config": case.oracle_config(),
         "token": case.token,
-        "algs": case.config.signing_algs,
+        "algs": case.algs,
         "disallowed": case.disallowed,
     })
     .to_string();
     line.pop();
-    format!("{line},\"jwks\":{}}}", case.jwks)
+    let issuers: Vec<String> =
+        case.issuer_jwks.iter().map(|(issuer, jwks)| format!("{}:{jwks}", json!(issuer))).collect();
+    let initial = case.initial.as_ref().map(|text| format!(",\"initial\":{}", file(text))).unwrap_or_default();
+    format!(
+        "{line},\"config\":{}{initial},\"jwks\":{},\"issuerJwks\":{{{}}}}}",
+        file(&case.file),
+        case.jwks,
+        issuers.join(",")
+    )
+}
+
+/// A file as the oracle takes it: an object as it is where it is one and has no line break, else its text.
+fn file(text: &str) -> String {
+    let object = text.starts_with('{') && !text.contains('\n') && serde_json::from_str::<IgnoredAny>(text).is_ok();
+    if object { text.to_owned() } else { json!(text).to_string() }
 }

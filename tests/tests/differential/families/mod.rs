@@ -5,6 +5,7 @@
 
 mod claims;
 mod config;
+mod file;
 mod form;
 mod mutations;
 mod signature;
@@ -24,7 +25,7 @@ type Make = fn(&Arc<World>, &'static str, &mut Vec<Case>);
 
 /// All families, each with its cases repeated in `rounds` with fresh random choices.
 pub(crate) fn all(world: &Arc<World>, rounds: usize) -> Vec<Family> {
-    let makers: [(&'static str, Make); 25] = [
+    let makers: [(&'static str, Make); 36] = [
         ("username", claims::username),
         ("email_verified", claims::email_verified),
         ("groups", claims::groups),
@@ -50,6 +51,17 @@ pub(crate) fn all(world: &Arc<World>, rounds: usize) -> Vec<Family> {
         ("token form", form::form),
         ("configuration", config::configuration),
         ("mutations", mutations::mutations),
+        ("file issuers", file::issuers),
+        ("file features", file::features),
+        ("file rules", file::rules),
+        ("file heads", file::heads),
+        ("file mutations", file::mutations),
+        ("file yaml", file::yaml),
+        ("file scalars", file::scalars),
+        ("file forms", file::forms),
+        ("file syntax", file::syntax),
+        ("file limits", file::limits),
+        ("file reload", file::reload),
     ];
     makers
         .into_iter()
