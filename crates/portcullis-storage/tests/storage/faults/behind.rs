@@ -198,17 +198,6 @@ impl Behind {
         let record = self.direct.get(KIND, id).await.unwrap();
         record.map(|record| String::from_utf8(record.data).unwrap())
     }
-
-    /// Waits until something is really there, or no longer.
-    pub(super) async fn until(&self, id: &str, data: Option<&str>) {
-        for _ in 0..1_000 {
-            if self.data(id).await.as_deref() == data {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("{id} did not become {data:?}");
-    }
 }
 
 pub(super) fn write(data: &str) -> Write {

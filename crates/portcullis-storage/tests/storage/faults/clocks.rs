@@ -55,9 +55,16 @@ pub(super) async fn a_clock_that_is_set_ends_nothing_that_lives(server: &Server)
     // The clock is an hour behind the one by which the last wait began.
     while told.try_recv().is_ok() {}
     other.clients().create(&named("meanwhile")).await.unwrap();
-    kit.hand.advance(Duration::from_secs(2));
-    let change = timeout(Duration::from_secs(20), told.recv()).await;
-    assert!(change.is_ok_and(|change| change.is_some()), "a change is told although the clock was set back");
+    let mut change = None;
+    for _ in 0..100 {
+        // Far less than the hour in all. Who asks is perhaps about to wait only now.
+        kit.hand.advance(Duration::from_secs(2));
+        change = timeout(Duration::from_millis(200), told.recv()).await.ok().flatten();
+        if change.is_some() {
+            break;
+        }
+    }
+    assert!(change.is_some(), "a change is told although the clock was set back");
     telling.abort();
 
     let open = kit.store.codes().open(code.expose(), "app").await.unwrap();

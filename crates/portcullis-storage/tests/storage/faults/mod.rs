@@ -13,14 +13,13 @@ mod wire;
 
 use behind::{Backend, Server};
 
-/// Runs each fault on one server of each backend, one after the other, each in an empty store behind a proxy of its own.
+/// A function that makes each of these faults, one after the other, each in an empty store behind a proxy of its own.
 macro_rules! faults {
-    ($($fault:path),+ $(,)?) => {
-        async fn all(backend: Backend) {
-            let server = Server::start(backend).await;
+    ($name:ident: $($fault:path),+ $(,)?) => {
+        async fn $name(server: &Server) {
             $(
                 let begun = std::time::Instant::now();
-                $fault(&server).await;
+                $fault(server).await;
                 println!("{:>6} ms {}", begun.elapsed().as_millis(), stringify!($fault));
             )+
         }
@@ -28,18 +27,28 @@ macro_rules! faults {
 }
 
 faults!(
+    that_keep_a_server_busy:
     lost::a_connection_that_ends_before_the_server_knows_has_done_nothing,
     lost::a_connection_that_ends_after_the_commit_is_told_as_unknown,
-    lost::a_connection_that_ended_while_nobody_used_it_is_replaced,
     lost::a_write_is_recognised_by_its_nonce_whatever_was_lost,
     wire::a_reply_that_comes_twice_answers_nothing_else,
-    wire::a_reply_that_comes_too_late_answers_nothing_else,
-    wire::a_request_that_arrives_late_counts_once_at_most,
     load::a_storm_of_conflicts_is_counted_to_the_last,
     load::no_update_is_lost_over_a_network_that_loses_things,
+);
+faults!(
+    that_are_waited_for:
+    wire::a_reply_that_comes_too_late_answers_nothing_else,
+    wire::a_request_that_arrives_late_counts_once_at_most,
+    lost::a_connection_that_ended_while_nobody_used_it_is_replaced,
     load::a_slow_store_is_waited_for,
     clocks::a_clock_that_is_set_ends_nothing_that_lives,
 );
+
+/// On one server of a backend.
+async fn all(backend: Backend) {
+    let server = Server::start(backend).await;
+    tokio::join!(that_keep_a_server_busy(&server), that_are_waited_for(&server));
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_is_gone_for_a_minute_comes_back() {
