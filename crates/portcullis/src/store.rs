@@ -255,14 +255,18 @@ async fn check(file: &Path, form: OutputForm) -> Result<ExitCode, Failure> {
     Ok(data.finish(code))
 }
 
-/// A backup holds its secrets as the store does.
-async fn warn_if_clear(config: &Config, kernel: Arc<dyn Kernel>) -> Result<(), Failure> {
+/// A backup holds its secrets as the store does. It is whole by now, whatever fails here.
+async fn warn_if_clear(config: &Config, kernel: Arc<dyn Kernel>) {
     let store = Store::with_options(kernel, Clock::system(), Rng::system(), config.store_options());
-    let sealing = store.sealing_summary(0).await.map_err(|error| Failure::of(&error))?;
-    if sealing.state != SealingState::Sealing {
-        output::warning("its secrets are in clear, as in the store: keep it as you keep the store");
+    match store.sealing_summary(usize::MAX).await {
+        Ok(sealing) => match sealing.fields.values().map(|fields| fields.clear).sum::<u64>() {
+            0 => {}
+            clear => output::warning(&format!(
+                "secrets in clear, as in the store: {clear}. Keep the backup as you keep the store"
+            )),
+        },
+        Err(error) => output::warning(&format!("whether its secrets are in clear cannot be told: {}", chain(&error))),
     }
-    Ok(())
 }
 
 /// To standard output, for another program that seals or sends it.
@@ -278,7 +282,7 @@ async fn stream(file: &Path, scope: Scope) -> Result<ExitCode, Failure> {
     let BackedUp { records, left_out } = written.map_err(|error| Failure::of(&error))?;
     out.flush().map_err(|error| Failure { text: format!("cannot write to standard output: {error}"), hint: None })?;
     progress.end(&format!("{records} records"));
-    warn_if_clear(&config, kernel).await?;
+    warn_if_clear(&config, kernel).await;
     whole("backup", &left_out)
 }
 
@@ -310,7 +314,7 @@ async fn write(file: &Path, backup: &Path, scope: Scope) -> Result<ExitCode, Fai
     .map_err(failed)?;
     sync_folder(backup);
     progress.end(&format!("{records} records in {}", backup.display()));
-    warn_if_clear(&config, kernel).await?;
+    warn_if_clear(&config, kernel).await;
     whole("backup", &left_out)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A batch is one transaction of small ones, each on the revision of its own record: a record that was changed in the
 //! meantime stays, and holds up no other. An expiry entry without its record, which only a foreign hand can leave
-//! behind, is taken away on the same way.
+//! behind, is taken away on the same way. Kinds that a later version has written are collected like all others.
 
 use std::sync::Arc;
 
@@ -13,10 +13,7 @@ use super::{
     keys::{Keys, decode_expiry},
     wire::{Answer, Compare, KeyValue, Operation, RangeRequest, RequestOp, TxnRequest},
 };
-use crate::{
-    error::{KernelError, Trouble},
-    kernel::Slot,
-};
+use crate::error::{KernelError, Trouble};
 
 /// Records in one transaction: etcd takes 128 operations, of which a nested transaction needs 5 below its own place.
 const BATCH: usize = 64;
@@ -67,11 +64,10 @@ fn deletion(keys: &Keys, entry: &KeyValue) -> Result<RequestOp, KernelError> {
     };
     let (kind, id) = keys.split_expiry(&entry.key).ok_or_else(damaged)?;
     let index = decode_expiry(&entry.value).ok_or_else(damaged)?;
-    let record = keys.record(kind, &id);
+    let mut of_record = keys.of_record(kind, id, index);
+    let record = of_record.next().ok_or_else(damaged)?;
     let mut success = vec![RequestOp::delete(record.clone()), RequestOp::delete(entry.key.clone())];
-    for (slot, key) in [Slot::First, Slot::Second].into_iter().zip(index) {
-        success.extend(key.map(|key| RequestOp::delete(keys.index(kind, slot, key, &id))));
-    }
+    success.extend(of_record.map(RequestOp::delete));
     // Record and entry are always written together: an unchanged entry beside another record belongs to nobody.
     let orphan = TxnRequest {
         compare: vec![Compare::changed_at(entry.key.clone(), entry.mod_revision)],

@@ -57,6 +57,10 @@ impl Keys {
 
     /// What the keys of a kind's records begin with.
     pub(super) fn records(&self, kind: Kind) -> Vec<u8> {
+        self.records_name(kind.name())
+    }
+
+    fn records_name(&self, kind: &str) -> Vec<u8> {
         format!("{}record/{kind}/", self.root).into_bytes()
     }
 
@@ -66,6 +70,10 @@ impl Keys {
 
     /// What the entries of an index key begin with.
     pub(super) fn indexed(&self, kind: Kind, slot: Slot, key: IndexKey) -> Vec<u8> {
+        self.indexed_name(kind.name(), slot, key)
+    }
+
+    fn indexed_name(&self, kind: &str, slot: Slot, key: IndexKey) -> Vec<u8> {
         let slot = match slot {
             Slot::First => 1,
             Slot::Second => 2,
@@ -103,11 +111,22 @@ impl Keys {
         joined(prefix.into_bytes(), id)
     }
 
-    /// The kind and id in the key of an expiry entry.
-    pub(super) fn split_expiry(&self, key: &[u8]) -> Option<(Kind, String)> {
+    /// The name of the kind and the id in the key of an expiry entry. The kind may be one of a later version.
+    pub(super) fn split_expiry<'k>(&self, key: &'k [u8]) -> Option<(&'k str, &'k str)> {
         let rest = key.strip_prefix(self.expiries().as_bytes())?.split_at_checked(17)?.1;
-        let (kind, id) = std::str::from_utf8(rest).ok()?.split_once('/')?;
-        Some((Kind::ALL.into_iter().find(|known| known.name() == kind)?, id.to_owned()))
+        std::str::from_utf8(rest).ok()?.split_once('/')
+    }
+
+    /// All keys of a record that has these index keys, but for its expiry.
+    pub(super) fn of_record(
+        &self,
+        kind: &str,
+        id: &str,
+        index: [Option<IndexKey>; 2],
+    ) -> impl Iterator<Item = Vec<u8>> {
+        let index = [Slot::First, Slot::Second].into_iter().zip(index);
+        let index = index.filter_map(|(slot, key)| Some(joined(self.indexed_name(kind, slot, key?), id)));
+        std::iter::once(joined(self.records_name(kind), id)).chain(index)
     }
 }
 
@@ -256,9 +275,9 @@ mod tests {
     fn an_expiry_names_its_record() {
         let keys = Keys::new("n");
         let key = keys.expiry(Timestamp::MAX, Kind::SigningKeys, "a/b\0");
-        assert_eq!(keys.split_expiry(&key), Some((Kind::SigningKeys, "a/b\0".to_owned())));
+        assert_eq!(keys.split_expiry(&key), Some((Kind::SigningKeys.name(), "a/b\0")));
         assert_eq!(keys.split_expiry(b"nportcullis/expiry/0/code/x"), None);
-        assert_eq!(keys.split_expiry(b"nportcullis/expiry/8000000000000000/nothing/x"), None);
+        assert_eq!(keys.split_expiry(b"nportcullis/expiry/8000000000000000/later/x"), Some(("later", "x")));
     }
 
     #[test]

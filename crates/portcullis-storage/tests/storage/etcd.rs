@@ -327,6 +327,33 @@ async fn an_expiry_entry_that_lost_its_record_is_collected() {
     assert_eq!(count(&etcd, "dex/portcullis/").await, 1);
 }
 
+/// As a replica of the next version leaves it behind: its records must not stop the collector for all others.
+#[tokio::test]
+async fn kinds_of_a_later_version_are_collected_too() {
+    let etcd = Etcd::start().await;
+    let kernel = open(&etcd.url()).await;
+    let index = [Some(IndexKey::of(&["a"])), Some(IndexKey::of(&["b"]))];
+    kernel.insert(Kind::Code, "z", until(5, index)).await.unwrap();
+    // The same record once more, as one of a kind that is not known here.
+    let all = json!({"key": key("dex/portcullis/"), "range_end": key("dex/portcullis0")});
+    let stored = etcd.call("kv/range", &all, None).await;
+    let puts: Vec<Value> = stored["kvs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|kv| {
+            let name = String::from_utf8(BASE64_STANDARD.decode(kv["key"].as_str()?).ok()?).ok()?;
+            let later = name.replace("/code/", "/later/");
+            (later != name).then(|| json!({"requestPut": {"key": key(&later), "value": kv.get("value")}}))
+        })
+        .collect();
+    assert_eq!(puts.len(), 4, "record, two index entries, expiry");
+    etcd.call("kv/txn", &json!({"success": puts}), None).await;
+    kernel.insert(Kind::Code, "after", until(6, [None, None])).await.unwrap();
+    assert_eq!(kernel.expire(Timestamp::from_unix_seconds(10), 10).await.unwrap(), 3);
+    assert_eq!(count(&etcd, "dex/portcullis/").await, 1, "the schema");
+}
+
 #[tokio::test]
 async fn a_newer_or_foreign_store_is_refused_and_left_alone() {
     let etcd = Etcd::start().await;
