@@ -252,7 +252,7 @@ impl Shared {
             members.push(Member { name: Cow::Borrowed(claim), value: &resolved.value });
             until = until.min(resolved.expiry);
         }
-        let user = verify::user(config, self.policy, &members)?;
+        let user = verify::user(issuer.valid(), self.policy, &members)?;
         let expires_at = Timestamp::from_unix_seconds(expiry);
         Ok((VerifiedUser::new(user, Arc::clone(&issuer.url), expires_at), until))
     }

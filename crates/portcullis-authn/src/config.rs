@@ -10,17 +10,19 @@ use portcullis_kube::authentication_config::{
     AuthenticationConfigError, ClaimMappings, ClaimOrExpression, ClaimValidationRule, Issuer, JwtAuthenticator,
     PrefixedClaimOrExpression,
 };
-use portcullis_kube::field::FieldError;
+use portcullis_kube::field::{FieldError, aggregate};
 use portcullis_kube::go::quote;
 use rustls_pki_types::CertificateDer;
 
+use crate::cel::Expressions;
 use crate::rules;
 
 /// The algorithms that kube-apiserver knows, in the order in which it lists them.
 pub const ALL_SIGNING_ALGS: [&str; 9] =
     ["ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"];
 
-/// What one entry of AuthenticationConfiguration's `jwt` list, or the `--oidc-*` flags, amount to.
+/// What one entry of AuthenticationConfiguration's `jwt` list, or the `--oidc-*` flags, amount to, CEL expressions aside:
+/// only a file has those, and they are compiled when it is read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JwtConfig {
     /// `issuer.url`: compared byte for byte with `iss` and with the discovery document's `issuer`.
@@ -33,7 +35,7 @@ pub struct JwtConfig {
     pub audiences: Vec<String>,
     /// `issuer.audienceMatchPolicy`: "" or `MatchAny`.
     pub audience_match_policy: String,
-    /// `claimMappings.username`.
+    /// `claimMappings.username`; its claim is empty when an expression makes the name.
     pub username: PrefixedClaim,
     /// `claimMappings.groups`.
     pub groups: Option<PrefixedClaim>,
@@ -59,10 +61,11 @@ pub struct PrefixedClaim {
 pub struct ValidConfig {
     pub(crate) config: JwtConfig,
     pub(crate) roots: Option<Vec<CertificateDer<'static>>>,
+    pub(crate) expressions: Expressions,
 }
 
 impl ValidConfig {
-    /// The configuration as it was given, with the default algorithm filled in and empty names left out.
+    /// The configuration as it was given, without expressions, with the default algorithm filled in and empty names left out.
     pub fn config(&self) -> &JwtConfig {
         &self.config
     }
@@ -111,22 +114,33 @@ impl ConfigError {
                 "leave egressSelectorType out: connections go straight, or through the proxy that the environment names"
                     .to_owned(),
             ),
-            Self::IncompleteFlags
-            | Self::CaFile { .. }
-            | Self::Invalid(_)
-            | Self::Refused(_)
-            | Self::UnsupportedSigningAlg(_) => None,
+            Self::Invalid(errors) | Self::Refused(errors) => {
+                Some(errors.hints.join("; ")).filter(|hints| !hints.is_empty())
+            }
+            Self::IncompleteFlags | Self::CaFile { .. } | Self::UnsupportedSigningAlg(_) => None,
         }
     }
 }
 
 /// All broken rules: one is printed plain, several as `[a, b]` without repetitions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FieldErrors(pub Vec<FieldError>);
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FieldErrors {
+    /// In upstream's order.
+    pub errors: Vec<FieldError>,
+    /// What to write instead of broken expressions, as far as that is known.
+    pub hints: Vec<String>,
+}
+
+impl FieldErrors {
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.errors.is_empty()
+    }
+}
 
 impl fmt::Display for FieldErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&rules::text(&self.0))
+        let texts: Vec<String> = self.errors.iter().map(ToString::to_string).collect();
+        f.write_str(&aggregate(&texts))
     }
 }
 
@@ -137,11 +151,11 @@ impl JwtConfig {
     /// # Errors
     /// [`ConfigError::Invalid`] with all broken rules, or [`ConfigError::UnsupportedSigningAlg`].
     pub fn validate(self, path: &str, disallowed: &[String]) -> Result<ValidConfig, ConfigError> {
-        let mut errors = Vec::new();
+        let mut errors = FieldErrors::default();
         let jwt = self.written();
         let checked = rules::check(&jwt, path, disallowed, &mut errors);
         if !errors.is_empty() {
-            return Err(ConfigError::Invalid(FieldErrors(errors)));
+            return Err(ConfigError::Invalid(errors));
         }
         ValidConfig::new(&jwt, self.signing_algs, checked)
     }
@@ -221,7 +235,7 @@ impl ValidConfig {
             required_claims: required.map(|rule| (rule.claim.clone(), rule.required_value.clone())).collect(),
             signing_algs,
         };
-        Ok(Self { config, roots: checked.roots })
+        Ok(Self { config, roots: checked.roots, expressions: checked.expressions })
     }
 
     pub(crate) fn with_signing_algs(mut self, algs: &[String]) -> Result<Self, ConfigError> {

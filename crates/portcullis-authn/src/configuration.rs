@@ -41,7 +41,7 @@ impl TrustConfiguration {
     pub fn new(file: AuthenticationConfiguration, disallowed: &[String]) -> Result<Self, ConfigError> {
         let errors = validate(&file, &[]);
         if !errors.is_empty() {
-            return Err(ConfigError::Invalid(FieldErrors(errors)));
+            return Err(ConfigError::Invalid(errors));
         }
         Self::build(file, disallowed)
     }
@@ -55,10 +55,10 @@ impl TrustConfiguration {
         let file = AuthenticationConfiguration::decode(data)?;
         let mut errors = validate(&file, disallowed);
         if file.anonymous != self.anonymous {
-            errors.push(FieldError::forbidden("anonymous", "changed from initial configuration file"));
+            errors.errors.push(FieldError::forbidden("anonymous", "changed from initial configuration file"));
         }
         if !errors.is_empty() {
-            return Err(ConfigError::Refused(FieldErrors(errors)));
+            return Err(ConfigError::Refused(errors));
         }
         Self::build(file, disallowed)
     }
@@ -91,21 +91,22 @@ impl TrustConfiguration {
 }
 
 /// The rules of every issuer, and those between them.
-fn validate(file: &AuthenticationConfiguration, disallowed: &[String]) -> Vec<FieldError> {
+fn validate(file: &AuthenticationConfiguration, disallowed: &[String]) -> FieldErrors {
+    let mut errors = FieldErrors::default();
     if file.jwt.len() > MAX_ISSUERS {
-        return vec![FieldError::too_many("jwt", file.jwt.len(), MAX_ISSUERS)];
+        errors.errors.push(FieldError::too_many("jwt", file.jwt.len(), MAX_ISSUERS));
+        return errors;
     }
-    let mut errors = Vec::new();
     let (mut urls, mut documents) = (HashSet::new(), HashSet::new());
     for (at, jwt) in file.jwt.iter().enumerate() {
         let path = format!("jwt[{at}]");
         rules::check(jwt, &path, disallowed, &mut errors);
         if !urls.insert(jwt.issuer.url.as_str()) {
-            errors.push(FieldError::duplicate(format!("{path}.issuer.url"), &jwt.issuer.url));
+            errors.errors.push(FieldError::duplicate(format!("{path}.issuer.url"), &jwt.issuer.url));
         }
         let document = jwt.issuer.discovery_url.as_deref().unwrap_or_default();
         if !document.is_empty() && !documents.insert(document) {
-            errors.push(FieldError::duplicate(format!("{path}.issuer.discoveryURL"), document));
+            errors.errors.push(FieldError::duplicate(format!("{path}.issuer.discoveryURL"), document));
         }
     }
     if let Some(AnonymousAuthConfig { enabled: false, conditions }) = &file.anonymous
@@ -114,7 +115,7 @@ fn validate(file: &AuthenticationConfiguration, disallowed: &[String]) -> Vec<Fi
         // Compat: the type inside upstream has no names of its own for JSON.
         let shown: Vec<_> = conditions.iter().map(|condition| Shown { path: &condition.path }).collect();
         let detail = "enabled should be set to true when conditions are defined";
-        errors.push(FieldError::invalid_json("anonymous.conditions", &shown, detail));
+        errors.errors.push(FieldError::invalid_json("anonymous.conditions", &shown, detail));
     }
     errors
 }
@@ -128,10 +129,10 @@ struct Shown<'a> {
 
 /// One issuer, of any algorithm that kube-apiserver knows, checked once more by itself.
 fn constructed(jwt: &JwtAuthenticator, disallowed: &[String]) -> Result<ValidConfig, ConfigError> {
-    let mut errors = Vec::new();
+    let mut errors = FieldErrors::default();
     let checked = rules::check(jwt, "", disallowed, &mut errors);
     if !errors.is_empty() {
-        return Err(ConfigError::Refused(FieldErrors(errors)));
+        return Err(ConfigError::Refused(errors));
     }
     ValidConfig::new(jwt, ALL_SIGNING_ALGS.map(str::to_owned).to_vec(), checked)
 }
@@ -215,9 +216,31 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_an_expression_is_refused_whole() {
-        let text = file(&["a", "b"], "").replacen(r#""claim":"sub","prefix":"""#, r#""expression":"claims.sub""#, 1);
-        let error = load(&text).expect_err("refused");
-        assert!(error.starts_with("invalid authentication configuration: jwt[0].claimMappings.username.expression: Invalid value: \"claims.sub\": this build does not evaluate CEL"), "{error}");
+    fn a_broken_expression_is_refused_with_its_place_and_a_hint() {
+        let text = file(&["a", "b"], "");
+        let text =
+            text.replacen(r#""claim":"sub","prefix":"""#, r#""expression":"claims.groups.filter(g, true)[0]""#, 1);
+        let error = TrustConfiguration::load(text.as_bytes(), &[]).expect_err("refused");
+        assert!(
+            error.to_string().starts_with("invalid authentication configuration: jwt[0].claimMappings.username.expression: Invalid value: \"claims.groups.filter(g, true)[0]\": compilation failed: ERROR: <input>:1:7: expression of type 'any' cannot be range of a comprehension"),
+            "{error}"
+        );
+        assert!(error.hint().is_some_and(|hint| hint.contains("dyn(claims.groups)")), "{:?}", error.hint());
+        let text = text.replace("claims.groups", "dyn(claims.groups)");
+        assert_eq!(load(&text).expect("valid").issuers().len(), 2);
+    }
+
+    #[test]
+    fn configurations_are_the_same_when_their_expressions_are() {
+        let of = |expression: &str| {
+            let text = file(&["a"], "").replacen(
+                r#""claim":"sub","prefix":"""#,
+                &format!(r#""expression":"{expression}""#),
+                1,
+            );
+            load(&text).expect("valid")
+        };
+        assert_eq!(of("claims.sub"), of("claims.sub"));
+        assert_ne!(of("claims.sub"), of("claims.name"));
     }
 }

@@ -68,8 +68,14 @@ pub enum Step {
     Groups,
     /// The uid.
     Uid,
+    /// Further attributes.
+    Extra,
     /// Required claims.
     RequiredClaims,
+    /// Expressions about the claims.
+    ClaimRules,
+    /// Expressions about the user.
+    UserRules,
     /// What only the strict policy asks.
     Strict,
 }
@@ -228,15 +234,47 @@ pub enum ClaimsError {
         /// The configured value.
         want: String,
     },
+    /// The expression for the user name failed, or came to something else than a text.
+    #[error("oidc: error evaluating username claim expression: {0}")]
+    UsernameExpression(String),
+    /// The expression for the user name came to no text at all.
+    #[error("oidc: empty username via CEL expression is not allowed")]
+    EmptyUsername,
+    /// The expression for the groups failed, or came to something else than texts.
+    #[error("oidc: error evaluating group claim expression: {0}")]
+    GroupsExpression(String),
+    /// The expression for the uid failed, or came to something else than a text.
+    #[error("oidc: error evaluating uid claim expression: {0}")]
+    UidExpression(String),
+    /// An expression for a further attribute failed. Compat: upstream does not say what it was for.
+    #[error("{0}")]
+    ExtraExpression(String),
+    /// An expression for a further attribute came to something else than texts.
+    #[error("oidc: error evaluating extra claim expression: {expression}: {reason}")]
+    ExtraValue {
+        /// The expression.
+        expression: String,
+        /// What was wanted.
+        reason: String,
+    },
+    /// An expression about the claims failed or does not hold.
+    #[error("oidc: error evaluating claim validation expression: {0}")]
+    ClaimRule(String),
+    /// An expression about the user failed or does not hold.
+    #[error("oidc: error evaluating user info validation rule: {0}")]
+    UserRule(String),
 }
 
 impl ClaimsError {
     const fn step(&self) -> Step {
         match self {
-            Self::Username { .. } => Step::Username,
+            Self::Username { .. } | Self::UsernameExpression(_) | Self::EmptyUsername => Step::Username,
             Self::EmailVerifiedType(_) | Self::EmailNotVerified => Step::EmailVerified,
-            Self::Groups { .. } => Step::Groups,
-            Self::Uid { .. } => Step::Uid,
+            Self::Groups { .. } | Self::GroupsExpression(_) => Step::Groups,
+            Self::Uid { .. } | Self::UidExpression(_) => Step::Uid,
+            Self::ExtraExpression(_) | Self::ExtraValue { .. } => Step::Extra,
+            Self::ClaimRule(_) => Step::ClaimRules,
+            Self::UserRule(_) => Step::UserRules,
             Self::RequiredMissing(_) | Self::RequiredType { .. } | Self::RequiredValue { .. } => Step::RequiredClaims,
         }
     }

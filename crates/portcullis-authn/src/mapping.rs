@@ -1,15 +1,17 @@
 //! From verified claims to a user: names exact, last member wins, values decoded as Go decodes them into strings.
 //!
-//! Order as upstream, because the first failure is the one that is reported: user name, groups, uid, extra, and only then
-//! the required claims. Distributed claims have been put in before.
+//! Each part comes from a claim or from a CEL expression. Order as upstream, because the first failure is the one that is
+//! reported: user name, groups, uid, extra, and only then the required claims, the rules about claims and those about the
+//! user. Distributed claims have been put in before.
 //!
-//! Compat: `getUsername`, `getGroups`, `getUID`, `getExtra` and the required claims of `oidc.go` in `k8s.io/apiserver`
-//! v0.37, claim mode.
+//! Compat: `getUsername`, `getGroups`, `getUID`, `getExtra` and the rules of `oidc.go` in `k8s.io/apiserver` v0.37.
 
 use std::collections::BTreeMap;
 
+use portcullis_cel::Value;
 use portcullis_kube::user_info::UserInfo;
 
+use crate::cel::{self, Expression, Expressions, Variable};
 use crate::claims::string_list;
 use crate::config::{JwtConfig, PrefixedClaim};
 use crate::error::ClaimsError;
@@ -19,15 +21,52 @@ use crate::go::json::{self, Kind, Member};
 const CREDENTIAL_ID_KEY: &str = "authentication.kubernetes.io/credential-id";
 
 /// Maps `members` to a user, or says which step failed.
-pub(crate) fn user(config: &JwtConfig, members: &[Member<'_>]) -> Result<UserInfo, ClaimsError> {
+pub(crate) fn user(
+    config: &JwtConfig,
+    expressions: &Expressions,
+    members: &[Member<'_>],
+) -> Result<UserInfo, ClaimsError> {
+    // Made once, and only where somebody looks at it.
+    let claims = expressions.need_claims().then(|| cel::claims(members));
+    let claims = claims.as_ref();
     let user = UserInfo {
-        username: username(&config.username, members)?,
-        groups: groups(config.groups.as_ref(), members)?,
-        uid: uid(config.uid_claim.as_deref(), members)?,
-        extra: extra(members),
+        username: match evaluated(expressions.username.as_ref(), claims) {
+            None => username(&config.username, members)?,
+            Some(value) => match value.map_err(ClaimsError::UsernameExpression)? {
+                Value::String(name) if name.is_empty() => return Err(ClaimsError::EmptyUsername),
+                value => string(&value, "username claim").map_err(ClaimsError::UsernameExpression)?,
+            },
+        },
+        groups: match evaluated(expressions.groups.as_ref(), claims) {
+            None => groups(config.groups.as_ref(), members)?,
+            Some(value) => value.and_then(|value| cel::texts(&value)).map_err(ClaimsError::GroupsExpression)?,
+        },
+        uid: match evaluated(expressions.uid.as_ref(), claims) {
+            None => uid(config.uid_claim.as_deref(), members)?,
+            Some(value) => value.and_then(|value| string(&value, "uid claim")).map_err(ClaimsError::UidExpression)?,
+        },
+        extra: extra(&expressions.extra, members, claims)?,
     };
     required(&config.required_claims, members)?;
+    if let Some(claims) = claims {
+        cel::check_rules(&expressions.claim_rules, claims).map_err(ClaimsError::ClaimRule)?;
+    }
+    if !expressions.user_rules.is_empty() {
+        cel::check_rules(&expressions.user_rules, &cel::user(&user)).map_err(ClaimsError::UserRule)?;
+    }
     Ok(user)
+}
+
+/// What the expression comes to, if there is one.
+fn evaluated(expression: Option<&Expression>, claims: Option<&Variable>) -> Option<Result<Value, String>> {
+    Some(expression?.evaluate(claims?))
+}
+
+fn string(value: &Value, what: &str) -> Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text.to_string()),
+        _ => Err(format!("{what} expression must return a string")),
+    }
 }
 
 fn username(mapping: &PrefixedClaim, members: &[Member<'_>]) -> Result<String, ClaimsError> {
@@ -72,9 +111,27 @@ fn uid(claim: Option<&str>, members: &[Member<'_>]) -> Result<String, ClaimsErro
     string_claim(members, claim).map_err(|reason| ClaimsError::Uid { claim: claim.to_owned(), reason })
 }
 
-fn extra(members: &[Member<'_>]) -> BTreeMap<String, Vec<String>> {
+/// The credential id, and what expressions add; the same key again takes its place.
+fn extra(
+    expressions: &[(String, Expression)],
+    members: &[Member<'_>],
+    claims: Option<&Variable>,
+) -> Result<BTreeMap<String, Vec<String>>, ClaimsError> {
     let jti = json::last(members, "jti").map(json::string).filter(|jti| !jti.is_empty());
-    jti.map(|jti| (CREDENTIAL_ID_KEY.to_owned(), vec![format!("JTI={jti}")])).into_iter().collect()
+    let mut extra: BTreeMap<String, Vec<String>> =
+        jti.map(|jti| (CREDENTIAL_ID_KEY.to_owned(), vec![format!("JTI={jti}")])).into_iter().collect();
+    let Some(claims) = claims else { return Ok(extra) };
+    // Compat: all are evaluated before one is looked at.
+    let values = expressions.iter().map(|(_, expression)| expression.evaluate(claims));
+    let values = values.collect::<Result<Vec<_>, _>>().map_err(ClaimsError::ExtraExpression)?;
+    for ((key, expression), value) in expressions.iter().zip(values) {
+        let texts = cel::texts(&value)
+            .map_err(|reason| ClaimsError::ExtraValue { expression: expression.source().to_owned(), reason })?;
+        if !texts.is_empty() {
+            extra.insert(key.clone(), texts);
+        }
+    }
+    Ok(extra)
 }
 
 fn required(required: &[(String, String)], members: &[Member<'_>]) -> Result<(), ClaimsError> {
@@ -121,7 +178,7 @@ mod tests {
 
     fn map(config: &JwtConfig, payload: &str) -> Result<UserInfo, String> {
         let Ok(Document::Object(members)) = json::parse(payload.as_bytes()) else { panic!("{payload}") };
-        user(config, &members).map_err(|error| error.to_string())
+        user(config, &Expressions::default(), &members).map_err(|error| error.to_string())
     }
 
     #[test]

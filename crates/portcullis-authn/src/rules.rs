@@ -8,48 +8,44 @@ use portcullis_kube::authentication_config::{
     ClaimMappings, ClaimOrExpression, ClaimValidationRule, ExtraMapping, Issuer, JwtAuthenticator,
     PrefixedClaimOrExpression, UserValidationRule,
 };
-use portcullis_kube::field::{FieldError, aggregate};
+use portcullis_kube::field::FieldError;
 use portcullis_kube::names;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
-use crate::cel;
+use crate::cel::{self, Broken, Expression, Expressions, Rule, Wanted};
+use crate::config::FieldErrors;
 use crate::go::url;
 
 const BOTH: &str = "claim and expression can't both be set";
 const NEITHER: &str = "claim or expression is required";
+const EMAIL_VERIFIED: &str = "claims.email_verified must be used in claimMappings.username.expression or claimMappings.extra[*].valueExpression or claimValidationRules[*].expression when claims.email is used in claimMappings.username.expression";
 
 /// What an entry amounts to beside what it says itself.
 pub(crate) struct Checked {
     /// The certificates of `certificateAuthority`; `None` without one.
     pub(crate) roots: Option<Vec<CertificateDer<'static>>>,
+    /// What its expressions compile to.
+    pub(crate) expressions: Expressions,
 }
 
 /// Checks one entry. `path` precedes the fields in messages (`jwt[0]`, or nothing); `disallowed` are issuers that it may not
 /// have. Broken rules go to `errors`, and then the answer is incomplete.
-pub(crate) fn check(
-    jwt: &JwtAuthenticator,
-    path: &str,
-    disallowed: &[String],
-    errors: &mut Vec<FieldError>,
-) -> Checked {
-    let mut rules = Rules { path, errors };
+pub(crate) fn check(jwt: &JwtAuthenticator, path: &str, disallowed: &[String], errors: &mut FieldErrors) -> Checked {
+    let mut rules = Rules { path, errors, expressions: Expressions::default(), email_verified: false };
     let roots = rules.issuer(&jwt.issuer, disallowed);
     rules.claim_rules(&jwt.claim_validation_rules);
     rules.mappings(&jwt.claim_mappings);
     rules.user_rules(&jwt.user_validation_rules);
-    Checked { roots }
-}
-
-/// Errors as apimachinery prints a list of them.
-pub(crate) fn text(errors: &[FieldError]) -> String {
-    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    aggregate(&texts)
+    Checked { roots, expressions: rules.expressions }
 }
 
 struct Rules<'a> {
     path: &'a str,
-    errors: &'a mut Vec<FieldError>,
+    errors: &'a mut FieldErrors,
+    expressions: Expressions,
+    /// Some expression looks at `claims.email_verified`.
+    email_verified: bool,
 }
 
 impl Rules<'_> {
@@ -58,24 +54,39 @@ impl Rules<'_> {
     }
 
     fn required(&mut self, field: &str, detail: &str) {
-        self.errors.push(FieldError::required(self.full(field), detail));
+        self.errors.errors.push(FieldError::required(self.full(field), detail));
     }
 
     fn invalid(&mut self, field: &str, value: &str, detail: &str) {
-        self.errors.push(FieldError::invalid(self.full(field), value, detail));
+        self.errors.errors.push(FieldError::invalid(self.full(field), value, detail));
     }
 
     /// Of a string with a type of its own, which messages print as JSON.
     fn invalid_typed(&mut self, field: &str, value: &str, detail: &str) {
-        self.errors.push(FieldError::invalid_json(self.full(field), value, detail));
+        self.errors.errors.push(FieldError::invalid_json(self.full(field), value, detail));
     }
 
     fn duplicate(&mut self, field: &str, value: &str) {
-        self.errors.push(FieldError::duplicate(self.full(field), value));
+        self.errors.errors.push(FieldError::duplicate(self.full(field), value));
     }
 
-    fn claims_expression(&mut self, field: &str, expression: &str) {
-        self.errors.extend(cel::claims_expression(self.full(field), expression).err());
+    fn claims_expression(&mut self, field: &str, expression: &str, wanted: Wanted) -> Option<Expression> {
+        self.compiled(cel::claims_expression(self.full(field), expression, wanted))
+    }
+
+    fn compiled(&mut self, compiled: Result<Expression, Broken>) -> Option<Expression> {
+        match compiled {
+            Ok(expression) => Some(expression),
+            Err(Broken { error, hints }) => {
+                self.errors.errors.push(error);
+                self.errors.hints.extend(hints);
+                None
+            }
+        }
+    }
+
+    fn looks_at_email_verified(&mut self, expression: &Expression) {
+        self.email_verified = self.email_verified || expression.selects("email_verified");
     }
 
     fn issuer(&mut self, issuer: &Issuer, disallowed: &[String]) -> Option<Vec<CertificateDer<'static>>> {
@@ -192,10 +203,11 @@ impl Rules<'_> {
                         self.invalid(&format!("{field}.requiredValue"), required_value, detail);
                     }
                     let field = format!("{field}.expression");
-                    if expressions.insert(expression) {
-                        self.claims_expression(&field, expression);
-                    } else {
+                    if !expressions.insert(expression) {
                         self.duplicate(&field, expression);
+                    } else if let Some(expression) = self.claims_expression(&field, expression, Wanted::Truth) {
+                        self.looks_at_email_verified(&expression);
+                        self.expressions.claim_rules.push(Rule { expression, message: message.clone() });
                     }
                 }
             }
@@ -203,32 +215,47 @@ impl Rules<'_> {
     }
 
     fn mappings(&mut self, mappings: &ClaimMappings) {
-        self.prefixed("claimMappings.username", &mappings.username, true);
-        self.prefixed("claimMappings.groups", &mappings.groups, false);
+        let before = self.errors.errors.len();
+        self.expressions.username = self.prefixed("claimMappings.username", &mappings.username, true);
+        let username = self.expressions.username.clone().filter(|_| self.errors.errors.len() == before);
+        if let Some(username) = &username {
+            self.looks_at_email_verified(username);
+        }
+        self.expressions.groups = self.prefixed("claimMappings.groups", &mappings.groups, false);
         let ClaimOrExpression { claim, expression } = &mappings.uid;
         match (claim.is_empty(), expression.is_empty()) {
             (false, false) => self.invalid("claimMappings.uid", "", BOTH),
-            (true, false) => self.claims_expression("claimMappings.uid.expression", expression),
+            (true, false) => {
+                self.expressions.uid =
+                    self.claims_expression("claimMappings.uid.expression", expression, Wanted::Anything);
+            }
             (_, true) => {}
         }
+        self.extra(&mappings.extra);
+        if !self.email_verified && username.is_some_and(|username| username.selects("email")) {
+            let field = "claimMappings.username.expression";
+            self.invalid(field, &mappings.username.expression, EMAIL_VERIFIED);
+        }
+    }
+
+    fn extra(&mut self, extra: &[ExtraMapping]) {
         let mut keys = BTreeSet::new();
-        for (at, mapping) in mappings.extra.iter().enumerate() {
+        for (at, ExtraMapping { key, value_expression }) in extra.iter().enumerate() {
             let field = format!("claimMappings.extra[{at}]");
-            let ExtraMapping { key, value_expression } = mapping;
             self.extra_key(&format!("{field}.key"), key);
             let value = format!("{field}.valueExpression");
             if !keys.insert(key) {
                 self.duplicate(&format!("{field}.key"), key);
             } else if value_expression.is_empty() {
                 self.required(&value, "");
-            } else {
-                self.claims_expression(&value, value_expression);
+            } else if let Some(expression) = self.claims_expression(&value, value_expression, Wanted::Anything) {
+                self.looks_at_email_verified(&expression);
+                self.expressions.extra.push((key.clone(), expression));
             }
         }
-        // Here upstream asks for `claims.email_verified` when the user name is made of `claims.email` (see `cel`).
     }
 
-    fn prefixed(&mut self, field: &str, mapping: &PrefixedClaimOrExpression, must: bool) {
+    fn prefixed(&mut self, field: &str, mapping: &PrefixedClaimOrExpression, must: bool) -> Option<Expression> {
         let PrefixedClaimOrExpression { claim, prefix, expression } = mapping;
         match (claim.is_empty(), expression.is_empty()) {
             (false, false) => self.invalid(field, "", BOTH),
@@ -238,7 +265,7 @@ impl Rules<'_> {
                     let detail = "may not be specified when expression is set";
                     self.invalid(&format!("{field}.prefix"), prefix, detail);
                 }
-                self.claims_expression(&format!("{field}.expression"), expression);
+                return self.claims_expression(&format!("{field}.expression"), expression, Wanted::Anything);
             }
             (false, true) if prefix.is_none() => self.required(
                 &format!("{field}.prefix"),
@@ -246,6 +273,7 @@ impl Rules<'_> {
             ),
             (_, true) => {}
         }
+        None
     }
 
     fn extra_key(&mut self, field: &str, key: &str) {
@@ -283,14 +311,14 @@ impl Rules<'_> {
 
     fn user_rules(&mut self, rules: &[UserValidationRule]) {
         let mut expressions = BTreeSet::new();
-        for (at, UserValidationRule { expression, .. }) in rules.iter().enumerate() {
+        for (at, UserValidationRule { expression, message }) in rules.iter().enumerate() {
             let field = format!("userValidationRules[{at}].expression");
             if expression.is_empty() {
                 self.required(&field, "");
             } else if !expressions.insert(expression) {
                 self.duplicate(&field, expression);
-            } else {
-                self.errors.extend(cel::user_expression(self.full(&field), expression).err());
+            } else if let Some(expression) = self.compiled(cel::user_expression(self.full(&field), expression)) {
+                self.expressions.user_rules.push(Rule { expression, message: message.clone() });
             }
         }
     }
@@ -312,9 +340,9 @@ mod tests {
     fn broken(change: impl FnOnce(&mut JwtAuthenticator)) -> String {
         let mut jwt = good();
         change(&mut jwt);
-        let mut errors = Vec::new();
+        let mut errors = FieldErrors::default();
         check(&jwt, "jwt[0]", &["https://kubernetes.default.svc".into(), "a".into()], &mut errors);
-        text(&errors)
+        errors.to_string()
     }
 
     type Change = fn(&mut JwtAuthenticator);
@@ -395,7 +423,6 @@ mod tests {
 
     #[test]
     fn each_rule_of_mappings_and_claims_has_kube_apiservers_text() {
-        let cel = "this build does not evaluate CEL expressions yet: use claim and prefix, or claim and requiredValue, instead";
         let cases: [(&str, Change); 21] = [
             ("claimValidationRules[0]: Required value: claim or expression is required", |jwt| {
                 jwt.claim_validation_rules = vec![rule("", "x", "", "")]
@@ -483,14 +510,68 @@ mod tests {
                 "{got}\nlacks {want}"
             );
         }
-        for change in [
-            (|jwt| jwt.claim_mappings.uid.expression = "e".into()) as Change,
-            |jwt| jwt.claim_validation_rules = vec![rule("", "", "e", "m")],
-            |jwt| jwt.user_validation_rules = vec![UserValidationRule { expression: "e".into(), message: "m".into() }],
-            |jwt| jwt.claim_mappings.extra = extra("a.io/b", "e"),
+        for (place, change) in [
+            ("claimMappings.username.expression", (|jwt| username(jwt, "e")) as Change),
+            ("claimMappings.uid.expression", |jwt| jwt.claim_mappings.uid.expression = "e".into()),
+            ("claimValidationRules[0].expression", |jwt| jwt.claim_validation_rules = vec![rule("", "", "e", "m")]),
+            ("userValidationRules[0].expression", |jwt| jwt.user_validation_rules = vec![user_rule("e")]),
+            ("claimMappings.extra[0].valueExpression", |jwt| jwt.claim_mappings.extra = extra("a.io/b", "e")),
         ] {
+            assert_eq!(
+                broken(change),
+                format!(
+                    "jwt[0].{place}: Invalid value: \"e\": compilation failed: ERROR: <input>:1:1: undeclared reference to 'e' (in container '')\n | e\n | ^"
+                )
+            );
+        }
+        for change in [(|jwt| jwt.claim_validation_rules = vec![rule("", "", "claims.ok", "m")]) as Change, |jwt| {
+            jwt.user_validation_rules = vec![user_rule("user.username")]
+        }] {
+            assert!(broken(change).ends_with(": must evaluate to bool"), "{}", broken(change));
+        }
+    }
+
+    fn username(jwt: &mut JwtAuthenticator, expression: &str) {
+        jwt.claim_mappings.username =
+            PrefixedClaimOrExpression { expression: expression.into(), ..PrefixedClaimOrExpression::default() };
+    }
+
+    fn user_rule(expression: &str) -> UserValidationRule {
+        UserValidationRule { expression: expression.into(), message: "m".into() }
+    }
+
+    #[test]
+    fn a_user_name_made_of_an_address_needs_a_look_at_its_verification() {
+        let cases: [(bool, Change); 9] = [
+            (true, |jwt| username(jwt, "claims.email")),
+            (true, |jwt| username(jwt, "'x' + claims.?email.orValue('')")),
+            (false, |jwt| username(jwt, "claims.email_verified == true ? claims.email : claims.sub")),
+            (false, |jwt| username(jwt, "claims['email']")),
+            (false, |jwt| {
+                username(jwt, "claims.email");
+                jwt.claim_mappings.extra = extra("a.io/b", "string(claims.?email_verified.orValue(false))");
+            }),
+            (false, |jwt| {
+                username(jwt, "claims.email");
+                jwt.claim_validation_rules = vec![rule("", "", "claims.email_verified || true", "")];
+            }),
+            (true, |jwt| {
+                username(jwt, "claims.email");
+                jwt.claim_mappings.uid.expression = "string(claims.email_verified)".into();
+            }),
+            (true, |jwt| {
+                username(jwt, "claims.email");
+                jwt.user_validation_rules = vec![user_rule("user.username != 'email_verified'")];
+            }),
+            // With another mistake in the mapping it is not looked at.
+            (false, |jwt| {
+                username(jwt, "claims.email");
+                jwt.claim_mappings.username.prefix = Some("p".into());
+            }),
+        ];
+        for (at, (want, change)) in cases.into_iter().enumerate() {
             let got = broken(change);
-            assert!(got.ends_with(&format!("xpression: Invalid value: \"e\": {cel}")), "{got}");
+            assert_eq!(got.contains("claims.email_verified must be used in"), want, "{at}: {got}");
         }
     }
 
@@ -515,8 +596,8 @@ mod tests {
         let pem = params.self_signed(&key).expect("a certificate").pem();
         let mut jwt = good();
         jwt.issuer.certificate_authority = format!("text before\n{pem}{pem}");
-        let mut errors = Vec::new();
+        let mut errors = FieldErrors::default();
         assert_eq!(check(&jwt, "", &[], &mut errors).roots.map(|roots| roots.len()), Some(2));
-        assert!(errors.is_empty());
+        assert_eq!(errors, FieldErrors::default());
     }
 }

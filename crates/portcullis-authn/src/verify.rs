@@ -12,7 +12,7 @@ use portcullis_kube::user_info::UserInfo;
 use portcullis_runtime::Timestamp;
 
 use crate::claims::IdTokenClaims;
-use crate::config::{self, JwtConfig};
+use crate::config::{self, JwtConfig, ValidConfig};
 use crate::error::{AuthnError, StrictError, VerifyError};
 use crate::go::json::{self, Document, Member};
 use crate::go::number;
@@ -85,8 +85,8 @@ pub(crate) fn check<'p, E: From<VerifyError> + From<StrictError>>(
 }
 
 /// The user that valid claims make.
-pub(crate) fn user(config: &JwtConfig, policy: Policy, members: &[Member<'_>]) -> Result<UserInfo, AuthnError> {
-    let user = mapping::user(config, members)?;
+pub(crate) fn user(valid: &ValidConfig, policy: Policy, members: &[Member<'_>]) -> Result<UserInfo, AuthnError> {
+    let user = mapping::user(valid.config(), &valid.expressions, members)?;
     if policy == Policy::Strict {
         policy::check_user(&user.username, &user.groups)?;
     }
@@ -150,7 +150,8 @@ mod tests {
 
     fn evaluate(config: &JwtConfig, policy: Policy, payload: &[u8], now: Timestamp) -> Result<UserInfo, AuthnError> {
         let checked = check::<AuthnError>(config, &config.issuer_url, policy, payload, now)?;
-        user(config, policy, &checked.members)
+        let valid = config.clone().validate("", &[]).expect("valid");
+        user(&valid, policy, &checked.members)
     }
 
     fn at(config: &JwtConfig, now: Timestamp, claims: &str) -> Result<UserInfo, AuthnError> {

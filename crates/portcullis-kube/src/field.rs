@@ -41,6 +41,8 @@ pub enum FieldErrorKind {
     TooMany,
     /// The value has another type.
     TypeInvalid,
+    /// Something failed that upstream does not blame on the value.
+    Internal,
 }
 
 impl FieldErrorKind {
@@ -56,6 +58,7 @@ impl FieldErrorKind {
             Self::TooLong => "FieldValueTooLong",
             Self::TooMany => "FieldValueTooMany",
             Self::TypeInvalid => "FieldValueTypeInvalid",
+            Self::Internal => "InternalError",
         }
     }
 
@@ -69,6 +72,7 @@ impl FieldErrorKind {
             Self::Duplicate => "Duplicate value",
             Self::TooLong => "Too long",
             Self::TooMany => "Too many",
+            Self::Internal => "Internal error",
         }
     }
 }
@@ -125,6 +129,11 @@ impl FieldError {
     /// Something must not be there.
     pub fn forbidden(field: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { kind: FieldErrorKind::Forbidden, field: field.into(), value: None, detail: detail.into() }
+    }
+
+    /// Something failed that upstream does not blame on the value.
+    pub fn internal(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { kind: FieldErrorKind::Internal, field: field.into(), value: None, detail: detail.into() }
     }
 
     /// A string that is there twice.
@@ -220,6 +229,7 @@ mod tests {
             (FieldError::duplicate("a", "b"), r#"a: Duplicate value: "b""#),
             (FieldError::too_long("a", 262_144), "a: Too long: may not be more than 262144 bytes"),
             (FieldError::too_many("jwt", 65, 64), "jwt: Too many: 65: must have at most 64 items"),
+            (FieldError::internal("a", "it broke"), "a: Internal error: it broke"),
         ];
         for (error, want) in table {
             assert_eq!(error.to_string(), want);

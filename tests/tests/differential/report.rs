@@ -29,7 +29,7 @@ pub(crate) fn class(answer: &Answer) -> Class {
 
 /// The family of a refusal: the step that failed.
 pub(crate) fn family(answer: &Answer) -> &'static str {
-    const STEPS: [(&str, &str); 21] = [
+    const STEPS: [(&str, &str); 29] = [
         ("authenticator not initialized", "initialised"),
         ("malformed jwt", "parse"),
         ("unsupported algorithm", "algorithm"),
@@ -51,6 +51,14 @@ pub(crate) fn family(answer: &Answer) -> &'static str {
         ("not present in ID token", "required claim missing"),
         ("value does not match", "required claim value"),
         ("parse claim", "required claim type"),
+        ("evaluating username claim expression", "username expression"),
+        ("empty username via CEL", "empty username"),
+        ("evaluating group claim expression", "groups expression"),
+        ("evaluating uid claim expression", "uid expression"),
+        ("evaluating extra claim expression", "extra value"),
+        ("evaluating claim validation expression", "claim rule"),
+        ("evaluating user info validation rule", "user rule"),
+        ("resulted in error", "extra expression"),
     ];
     let text = answer.err.as_deref().unwrap_or_default();
     STEPS.into_iter().find(|(part, _)| text.contains(part)).map_or("", |(_, step)| step)

@@ -155,8 +155,8 @@ async fn a_file_that_is_not_valid_changes_nothing_and_is_not_tried_twice() {
             "jwt[0].issuer.url: Invalid value: \"https://kubernetes.default.svc\": URL must not overlap with disallowed issuers: [https://kubernetes.default.svc]",
         ),
         (
-            bad(|file| file["jwt"][0]["claimMappings"]["username"] = json!({ "expression": "claims.sub" })),
-            "jwt[0].claimMappings.username.expression: Invalid value: \"claims.sub\": this build does not evaluate CEL expressions yet: use claim and prefix, or claim and requiredValue, instead",
+            bad(|file| file["jwt"][0]["claimMappings"]["username"] = json!({ "expression": "claim.sub" })),
+            "jwt[0].claimMappings.username.expression: Invalid value: \"claim.sub\": compilation failed: ERROR: <input>:1:1: undeclared reference to 'claim' (in container '')\n | claim.sub\n | ^",
         ),
     ] {
         assert_eq!(world.reload(&file), Err(want.to_owned()));

@@ -94,12 +94,28 @@ fn read(text: &str) -> Result<Read, String> {
             return Ok(Read::Again(change));
         }
         let at = span.start.byte_offset().unwrap_or_default();
-        let line = span.start.line() + odd_breaks.partition_point(|odd| *odd < at);
+        let before = text.get(..at).unwrap_or_default();
+        if !nodes.in_flow() && tab_after_indicator(before) {
+            return Err(format!("line {}: found character that cannot start any token", span.start.line()));
+        }
+        let mut line = span.start.line() + odd_breaks.partition_point(|odd| *odd < at);
+        if matches!(event, Event::Scalar(_, ScalarStyle::Literal | ScalarStyle::Folded, ..)) {
+            // Our parser may place it at its first line of text, libyaml at its `|`.
+            line -= before.get(before.trim_end().len()..).unwrap_or_default().matches('\n').count();
+        }
         if nodes.event(event, line)? {
             break;
         }
     }
     Ok(Read::Nodes(nodes))
+}
+
+/// Compat: libyaml takes no tab where a key may begin, as after `-`.
+fn tab_after_indicator(before: &str) -> bool {
+    let rest = before.trim_end_matches([' ', '\t']);
+    let blanks = before.get(rest.len()..).unwrap_or_default();
+    blanks.contains('\t')
+        && rest.strip_suffix(['-', '?']).is_some_and(|rest| rest.is_empty() || rest.ends_with([' ', '\n', '\t', '\r']))
 }
 
 /// Where libyaml counts a line more than YAML 1.2 does.
@@ -482,8 +498,14 @@ mod tests {
             )
         );
         assert_eq!(twice("a: 1\nb: 1\n"), None);
-        let text = twice("a: \"x\u{2028}\"\nb: 1\nb: 2\n").unwrap();
-        assert!(text.contains("line 4: "), "{text}");
+        for (text, line) in [
+            ("a: \"x\u{2028}\"\nb: 1\nb: 2\n", "line 4: "),
+            ("a: 1\na: |\n  x\n  y\n", "line 2: "),
+            ("a: 1\na: >-  # why\n\n\n  x\n", "line 2: "),
+        ] {
+            let said = twice(text).unwrap();
+            assert!(said.contains(line), "{text:?}: {said}");
+        }
     }
 
     #[test]
@@ -499,6 +521,7 @@ mod tests {
             ("a: !!int x", "yaml: cannot decode !!str `x` as a !!int"),
             ("a: !!binary '%'", "!!binary value contains invalid base64 data"),
             ("a: \u{1}", "yaml: control characters are not allowed"),
+            ("a:\n- \tb\n", "yaml: line 2: found character that cannot start any token"),
             ("a: b: c", "yaml: line 1: "),
             ("a: &'b c", "yaml: line 1: did not find expected alphabetic or numeric character"),
         ] {

@@ -25,7 +25,7 @@ type Make = fn(&Arc<World>, &'static str, &mut Vec<Case>);
 
 /// All families, each with its cases repeated in `rounds` with fresh random choices.
 pub(crate) fn all(world: &Arc<World>, rounds: usize) -> Vec<Family> {
-    let makers: [(&'static str, Make); 36] = [
+    let makers: [(&'static str, Make); 38] = [
         ("username", claims::username),
         ("email_verified", claims::email_verified),
         ("groups", claims::groups),
@@ -62,6 +62,8 @@ pub(crate) fn all(world: &Arc<World>, rounds: usize) -> Vec<Family> {
         ("file syntax", file::syntax),
         ("file limits", file::limits),
         ("file reload", file::reload),
+        ("file mappings", file::mappings),
+        ("file conditions", file::conditions),
     ];
     makers
         .into_iter()

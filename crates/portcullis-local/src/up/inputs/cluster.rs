@@ -145,7 +145,7 @@ impl Cluster {
                 "the provider signs with RS256 unless signer.config.algorithm says ES256".to_owned(),
             ),
             ConfigError::Invalid(errors) => {
-                let field = errors.0.first().map(|error| error.field.as_str()).unwrap_or_default();
+                let field = errors.errors.first().map(|error| error.field.as_str()).unwrap_or_default();
                 let flag = [
                     (".username", "oidc-username-claim"),
                     (".groups", "oidc-groups-claim"),

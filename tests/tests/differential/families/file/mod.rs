@@ -1,6 +1,7 @@
 //! Families about whole files: several issuers, every feature that needs no expression, every rule, and texts that are wrong
 //! in some place. Whatever is said of a file must be the same on both sides, word by word.
 
+mod expressions;
 mod forms;
 mod make;
 mod rules;
@@ -15,6 +16,7 @@ use crate::draft::{CLIENT, Case, World};
 use crate::tree::{Tree, map, text};
 use make::Sample;
 
+pub(crate) use expressions::{conditions, mappings};
 pub(crate) use forms::forms;
 pub(crate) use rules::rules;
 pub(crate) use texts::{scalars, syntax};
