@@ -262,7 +262,7 @@ async fn warn_if_clear(config: &Config, kernel: Arc<dyn Kernel>) {
         Ok(sealing) => match sealing.fields.values().map(|fields| fields.clear).sum::<u64>() {
             0 => {}
             clear => output::warning(&format!(
-                "secrets in clear, as in the store: {clear}. Keep the backup as you keep the store"
+                "{clear} of its secrets are in clear, as in the store: keep it as you keep the store"
             )),
         },
         Err(error) => output::warning(&format!("whether its secrets are in clear cannot be told: {}", chain(&error))),
