@@ -34,7 +34,7 @@ pub use encryption::EncryptionError;
 pub use pages::PagesError;
 pub use passwords::{BcryptHash, HashError};
 pub use provider::{Background, Provider, ProviderDeps, ProviderError, ProviderOptions};
-pub use serve::{ServeError, look_at_store, open_kernel, open_store, serve};
+pub use serve::{ServeError, look_at_kernel, look_at_store, open_kernel, open_store, serve};
 pub use signer::SignerError;
 
 /// The id of the connector that stands for the local password database.

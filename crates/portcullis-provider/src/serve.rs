@@ -84,6 +84,13 @@ impl ServeError {
             Self::Store { source: OpenError::Locked { .. }, .. } => {
                 Some("stop the other process; replicas need a database server, not a shared file")
             }
+            Self::Store { source: OpenError::Missing { .. }, .. } => {
+                Some("see storage.config.file; a relative path is looked up from the folder in which this command runs")
+            }
+            Self::Etcd(EtcdOpenError::Missing { .. }) => Some("see storage.config: endpoints and namespace"),
+            Self::Database(SqlOpenError::Missing { .. }) => {
+                Some("see storage.config: host, port and database, and the schema that the user finds first")
+            }
             Self::Etcd(EtcdOpenError::Unusable { .. }) => Some(
                 "check storage.config: endpoints (https:// for TLS), ssl, and username and password; and that etcd runs",
             ),
@@ -117,7 +124,7 @@ pub async fn open_store(config: &Config, clock: Clock, rng: Rng) -> Result<Store
 /// # Errors
 /// As [`open_store`].
 pub async fn look_at_store(config: &Config, clock: Clock, rng: Rng) -> Result<Store, ServeError> {
-    let kernel = open_kernel(&config.storage, &clock, &rng).await?;
+    let kernel = look_at_kernel(&config.storage, &clock, &rng).await?;
     let store = Store::with_options(kernel, clock, rng.clone(), config.store_options());
     encryption::look(&store, &config.encryption, &rng).await?;
     Ok(store)
@@ -138,6 +145,25 @@ pub async fn open_kernel(storage: &Storage, clock: &Clock, rng: &Rng) -> Result<
         Storage::Kubernetes(options) => Arc::new(KubernetesKernel::open(options, clock, rng.clone()).await?),
         Storage::Postgres { server, options } => Arc::new(PostgresKernel::open(server, clock, options).await?),
         Storage::MySql { server, options } => Arc::new(MySqlKernel::open(server, clock, options).await?),
+    })
+}
+
+/// Opens what the store's records are in, for a tool that only looks: where there is no store none is made, and no schema is
+/// changed.
+///
+/// # Errors
+/// When there is no store, or none that this version reads, or a server cannot be used.
+pub async fn look_at_kernel(storage: &Storage, clock: &Clock, rng: &Rng) -> Result<Arc<dyn Kernel>, ServeError> {
+    Ok(match storage {
+        Storage::Memory => Arc::new(MemoryKernel::new()),
+        Storage::Sqlite { file } => {
+            let opened = SqliteKernel::look(file, clock, &SqliteOptions::default());
+            Arc::new(opened.map_err(|source| ServeError::Store { file: file.clone(), source })?)
+        }
+        Storage::Etcd(options) => Arc::new(EtcdKernel::look(options.as_ref().clone()).await?),
+        Storage::Kubernetes(options) => Arc::new(KubernetesKernel::look(options, clock, rng.clone()).await?),
+        Storage::Postgres { server, options } => Arc::new(PostgresKernel::look(server, options).await?),
+        Storage::MySql { server, options } => Arc::new(MySqlKernel::look(server, options).await?),
     })
 }
 

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_provider::config::{Config, Storage};
-use portcullis_provider::{look_at_store, open_kernel};
+use portcullis_provider::{ServeError, look_at_kernel, look_at_store, open_kernel};
+use portcullis_runtime::shutdown::on_signals;
 use portcullis_runtime::telemetry::{Level, LogConfig, init_logs};
-use portcullis_runtime::{Clock, Rng, chain};
+use portcullis_runtime::{Clock, Rng, Shutdown, chain};
 use portcullis_storage::kernel::{Description, Kind};
 use portcullis_storage::{
     BackedUp, BackupFile, FillError, FillOptions, Filled, Finding, Kernel, KindCensus, Scope, SealingState,
@@ -59,7 +60,11 @@ pub(crate) fn run(command: StoreCommand) -> ExitCode {
             StoreCommand::Check { file, output } => check(&file, output).await,
             StoreCommand::Backup { file, backup, without_sessions } => {
                 let scope = scope(without_sessions);
-                if backup == Path::new("-") { stream(&file, scope).await } else { write(&file, &backup, scope).await }
+                if backup == Path::new("-") {
+                    stream(&file, scope).await
+                } else {
+                    unless_stopped(write(&file, &backup, scope)).await
+                }
             }
             StoreCommand::Restore { file, backup, fill } => restore(&file, &backup, &fill).await,
             StoreCommand::Copy { from, to, fill } => copy(&from, &to, &fill).await,
@@ -69,6 +74,19 @@ pub(crate) fn run(command: StoreCommand) -> ExitCode {
         output::error(&text, hint.as_deref());
         ExitCode::FAILURE
     })
+}
+
+/// Ends the work at a signal, so that what it has not finished is taken away.
+async fn unless_stopped(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    let shutdown = Shutdown::new();
+    tokio::select! {
+        // Signals are listened for before anything is written.
+        biased;
+        () = on_signals(&shutdown) => {
+            Err(Failure::new("stopped by a signal; no backup was written", "run the command again: it begins anew"))
+        }
+        outcome = work => outcome,
+    }
 }
 
 const fn scope(without_sessions: bool) -> Scope {
@@ -87,26 +105,23 @@ fn config(file: &Path) -> Result<Config, Failure> {
     }
 }
 
-/// The configuration of a store that is to be there already.
-fn existing(file: &Path) -> Result<Config, Failure> {
-    let config = config(file)?;
-    match &config.storage {
-        Storage::Sqlite { file: store } if !store.exists() => Err(Failure::new(
-            format!("there is no store at {}", store.display()),
-            "see storage.config.file; a relative path is looked up from the folder in which this command runs",
-        )),
-        _ => Ok(config),
-    }
+/// What a store that is to be filled is in. It is made where there is none.
+async fn target(config: &Config) -> Result<Arc<dyn Kernel>, Failure> {
+    open_kernel(&config.storage, &Clock::system(), &Rng::system()).await.map_err(|error| unopened(&error))
 }
 
-async fn kernel(config: &Config) -> Result<Arc<dyn Kernel>, Failure> {
-    let opened = open_kernel(&config.storage, &Clock::system(), &Rng::system()).await;
-    opened.map_err(|error| Failure { text: chain(&error), hint: error.hint().map(ToOwned::to_owned) })
+/// What a store that is there is in. Where there is none, none is made.
+async fn existing(config: &Config) -> Result<Arc<dyn Kernel>, Failure> {
+    look_at_kernel(&config.storage, &Clock::system(), &Rng::system()).await.map_err(|error| unopened(&error))
+}
+
+fn unopened(error: &ServeError) -> Failure {
+    Failure { text: chain(error), hint: error.hint().map(ToOwned::to_owned) }
 }
 
 async fn info(file: &Path, form: OutputForm) -> Result<ExitCode, Failure> {
-    let config = existing(file)?;
-    let kernel = kernel(&config).await?;
+    let config = config(file)?;
+    let kernel = existing(&config).await?;
     // Nothing is opened, so no key is needed.
     let store = Store::with_options(Arc::clone(&kernel), Clock::system(), Rng::system(), config.store_options());
     let census = store.census().await.map_err(|error| Failure::of(&error))?;
@@ -229,9 +244,8 @@ fn columns([kind, records, bytes, expired, sealed, clear]: [&str; 6]) -> String 
 }
 
 async fn check(file: &Path, form: OutputForm) -> Result<ExitCode, Failure> {
-    let config = existing(file)?;
-    let store = look_at_store(&config, Clock::system(), Rng::system()).await;
-    let store = store.map_err(|error| Failure { text: chain(&error), hint: error.hint().map(ToOwned::to_owned) })?;
+    let config = config(file)?;
+    let store = look_at_store(&config, Clock::system(), Rng::system()).await.map_err(|error| unopened(&error))?;
     let data = output::Data::default();
     let mut printed = 0;
     let each = |finding: Finding| {
@@ -271,8 +285,8 @@ async fn warn_if_clear(config: &Config, kernel: Arc<dyn Kernel>) {
 
 /// To standard output, for another program that seals or sends it.
 async fn stream(file: &Path, scope: Scope) -> Result<ExitCode, Failure> {
-    let config = existing(file)?;
-    let kernel = kernel(&config).await?;
+    let config = config(file)?;
+    let kernel = existing(&config).await?;
     let mut out = BufWriter::new(io::stdout());
     if io::stdout().is_terminal() {
         return Err(Failure::new("a backup holds secrets, and standard output is a terminal", "name a file"));
@@ -288,8 +302,8 @@ async fn stream(file: &Path, scope: Scope) -> Result<ExitCode, Failure> {
 
 /// To a file that only its owner can read, and that is there whole or not at all.
 async fn write(file: &Path, backup: &Path, scope: Scope) -> Result<ExitCode, Failure> {
-    let config = existing(file)?;
-    let kernel = kernel(&config).await?;
+    let config = config(file)?;
+    let kernel = existing(&config).await?;
     if backup.exists() {
         return Err(Failure::new(format!("{} exists already", backup.display()), "name another file"));
     }
@@ -348,7 +362,7 @@ fn sync_folder(path: &Path) {
 async fn restore(file: &Path, backup: &Path, fill: &StoreFill) -> Result<ExitCode, Failure> {
     let config = config(file)?;
     let backup = BackupFile::open(backup).map_err(|error| Failure::of(&error))?;
-    let target = kernel(&config).await?;
+    let target = target(&config).await?;
     let mut progress = Progress::new("restored");
     let filled = restore_backup(&backup, &target, options(fill), &mut |n| progress.at(n)).await;
     let filled = filled.map_err(|error| unfilled(&error))?;
@@ -364,8 +378,9 @@ async fn restore(file: &Path, backup: &Path, fill: &StoreFill) -> Result<ExitCod
 }
 
 async fn copy(from: &Path, to: &Path, fill: &StoreFill) -> Result<ExitCode, Failure> {
-    let source = kernel(&existing(from)?).await?;
-    let target = kernel(&config(to)?).await?;
+    let (from, to) = (config(from)?, config(to)?);
+    let source = existing(&from).await?;
+    let target = target(&to).await?;
     let mut progress = Progress::new("copied");
     let filled = copy_store(&*source, &target, &Rng::system(), options(fill), &mut |n| progress.at(n)).await;
     let filled = filled.map_err(|error| unfilled(&error))?;

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::databases::{GOOD, config, refresh, replica, token};
-use crate::world::{Running, USER, World};
+use crate::world::{Running, USER, World, eventually};
 
 const SIGN_IN: [(&str, &str); 4] =
     [("grant_type", "password"), ("username", USER), ("password", GOOD), ("scope", "openid offline_access")];
@@ -71,8 +71,17 @@ async fn people_stay_signed_in_through_a_backup_and_a_restore_and_a_move_to_post
     let backup = backup.to_str().unwrap();
 
     let nothing = refused(&store(&world, &["info", &first]), 1);
-    assert!(nothing.contains("there is no store at") && nothing.contains("hint:"), "{nothing}");
+    assert!(nothing.contains("there is no store in") && nothing.contains("hint:"), "{nothing}");
     assert!(!world.home().join("first.db").exists(), "looking makes no store");
+
+    for command in [&["info", &third][..], &["check", &third], &["backup", &third, backup], &["copy", &third, &second]]
+    {
+        let nothing = refused(&store(&world, command), 1);
+        assert!(nothing.contains("there is no store in the PostgreSQL database \"dex\""), "{command:?}: {nothing}");
+        assert!(nothing.contains("hint:") && !nothing.contains(Database::PASSWORD), "{nothing}");
+    }
+    let tables = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'";
+    assert_eq!(database.ask("dex", tables).trim(), "0", "looking makes no tables");
 
     // While it serves.
     let serves = replica(&world, port, port, &sqlite(&world, "first.db"));
@@ -117,6 +126,42 @@ async fn people_stay_signed_in_through_a_backup_and_a_restore_and_a_move_to_post
     let (info, _) = done(&store(&world, &["info", &third]));
     assert!(info.contains("postgres") && !info.contains(Database::PASSWORD), "{info}");
     stop(serves);
+}
+
+/// What a backup that is stopped leaves behind would be secrets that nobody looks for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_is_stopped_leaves_nothing_behind() {
+    let database = Database::start(DatabaseKind::Postgres, DatabaseOptions::default());
+    database.create("dex");
+    let world = World::new();
+    let [port] = free_ports();
+    let storage = format!(
+        "{{type: postgres, config: {{host: 127.0.0.1, port: {}, user: {}, password: {}, database: dex, ssl: {{mode: disable}}}}}}",
+        database.port(),
+        Database::USER,
+        Database::PASSWORD
+    );
+    stop(replica(&world, port, port, &storage));
+    let file = config(&world, "store.yaml", port, port, &storage);
+    let left = || -> Vec<String> {
+        let names = std::fs::read_dir(world.home()).unwrap().map(|entry| entry.unwrap().file_name());
+        names.map(|name| name.to_string_lossy().into_owned()).filter(|name| name.starts_with("store.backup")).collect()
+    };
+    std::thread::scope(|scope| {
+        // Nobody reads a record meanwhile.
+        scope.spawn(|| database.ask("dex", "LOCK TABLE portcullis_record; SELECT pg_sleep(4)"));
+        let held = "SELECT count(*) FROM pg_locks WHERE relation = 'portcullis_record'::regclass AND granted \
+                    AND mode = 'AccessExclusiveLock'";
+        eventually("the table is locked", || database.ask("dex", held) == "1");
+        let backup = world.home().join("store.backup");
+        let arguments = ["store", "backup", file.to_str().unwrap(), backup.to_str().unwrap()];
+        let running = Running::start(&mut world.portcullis(&arguments));
+        eventually("the backup has begun", || !left().is_empty());
+        running.signal(Signal::TERM);
+        let text = refused(&running.output(), 1);
+        assert!(text.contains("stopped by a signal") && text.contains("hint:"), "{text}");
+        assert_eq!(left(), Vec::<String>::new());
+    });
 }
 
 #[test]

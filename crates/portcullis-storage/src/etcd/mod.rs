@@ -65,6 +65,24 @@ impl EtcdKernel {
     /// # Errors
     /// [`EtcdOpenError`], which never shows the password.
     pub async fn open(options: EtcdOptions) -> Result<Self, EtcdOpenError> {
+        let kernel = Self::connect(options).await?;
+        schema::check(&kernel.client, &kernel.keys).await?;
+        Ok(kernel)
+    }
+
+    /// Opens a store that is there, for a tool that only reads: writes nothing.
+    ///
+    /// # Errors
+    /// As [`EtcdKernel::open`].
+    pub async fn look(options: EtcdOptions) -> Result<Self, EtcdOpenError> {
+        let kernel = Self::connect(options).await?;
+        if schema::look(&kernel.client, &kernel.keys).await? {
+            return Ok(kernel);
+        }
+        Err(EtcdOpenError::Missing { place: kernel.description().place })
+    }
+
+    async fn connect(options: EtcdOptions) -> Result<Self, EtcdOpenError> {
         let tls = options.tls.clone().map(Arc::new);
         let servers = options.servers(tls.as_ref())?;
         if let Some(tls) = &tls {
@@ -72,7 +90,6 @@ impl EtcdKernel {
         }
         let client = Client::new(servers, options.credentials, options.dial_time, options.answer_time);
         let (client, keys) = (Arc::new(client), Arc::new(Keys::new(&options.namespace)));
-        schema::check(&client, &keys).await?;
         Ok(Self { client, keys, remembered: Cache::new(REMEMBERED) })
     }
 

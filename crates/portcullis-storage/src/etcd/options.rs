@@ -119,6 +119,12 @@ pub enum EtcdOpenError {
         /// The last one that this version knows.
         known: u64,
     },
+    /// The configuration: there is no store under these keys, and it was only to be looked at.
+    #[error("there is no store under {place}")]
+    Missing {
+        /// The keys, and the servers.
+        place: String,
+    },
     /// The configuration: the schema key is there, and was not written by this program.
     #[error(
         "another program uses this etcd namespace (the key `portcullis/schema` is not ours); configure another one"

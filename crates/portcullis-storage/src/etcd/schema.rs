@@ -43,6 +43,12 @@ pub(super) async fn check(client: &Arc<Client>, keys: &Keys) -> Result<(), EtcdO
     }
 }
 
+/// Checks the number of a store that is there; `false` when none is. Writes nothing.
+pub(super) async fn look(client: &Arc<Client>, keys: &Keys) -> Result<bool, EtcdOpenError> {
+    let found = client.range(&RangeRequest::one(keys.schema())).await.map_err(unusable)?;
+    found.kvs.first().map_or(Ok(false), |entry| judge(&entry.value).map(|()| true))
+}
+
 fn judge(value: &[u8]) -> Result<(), EtcdOpenError> {
     let text = std::str::from_utf8(value).map_err(|_| EtcdOpenError::Foreign)?;
     let (found, needs) = text.split_once(' ').unwrap_or((text, text));

@@ -70,7 +70,19 @@ impl KubernetesKernel {
     /// # Errors
     /// [`KubernetesError`].
     pub async fn open(options: &KubernetesOptions, clock: &Clock, rng: Rng) -> Result<Self, KubernetesError> {
-        let client = open::open(options, rng).await?;
+        Self::on(open::open(options, options.crds, rng).await?, options, clock)
+    }
+
+    /// Opens a store whose definitions are installed, for a tool that only reads: installs nothing.
+    ///
+    /// # Errors
+    /// As [`KubernetesKernel::open`].
+    pub async fn look(options: &KubernetesOptions, clock: &Clock, rng: Rng) -> Result<Self, KubernetesError> {
+        let crds = if options.crds == CrdHandling::Skip { CrdHandling::Skip } else { CrdHandling::Check };
+        Self::on(open::open(options, crds, rng).await?, options, clock)
+    }
+
+    fn on(client: Client, options: &KubernetesOptions, clock: &Clock) -> Result<Self, KubernetesError> {
         let configured = Configured::start(&client, clock);
         Ok(Self { client, configured, answer_time: options.answer_time, scan_time: options.scan_time })
     }

@@ -97,21 +97,21 @@ pub enum CrdHandling {
     Skip,
 }
 
-pub(super) async fn open(options: &KubernetesOptions, rng: Rng) -> Result<Client, KubernetesError> {
+pub(super) async fn open(options: &KubernetesOptions, crds: CrdHandling, rng: Rng) -> Result<Client, KubernetesError> {
     let access = match &options.access {
         KubernetesAccess::InCluster(pod) => Access::in_cluster(pod).await?,
         KubernetesAccess::Kubeconfig { file, proxy } => Access::kubeconfig(file, proxy.clone()).await?,
     };
     let client = Client::new(access, rng)?;
-    if options.crds != CrdHandling::Skip {
+    if crds != CrdHandling::Skip {
         let deadline = Instant::now() + options.open_time;
         // At once: each is a question to the server, and each new definition takes it a moment.
         let [records, clients, users, connectors] = NEEDED;
         let installed = tokio::join!(
-            install(&client, options.crds, &records, deadline),
-            install(&client, options.crds, &clients, deadline),
-            install(&client, options.crds, &users, deadline),
-            install(&client, options.crds, &connectors, deadline),
+            install(&client, crds, &records, deadline),
+            install(&client, crds, &clients, deadline),
+            install(&client, crds, &users, deadline),
+            install(&client, crds, &connectors, deadline),
         );
         [installed.0, installed.1, installed.2, installed.3].into_iter().collect::<Result<(), _>>()?;
     }

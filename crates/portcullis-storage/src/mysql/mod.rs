@@ -20,7 +20,7 @@ use crate::{
     kernel::{IndexKey, KernelFuture, Kind, Listing, Page, Record, Slot, Version, Write},
     sql::{
         Certificates, Dialect, Engine, Fault, LOCK_TIME, MigrationError, Reply, SqlOpenError, SqlOptions, SqlTls,
-        SqlTlsMode, Work, kernel_on, prepare,
+        SqlTlsMode, Work, kernel_on, look, prepare,
     },
 };
 
@@ -54,6 +54,16 @@ impl MySqlKernel {
     pub async fn open(server: &MySqlServer, clock: &Clock, options: &SqlOptions) -> Result<Self, SqlOpenError> {
         let engine = Engine::new(MySql::new(server)?, options);
         prepare(&engine, clock).await?;
+        Ok(Self { engine })
+    }
+
+    /// Opens a store that is there, for a tool that only reads: makes and changes nothing.
+    ///
+    /// # Errors
+    /// [`SqlOpenError`], which names the server.
+    pub async fn look(server: &MySqlServer, options: &SqlOptions) -> Result<Self, SqlOpenError> {
+        let engine = Engine::new(MySql::new(server)?, options);
+        look(&engine).await?;
         Ok(Self { engine })
     }
 }
@@ -138,6 +148,10 @@ impl Dialect for MySql {
 
     async fn migrate(connection: &mut MySqlConnection, now: i64) -> Result<usize, MigrationError> {
         schema::migrate(connection, now).await
+    }
+
+    async fn schema(connection: &mut MySqlConnection) -> Result<i64, MigrationError> {
+        schema::found(connection).await
     }
 
     async fn prepare<'a>(connection: &'a mut MySqlConnection, work: &'a Work<'a>) -> sqlx::Result<()> {

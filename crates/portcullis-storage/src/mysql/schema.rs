@@ -68,26 +68,13 @@ pub(super) async fn migrate(connection: &mut MySqlConnection, now: i64) -> Resul
 
 async fn apply(connection: &mut MySqlConnection, now: i64) -> Result<usize, MigrationError> {
     // Asked first, so that a user who may not make tables can use those that are there.
-    let there: i64 = sqlx::query_scalar(
-        "SELECT COUNT(*) FROM information_schema.tables \
-         WHERE table_schema = DATABASE() AND table_name = 'portcullis_migration'",
-    )
-    .fetch_one(&mut *connection)
-    .await?;
-    if there == 0 {
+    if !is_there(connection).await? {
         let table = "CREATE TABLE portcullis_migration (
                          num BIGINT NOT NULL PRIMARY KEY, name VARCHAR(64) NOT NULL, applied_at BIGINT NOT NULL, needs BIGINT NOT NULL
                      ) ENGINE = InnoDB";
         sqlx::query(table).execute(&mut *connection).await?;
     }
-    let found: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(num), 0) FROM portcullis_migration")
-        .fetch_one(&mut *connection)
-        .await?;
-    if is_newer(MIGRATIONS, found) {
-        let needs =
-            sqlx::query_scalar("SELECT max(needs) FROM portcullis_migration").fetch_one(&mut *connection).await?;
-        check_needs(MIGRATIONS, found, needs)?;
-    }
+    let found = found(connection).await?;
     let mut applied = 0;
     for (number, Migration { name, needs, statements }) in missing(MIGRATIONS, found) {
         for sql in *statements {
@@ -103,6 +90,29 @@ async fn apply(connection: &mut MySqlConnection, now: i64) -> Result<usize, Migr
         applied += 1;
     }
     Ok(applied)
+}
+
+/// The number of the last migration that was applied; 0 when there is none.
+pub(super) async fn found(connection: &mut MySqlConnection) -> Result<i64, MigrationError> {
+    if !is_there(connection).await? {
+        return Ok(0);
+    }
+    let last = "SELECT COALESCE(MAX(num), 0), COALESCE(MAX(needs), 0) FROM portcullis_migration";
+    let (found, needs): (i64, i64) = sqlx::query_as(last).fetch_one(connection).await?;
+    if is_newer(MIGRATIONS, found) {
+        check_needs(MIGRATIONS, found, needs)?;
+    }
+    Ok(found)
+}
+
+async fn is_there(connection: &mut MySqlConnection) -> sqlx::Result<bool> {
+    let tables: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM information_schema.tables \
+         WHERE table_schema = DATABASE() AND table_name = 'portcullis_migration'",
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(tables > 0)
 }
 
 /// Whether `VERSION()` names a server that has what the statements need. MariaDB says so behind its number.

@@ -18,7 +18,7 @@ use crate::{
     kernel::{IndexKey, KernelFuture, Kind, Listing, Page, Record, Slot, Version, Write},
     sql::{
         Certificates, Dialect, Engine, Fault, LOCK_TIME, MigrationError, Reply, STATEMENT_TIME, SqlOpenError,
-        SqlOptions, SqlTls, SqlTlsMode, Work, kernel_on, prepare,
+        SqlOptions, SqlTls, SqlTlsMode, Work, kernel_on, look, prepare,
     },
 };
 
@@ -52,6 +52,16 @@ impl PostgresKernel {
     pub async fn open(server: &PostgresServer, clock: &Clock, options: &SqlOptions) -> Result<Self, SqlOpenError> {
         let engine = Engine::new(Postgres::new(server)?, options);
         prepare(&engine, clock).await?;
+        Ok(Self { engine })
+    }
+
+    /// Opens a store that is there, for a tool that only reads: makes and changes nothing.
+    ///
+    /// # Errors
+    /// [`SqlOpenError`], which names the server.
+    pub async fn look(server: &PostgresServer, options: &SqlOptions) -> Result<Self, SqlOpenError> {
+        let engine = Engine::new(Postgres::new(server)?, options);
+        look(&engine).await?;
         Ok(Self { engine })
     }
 }
@@ -148,6 +158,10 @@ impl Dialect for Postgres {
 
     async fn migrate(connection: &mut PgConnection, now: i64) -> Result<usize, MigrationError> {
         schema::migrate(connection, now).await
+    }
+
+    async fn schema(connection: &mut PgConnection) -> Result<i64, MigrationError> {
+        schema::found(connection).await
     }
 
     async fn prepare<'a>(connection: &'a mut PgConnection, work: &'a Work<'a>) -> sqlx::Result<()> {

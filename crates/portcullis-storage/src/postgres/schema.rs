@@ -60,23 +60,13 @@ pub(super) async fn migrate(connection: &mut PgConnection, now: i64) -> Result<u
         .await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *transaction).await?;
     // Asked first, so that a user who may not make tables can use those that are there.
-    let there: bool = sqlx::query_scalar("SELECT to_regclass('portcullis_migration') IS NOT NULL")
-        .fetch_one(&mut *transaction)
-        .await?;
-    if !there {
+    if !is_there(&mut transaction).await? {
         let table = "CREATE TABLE portcullis_migration (
                          num bigint PRIMARY KEY, name text NOT NULL, applied_at bigint NOT NULL, needs bigint NOT NULL
                      )";
         sqlx::query(table).execute(&mut *transaction).await?;
     }
-    let found: i64 = sqlx::query_scalar("SELECT coalesce(max(num), 0) FROM portcullis_migration")
-        .fetch_one(&mut *transaction)
-        .await?;
-    if is_newer(MIGRATIONS, found) {
-        let needs =
-            sqlx::query_scalar("SELECT max(needs) FROM portcullis_migration").fetch_one(&mut *transaction).await?;
-        check_needs(MIGRATIONS, found, needs)?;
-    }
+    let found = found(&mut transaction).await?;
     let mut applied = 0;
     for (number, Migration { name, needs, statements }) in missing(MIGRATIONS, found) {
         for sql in *statements {
@@ -93,4 +83,21 @@ pub(super) async fn migrate(connection: &mut PgConnection, now: i64) -> Result<u
     }
     transaction.commit().await?;
     Ok(applied)
+}
+
+/// The number of the last migration that was applied; 0 when there is none.
+pub(super) async fn found(connection: &mut PgConnection) -> Result<i64, MigrationError> {
+    if !is_there(connection).await? {
+        return Ok(0);
+    }
+    let last = "SELECT coalesce(max(num), 0), coalesce(max(needs), 0) FROM portcullis_migration";
+    let (found, needs): (i64, i64) = sqlx::query_as(last).fetch_one(connection).await?;
+    if is_newer(MIGRATIONS, found) {
+        check_needs(MIGRATIONS, found, needs)?;
+    }
+    Ok(found)
+}
+
+async fn is_there(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    sqlx::query_scalar("SELECT to_regclass('portcullis_migration') IS NOT NULL").fetch_one(connection).await
 }

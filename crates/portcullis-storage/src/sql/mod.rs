@@ -25,7 +25,7 @@ pub use self::{
 pub(crate) use self::{
     engine::{Engine, kernel_on},
     fault::{Fault, text as fault_text},
-    open::{Migration, MigrationError, check_needs, is_newer, missing, prepare},
+    open::{Migration, MigrationError, check_needs, is_newer, look, missing, prepare},
     pool::Dialect,
     tls::Certificates,
     work::{Reply, Row, Work, record},

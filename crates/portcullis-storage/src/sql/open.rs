@@ -50,6 +50,25 @@ pub enum SqlOpenError {
         /// The number of the last one that this version knows.
         known: i64,
     },
+    /// The configuration: this database holds no store, and it was only to be looked at.
+    #[error("there is no store in {server}")]
+    Missing {
+        /// The server.
+        server: String,
+    },
+    /// The store: it was only to be looked at, and this version would have to change its schema first.
+    #[error(
+        "the schema in {server} is number {found}, and this version reads number {known}: look with the version that made it, \
+         or start this one's provider on it first"
+    )]
+    Older {
+        /// The server.
+        server: String,
+        /// The number of the last migration in it.
+        found: i64,
+        /// The number of the last one that this version knows.
+        known: u64,
+    },
     /// The server: it refuses to make or change the tables.
     #[error("cannot bring the schema in {server} up to date: {reason}")]
     Schema {
@@ -136,14 +155,7 @@ pub(crate) async fn prepare<D: Dialect>(engine: &Engine<D>, clock: &Clock) -> Re
     let server = server.to_owned();
     let applied = match migrated {
         Ok(Ok(applied)) => applied,
-        Ok(Err(MigrationError::Newer { found, known })) => return Err(SqlOpenError::Newer { server, found, known }),
-        Ok(Err(MigrationError::Old { found, needed })) => return Err(SqlOpenError::Old { server, found, needed }),
-        Ok(Err(MigrationError::Sql(error))) => {
-            return Err(match D::fault(&error).trouble() {
-                Trouble::ReadOnly => SqlOpenError::ReadOnly { server },
-                _ => SqlOpenError::Schema { server, reason: text(&error) },
-            });
-        }
+        Ok(Err(error)) => return Err(refused::<D>(server, error)),
         Err(_) => return Err(SqlOpenError::Schema { server, reason: "no answer in time".to_owned() }),
     };
     lease.give_back();
@@ -153,12 +165,57 @@ pub(crate) async fn prepare<D: Dialect>(engine: &Engine<D>, clock: &Clock) -> Re
     engine.reserve().await.map_err(failed)
 }
 
+fn refused<D: Dialect>(server: String, error: MigrationError) -> SqlOpenError {
+    match error {
+        MigrationError::Newer { found, known } => SqlOpenError::Newer { server, found, known },
+        MigrationError::Old { found, needed } => SqlOpenError::Old { server, found, needed },
+        MigrationError::Sql(error) => match D::fault(&error).trouble() {
+            Trouble::ReadOnly => SqlOpenError::ReadOnly { server },
+            _ => SqlOpenError::Schema { server, reason: text(&error) },
+        },
+    }
+}
+
+/// Connects, and makes sure that there is a store in a form that this version reads. Changes nothing, so a server that only
+/// reads will do.
+pub(crate) async fn look<D: Dialect>(engine: &Engine<D>) -> Result<(), SqlOpenError> {
+    let server = || engine.dialect().server().to_owned();
+    let unreachable = |error: KernelError| SqlOpenError::Unreachable { reason: error.to_string() };
+    let mut lease = engine.lease().await.map_err(unreachable)?;
+    let asked = tokio::time::timeout(super::STATEMENT_TIME, D::schema(&mut lease.connection)).await;
+    let found = match asked {
+        Ok(Ok(found)) => found,
+        Ok(Err(MigrationError::Sql(error))) => return Err(SqlOpenError::Unreachable { reason: text(&error) }),
+        Ok(Err(error)) => return Err(refused::<D>(server(), error)),
+        Err(_) => return Err(SqlOpenError::Unreachable { reason: format!("{} does not answer in time", server()) }),
+    };
+    lease.give_back();
+    readable(server, found, D::SCHEMA)
+}
+
+/// Whether what the last migration was can be read without another one.
+fn readable(server: impl FnOnce() -> String, found: i64, known: u64) -> Result<(), SqlOpenError> {
+    match u64::try_from(found) {
+        Err(_) | Ok(0) => Err(SqlOpenError::Missing { server: server() }),
+        Ok(number) if number < known => Err(SqlOpenError::Older { server: server(), found, known }),
+        Ok(_) => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     static ALL: [Migration; 2] =
         [Migration { name: "one", needs: 1, statements: &[] }, Migration { name: "two", needs: 1, statements: &[] }];
+
+    #[test]
+    fn a_store_that_needs_a_migration_is_not_looked_at() {
+        let look = |found| readable(|| "x".to_owned(), found, 2);
+        assert!(matches!(look(0), Err(SqlOpenError::Missing { .. })));
+        assert!(matches!(look(1), Err(SqlOpenError::Older { found: 1, known: 2, .. })));
+        assert_eq!((look(2), look(3)), (Ok(()), Ok(())));
+    }
 
     #[test]
     fn only_what_is_missing_is_applied() {

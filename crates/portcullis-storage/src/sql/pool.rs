@@ -59,6 +59,10 @@ pub(crate) trait Dialect: Send + Sync + 'static {
         now: i64,
     ) -> impl Future<Output = Result<usize, MigrationError>> + Send;
 
+    /// The number of the last migration that was applied, 0 when there is no store. Refuses what only a newer program can use,
+    /// and changes nothing.
+    fn schema(connection: &mut Self::Connection) -> impl Future<Output = Result<i64, MigrationError>> + Send;
+
     /// Makes one statement ready. It does not wait for the server when the connection has sent it before.
     fn prepare<'a>(
         connection: &'a mut Self::Connection,

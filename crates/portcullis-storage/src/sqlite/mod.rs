@@ -107,6 +107,16 @@ impl SqliteKernel {
         Ok(Self { threads: Some(threads), closed: Mutex::new(closed), path: path.to_owned(), options: options.clone() })
     }
 
+    /// Opens a store that is there, for a tool that only reads: makes no file, and changes no schema. Blocks as
+    /// [`SqliteKernel::open`] does.
+    ///
+    /// # Errors
+    /// As [`SqliteKernel::open`].
+    pub fn look(path: &Path, clock: &Clock, options: &SqliteOptions) -> Result<Self, OpenError> {
+        open::look(path, options)?;
+        Self::open(path, clock, options)
+    }
+
     async fn write(&self, work: Work) -> Result<Answer, KernelError> {
         let (reply, answer) = oneshot::channel();
         let queue = self.threads.as_ref().map(|threads| &threads.writer);

@@ -45,6 +45,25 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// The configuration: there is no store in the file, and it was only to be looked at.
+    #[error("there is no store in {path:?}")]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The store: it was only to be looked at, and this version would have to change its schema first.
+    #[error(
+        "the schema of the store {path:?} is number {found}, and this version reads number {known}: look with the version that \
+         made it, or start this one's provider on it first"
+    )]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// The number of the last migration in it.
+        found: usize,
+        /// The number of the last one that this version knows.
+        known: usize,
+    },
     /// The configuration: the file was made by another program.
     #[error("cannot open the store {path:?}: {owner} made this file; name another one, it is left as it is")]
     Foreign {
@@ -150,6 +169,25 @@ pub(super) fn prepare(path: &Path, clock: &Clock, options: &SqliteOptions) -> Re
     }
     bring_up_to_date(path, clock, &mut connection)?;
     settled(path, connection, options)
+}
+
+/// Makes sure that the file holds a store that needs no migration. Changes nothing.
+pub(super) fn look(path: &Path, options: &SqliteOptions) -> Result<(), OpenError> {
+    let missing = || OpenError::Missing { path: path.to_owned() };
+    let file = fs::File::open(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => missing(),
+        _ => OpenError::io(path, &error),
+    })?;
+    check_size(path, file)?;
+    let mut connection = connect(path, options.lock_time)?;
+    check_owner(path, &mut connection)?;
+    let found = schema::found(&connection).map_err(|error| OpenError::of(path, &error))?;
+    let known = schema::KNOWN;
+    match found {
+        0 => Err(missing()),
+        found if found < known => Err(OpenError::Older { path: path.to_owned(), found, known }),
+        _ => Ok(()),
+    }
 }
 
 /// What changes the file. It can be done again when it failed.

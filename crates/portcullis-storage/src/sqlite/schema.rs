@@ -45,6 +45,17 @@ const MIGRATIONS: &[Migration] = &[Migration {
 /// The number of the last one.
 pub(super) const SCHEMA: u64 = MIGRATIONS.len() as u64;
 
+pub(super) const KNOWN: usize = MIGRATIONS.len();
+
+/// The number of the last migration that was applied; 0 when there is none.
+pub(super) fn found(connection: &Connection) -> rusqlite::Result<usize> {
+    if !connection.table_exists(None, "migrations")? {
+        return Ok(0);
+    }
+    let found: i64 = connection.query_row("SELECT coalesce(max(num), 0) FROM migrations", [], |row| row.get(0))?;
+    Ok(usize::try_from(found).unwrap_or(usize::MAX))
+}
+
 /// Why a schema cannot be brought up to date.
 pub(super) enum MigrationError {
     Newer { found: usize, known: usize },
@@ -65,8 +76,7 @@ pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> Result<usi
              num INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL, needs INTEGER NOT NULL
          ) STRICT",
     )?;
-    let found: i64 = transaction.query_row("SELECT coalesce(max(num), 0) FROM migrations", [], |row| row.get(0))?;
-    let found = usize::try_from(found).unwrap_or(usize::MAX);
+    let found = found(&transaction)?;
     if found > MIGRATIONS.len() {
         let needs: i64 = transaction.query_row("SELECT max(needs) FROM migrations", [], |row| row.get(0))?;
         if usize::try_from(needs).map_or(true, |needs| needs > MIGRATIONS.len()) {

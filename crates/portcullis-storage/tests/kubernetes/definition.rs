@@ -1,8 +1,8 @@
 //! The definition of the records: who installs it, what it admits, and what people see.
 
-use portcullis_runtime::Timestamp;
+use portcullis_runtime::{Clock, Rng, Timestamp};
 use portcullis_storage::kernel::{Kind, Write};
-use portcullis_storage::{CrdHandling, Kernel, KernelError, KubernetesError, Trouble};
+use portcullis_storage::{CrdHandling, Kernel, KernelError, KubernetesError, KubernetesKernel, Trouble};
 use portcullis_testkit::ControlPlane;
 
 use crate::kit::{CRDS, Pod, data, deploy, is_unknown, kubectl, open};
@@ -18,6 +18,9 @@ async fn it_is_installed_on_request_and_with_the_rights_for_it() {
     let forbidden = open(&pod.options(CrdHandling::Ensure)).await.unwrap_err();
     assert!(forbidden.to_string().contains("cannot create resource"), "{forbidden}");
     assert!(forbidden.hint().unwrap().contains("deploy/rbac/install-crds.yaml"));
+    // Whoever only looks asks for nothing to be installed.
+    let looking = KubernetesKernel::look(&pod.options(CrdHandling::Ensure), &Clock::system(), Rng::system()).await;
+    assert!(matches!(looking, Err(KubernetesError::NotInstalled { .. })), "{looking:?}");
     let unseen = open(&pod.options(CrdHandling::Skip)).await.unwrap();
     let error = unseen.insert(Kind::Code, "a", data("x")).await.unwrap_err();
     assert!(matches!(error, KernelError::Unavailable { .. }) && !is_unknown(&error), "{error}");

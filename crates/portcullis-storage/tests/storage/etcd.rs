@@ -327,6 +327,23 @@ async fn an_expiry_entry_that_lost_its_record_is_collected() {
     assert_eq!(count(&etcd, "dex/portcullis/").await, 1);
 }
 
+#[tokio::test]
+async fn looking_writes_nothing() {
+    let etcd = Etcd::start().await;
+    let missing = EtcdKernel::look(options(&etcd.url())).await.err().expect("a refusal");
+    assert!(matches!(missing, EtcdOpenError::Missing { .. }), "{missing}");
+    let text = missing.to_string();
+    assert!(text.contains("dex/portcullis/") && text.contains(&etcd.url()), "{text}");
+    assert_eq!(count(&etcd, "dex/").await, 0);
+    open(&etcd.url()).await.insert(Kind::Code, "a", data("x")).await.unwrap();
+    let before = count(&etcd, "dex/").await;
+    let looking = EtcdKernel::look(options(&etcd.url())).await.unwrap();
+    assert_eq!(looking.get(Kind::Code, "a").await.unwrap().unwrap().data, b"x");
+    assert_eq!(count(&etcd, "dex/").await, before);
+    etcd.call("kv/put", &json!({"key": key("dex/portcullis/schema"), "value": key("2")}), None).await;
+    assert!(matches!(EtcdKernel::look(options(&etcd.url())).await, Err(EtcdOpenError::Newer { .. })));
+}
+
 /// As a replica of the next version leaves it behind: its records must not stop the collector for all others.
 #[tokio::test]
 async fn kinds_of_a_later_version_are_collected_too() {

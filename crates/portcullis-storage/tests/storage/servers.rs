@@ -70,6 +70,14 @@ impl Server {
     }
 
     pub(crate) async fn open(&self, database: &str, way: &Way) -> Result<Arc<dyn Kernel>, SqlOpenError> {
+        self.kernel_in(database, way, true).await
+    }
+
+    async fn look(&self, database: &str, way: &Way) -> Result<Arc<dyn Kernel>, SqlOpenError> {
+        self.kernel_in(database, way, false).await
+    }
+
+    async fn kernel_in(&self, database: &str, way: &Way, make: bool) -> Result<Arc<dyn Kernel>, SqlOpenError> {
         let Way { host, port, password, tls, options } = way.clone();
         let (user, password) = (Database::USER.to_owned(), Some(Secret::new(password)));
         let database = database.to_owned();
@@ -78,11 +86,17 @@ impl Server {
             DatabaseKind::Postgres => {
                 let (user, database) = (Some(user), Some(database));
                 let server = PostgresServer { host, port, user, password, database, tls };
-                Arc::new(PostgresKernel::open(&server, &clock, &options).await?)
+                match make {
+                    true => Arc::new(PostgresKernel::open(&server, &clock, &options).await?),
+                    false => Arc::new(PostgresKernel::look(&server, &options).await?),
+                }
             }
             DatabaseKind::MariaDb => {
                 let server = MySqlServer { host, port, user, password, database, tls };
-                Arc::new(MySqlKernel::open(&server, &clock, &options).await?)
+                match make {
+                    true => Arc::new(MySqlKernel::open(&server, &clock, &options).await?),
+                    false => Arc::new(MySqlKernel::look(&server, &options).await?),
+                }
             }
         })
     }
@@ -114,6 +128,7 @@ on_both!(
     the_kernel_keeps_every_promise,
     the_facades_keep_every_invariant,
     what_cannot_be_opened_is_refused_with_its_reason,
+    looking_at_a_database_changes_nothing,
     connections_are_secured_as_asked,
     replicas_share_one_store,
     what_was_acknowledged_survives_a_kill,
@@ -195,6 +210,47 @@ async fn what_cannot_be_opened_is_refused_with_its_reason(kind: DatabaseKind) {
             assert!(matches!(error, SqlOpenError::ReadOnly { .. }), "{text}");
         }
     }
+}
+
+/// A name with a typo is no empty store, and a tool that looks needs no right to write.
+async fn looking_at_a_database_changes_nothing(kind: DatabaseKind) {
+    let server = Server::start(kind);
+    let way = server.way();
+    let store = server.fresh();
+    let tables = || {
+        let schema = if kind == DatabaseKind::Postgres { "public" } else { store.as_str() };
+        let count = format!("SELECT count(*) FROM information_schema.tables WHERE table_schema = '{schema}'");
+        server.database.ask(&store, &count).trim().to_owned()
+    };
+    let missing = server.look(&store, &way).await.err().expect("a refusal");
+    assert!(matches!(missing, SqlOpenError::Missing { .. }) && missing.to_string().contains(&store), "{missing}");
+    assert_eq!(tables(), "0");
+
+    let kernel = server.open(&store, &way).await.unwrap();
+    kernel.insert(Kind::Code, "a", write("x")).await.unwrap();
+    let block = "SELECT next FROM portcullis_version_block";
+    let before = server.database.ask(&store, block);
+    if kind == DatabaseKind::Postgres {
+        let limit = format!("ALTER DATABASE {store} SET default_transaction_read_only = on");
+        let _ = server.database.ask("", &limit);
+    }
+    let looking = server.look(&store, &way).await.unwrap();
+    assert_eq!(looking.get(Kind::Code, "a").await.unwrap().unwrap().data, b"x");
+    assert!(looking.snapshot().await.is_ok());
+    assert_eq!(server.database.ask(&store, block), before);
+
+    for (row, newer) in [("(2, 'next', 0, 1)", false), ("(3, 'after', 0, 3)", true)] {
+        if kind == DatabaseKind::Postgres {
+            let _ = server.database.ask("", &format!("ALTER DATABASE {store} RESET default_transaction_read_only"));
+        }
+        let _ = server.database.ask(&store, &format!("INSERT INTO portcullis_migration VALUES {row}"));
+        let refusal = server.look(&store, &way).await.err();
+        assert_eq!(matches!(refusal, Some(SqlOpenError::Newer { found: 3, known: 1, .. })), newer, "{refusal:?}");
+        assert_eq!(refusal.is_some(), newer);
+    }
+    // A first migration that was cut off is no store yet.
+    let _ = server.database.ask(&store, "DELETE FROM portcullis_migration");
+    assert!(matches!(server.look(&store, &way).await, Err(SqlOpenError::Missing { .. })));
 }
 
 async fn connections_are_secured_as_asked(kind: DatabaseKind) {

@@ -112,6 +112,21 @@ fn a_newer_schema_is_refused_and_left_alone() {
     assert_eq!(fs::read(&file.path).unwrap(), before);
 }
 
+#[tokio::test]
+async fn looking_makes_no_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let look = |name: &str| SqliteKernel::look(&dir.path().join(name), &Clock::system(), &SqliteOptions::default());
+    assert!(matches!(look("nowhere"), Err(OpenError::Missing { .. })));
+    assert!(!dir.path().join("nowhere").exists());
+    let empty = dir.path().join("empty");
+    fs::write(&empty, "").unwrap();
+    assert!(matches!(look("empty"), Err(OpenError::Missing { .. })));
+    assert_eq!(fs::metadata(&empty).unwrap().len(), 0);
+    let path = dir.path().join("store.db");
+    open(&path).unwrap().insert(Kind::Code, "a", write("x")).await.unwrap();
+    assert_eq!(look("store.db").unwrap().get(Kind::Code, "a").await.unwrap().unwrap().data, b"x");
+}
+
 #[test]
 fn files_of_others_are_refused_and_left_alone() {
     let file = File::new();
