@@ -330,7 +330,7 @@ async fn an_expiry_entry_that_lost_its_record_is_collected() {
 #[tokio::test]
 async fn looking_writes_nothing() {
     let etcd = Etcd::start().await;
-    let missing = EtcdKernel::look(options(&etcd.url())).await.err().expect("a refusal");
+    let missing = EtcdKernel::look(options(&etcd.url())).await.expect_err("a refusal");
     assert!(matches!(missing, EtcdOpenError::Missing { .. }), "{missing}");
     let text = missing.to_string();
     assert!(text.contains("dex/portcullis/") && text.contains(&etcd.url()), "{text}");
