@@ -27,6 +27,8 @@ type question struct {
 	Expr  string          `json:"expr"`
 	Vars  json.RawMessage `json:"vars"`
 	Tries int             `json:"tries"`
+	// Asks for the declarations of all functions, and for nothing else.
+	Functions bool `json:"functions"`
 }
 
 // outcome is what came of one evaluation, or of the compilation that failed.
@@ -45,6 +47,8 @@ type outcome struct {
 type answer struct {
 	ID       int       `json:"id"`
 	Outcomes []outcome `json:"outcomes"`
+	// An overload a line.
+	Functions []string `json:"functions,omitempty"`
 }
 
 type oracle struct {
@@ -69,13 +73,15 @@ func main() {
 			fmt.Fprintf(os.Stderr, "cel-oracle: %v\n", err)
 			os.Exit(1)
 		}
-		if err := encoder.Encode(answer{ID: q.ID, Outcomes: o.answer(q)}); err != nil {
+		reply := answer{ID: q.ID}
+		if q.Functions {
+			reply.Functions = functions(o.raw[q.Env])
+		} else {
+			reply.Outcomes = o.answer(q)
+		}
+		if err := encoder.Encode(reply); err != nil {
 			fmt.Fprintf(os.Stderr, "cel-oracle: %v\n", err)
 			os.Exit(1)
-		}
-		// Questions come in lots; an empty line asks for what is buffered.
-		if len(q.Expr) == 0 {
-			out.Flush()
 		}
 	}
 	out.Flush()

@@ -98,6 +98,39 @@ impl Expr {
         }
     }
 
+    /// Calls `found` with variable and field of each `variable.field`, `has(variable.field)` and `variable.?field`, those of a macro's own
+    /// variable included. Compat: `hasSelectExp` of `validation.go` in `k8s.io/apiserver` v0.37.
+    pub(crate) fn selections<'a>(&'a self, found: &mut impl FnMut(&'a str, &'a str)) {
+        match &self.kind {
+            ExprKind::Unspecified | ExprKind::Literal(_) | ExprKind::Ident(_) => {}
+            ExprKind::Select { operand, field, .. } => {
+                if let Some(variable) = operand.as_ident() {
+                    found(variable, field);
+                }
+                operand.selections(found);
+            }
+            ExprKind::Call(call) => {
+                if let ("_?._", None, [operand, field]) = (&*call.function, &call.target, call.args.as_slice())
+                    && let (Some(variable), Some(Value::String(field))) = (operand.as_ident(), field.as_literal())
+                {
+                    found(variable, field);
+                }
+                call.args.iter().chain(&call.target).for_each(|part| part.selections(found));
+            }
+            ExprKind::List { elements } => elements.iter().for_each(|element| element.value.selections(found)),
+            ExprKind::Map { entries } => entries.iter().for_each(|entry| {
+                entry.key.selections(found);
+                entry.value.selections(found);
+            }),
+            ExprKind::Struct { fields, .. } => fields.iter().for_each(|field| field.value.selections(found)),
+            ExprKind::Comprehension(c) => {
+                [&c.range, &c.accumulator_init, &c.condition, &c.step, &c.result]
+                    .into_iter()
+                    .for_each(|part| part.selections(found));
+            }
+        }
+    }
+
     /// `a.b.c` as one name.
     pub(crate) fn qualified_name(&self) -> Option<String> {
         match &self.kind {

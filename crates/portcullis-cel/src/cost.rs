@@ -9,7 +9,7 @@ use crate::ast::Id;
 use crate::error::EvalError;
 use crate::value::Value;
 
-const LIST: u64 = 10;
+pub(crate) const LIST: u64 = 10;
 pub(crate) const MAP: u64 = 30;
 pub(crate) const STRUCT: u64 = 40;
 const TRAVERSAL: f64 = 0.1;
@@ -196,7 +196,7 @@ fn traversal(value: &Value) -> u64 {
 }
 
 /// What breaks down where a list is expected and something else is there.
-pub(crate) fn no_list(value: Option<&Value>) -> Fatal {
+fn no_list(value: Option<&Value>) -> Fatal {
     let kind = value.map_or("*types.Err", Value::go_type);
     let adds = matches!(
         value,
@@ -357,11 +357,12 @@ fn call_cost(function: &str, overload: &str, args: &[Seen], result: Option<&Valu
     if let Some(cost) = kubernetes_cost(function, overload, args, result) {
         return Ok(cost);
     }
-    let (first, second) = (deep_size(args.first()), deep_size(args.get(1)));
+    let first = || deep_size(args.first());
+    let second = || deep_size(args.get(1));
     Ok(match overload {
-        "starts_with_string" | "ends_with_string" => ceil(times(second, TRAVERSAL)),
-        "string_to_bytes" | "bytes_to_string" | "strings_quote" | "string_format" => ceil(times(first, TRAVERSAL)),
-        "in_list" => second,
+        "starts_with_string" | "ends_with_string" => ceil(times(second(), TRAVERSAL)),
+        "string_to_bytes" | "bytes_to_string" | "strings_quote" | "string_format" => ceil(times(first(), TRAVERSAL)),
+        "in_list" => second(),
         "less_string"
         | "greater_string"
         | "less_equals_string"
@@ -371,12 +372,12 @@ fn call_cost(function: &str, overload: &str, args: &[Seen], result: Option<&Valu
         | "less_equals_bytes"
         | "greater_equals_bytes"
         | "equals"
-        | "not_equals" => ceil(times(first.min(second), TRAVERSAL)),
-        "add_string" | "add_bytes" => ceil(times(first.saturating_add(second), TRAVERSAL)),
+        | "not_equals" => ceil(times(first().min(second()), TRAVERSAL)),
+        "add_string" | "add_bytes" => ceil(times(first().saturating_add(second()), TRAVERSAL)),
         "matches" | "matches_string" => {
-            ceil((1.0 + times(first, 1.0)) * TRAVERSAL).saturating_mul(ceil(times(second, REGEX)))
+            ceil((1.0 + times(first(), 1.0)) * TRAVERSAL).saturating_mul(ceil(times(second(), REGEX)))
         }
-        "contains_string" => ceil(times(first, TRAVERSAL)).saturating_mul(ceil(times(second, TRAVERSAL))),
+        "contains_string" => ceil(times(first(), TRAVERSAL)).saturating_mul(ceil(times(second(), TRAVERSAL))),
         _ => 1,
     })
 }

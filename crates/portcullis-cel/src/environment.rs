@@ -1,5 +1,6 @@
 //! What expressions may name: variables and the types of objects.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::check::check;
@@ -129,7 +130,12 @@ impl Environment {
     /// All that is wrong with it, each with its place; after the first syntax error nothing more is looked for.
     pub fn compile(&self, source: &str) -> Result<Program, Issues> {
         let checked = check(parse(source)?, self)?;
-        plan(&checked).map(|root| Program::new(source, checked.type_of(checked.ast.root.id).clone(), root))
+        let root = plan(&checked)?;
+        let mut selections = BTreeSet::new();
+        checked.ast.root.selections(&mut |variable, field| {
+            selections.insert((variable.into(), field.into()));
+        });
+        Ok(Program::new(source, checked.type_of(checked.ast.root.id).clone(), root, selections))
     }
 
     pub(crate) fn variable_type(&self, name: &str) -> Option<&Type> {

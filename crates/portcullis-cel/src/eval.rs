@@ -6,21 +6,17 @@
 
 use std::sync::Arc;
 
-use crate::ast::Id;
-use crate::cost::{Fatal, MAP, STRUCT, Tracker};
+use crate::cost::{Fatal, LIST, MAP, STRUCT, Tracker};
 use crate::error::EvalError;
 use crate::escape::unescape;
 use crate::map::{Map, hash_panic, unhashable};
-use crate::ops;
+use crate::ops::{self, Evaluated};
 use crate::plan::node::{Attribute, AttributeNode, CallNode, FoldNode, Implementation, Key, Node, Qualifier};
 use crate::program::Activation;
 use crate::show::go_value;
 use crate::spent::Spent;
 use crate::value::{List, MutableMap, Object, Trait, Value};
 
-const LIST: u64 = 10;
-
-type Evaluated = Result<Value, EvalError>;
 /// What a node came to, or the end of the evaluation.
 type Outcome = Result<Evaluated, Fatal>;
 
@@ -108,8 +104,7 @@ impl<'p, 'a> Evaluator<'p, 'a> {
                 self.tracker.charge(LIST);
             }
             Node::Map { entries, .. } => {
-                let ids: Vec<Id> = entries.iter().flat_map(|(key, value, _)| [key.id(), value.id()]).collect();
-                self.tracker.drop_args(ids.into_iter());
+                self.tracker.drop_args(entries.iter().flat_map(|(key, value, _)| [key.id(), value.id()]));
                 self.tracker.charge(MAP);
             }
             Node::Struct { fields, .. } => {

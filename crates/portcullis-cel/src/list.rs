@@ -37,8 +37,13 @@ struct Concat {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
     Values,
-    Strings { host: bool },
-    Json { unescape: bool },
+    /// `host`: given by the caller, and reached by selection.
+    Strings {
+        host: bool,
+    },
+    Json {
+        unescape: bool,
+    },
 }
 
 /// How upstream holds a list, which decides what it can be turned into.
@@ -126,29 +131,30 @@ impl List {
         self.len() == 0
     }
 
-    /// The element at `index`, reached by selection: maps from JSON below it find escaped names.
-    pub fn get(&self, index: usize) -> Option<Value> {
-        let value = self.element(index)?;
-        let unescape = match &self.0 {
-            Repr::Flat { origin: Origin::Json { unescape }, .. } => *unescape,
-            Repr::Concat(concat) => {
-                if index < concat.left.len() {
-                    return concat.left.get(index);
-                }
-                return concat.right.get(index - concat.left.len());
-            }
-            _ => return Some(value),
-        };
-        Some(reached(value, unescape))
+    /// Whether the elements come from JSON, of which nothing has been made yet.
+    pub(crate) fn is_json(&self) -> bool {
+        matches!(self.0, Repr::Flat { origin: Origin::Json { .. }, .. })
     }
 
-    fn element(&self, index: usize) -> Option<Value> {
+    /// What upstream's wrapper holds.
+    fn unwrapped(&self) -> Self {
+        match reached(Value::List(self.clone()), false) {
+            Value::List(list) => list,
+            _ => self.clone(),
+        }
+    }
+
+    /// The element at `index`, reached by selection: maps from JSON below it find escaped names.
+    pub fn get(&self, index: usize) -> Option<Value> {
         match &self.0 {
-            Repr::Flat { items, .. } => items.get(index).cloned(),
             Repr::Concat(concat) => {
                 let left = concat.left.len();
-                if index < left { concat.left.element(index) } else { concat.right.element(index - left) }
+                if index < left { concat.left.get(index) } else { concat.right.get(index - left) }
             }
+            Repr::Flat { items, origin: Origin::Json { unescape }, .. } => {
+                items.get(index).map(|value| reached(value.clone(), *unescape))
+            }
+            Repr::Flat { items, .. } => items.get(index).cloned(),
             Repr::Mutable(items) => items.lock().ok()?.get(index).cloned(),
         }
     }
@@ -158,7 +164,8 @@ impl List {
         let plain = self.unescapes();
         // What is added during the walk is not part of it.
         (0..self.len()).filter_map(move |index| {
-            if plain { self.element(index).map(|value| reached(value, false)) } else { self.get(index) }
+            let value = self.get(index)?;
+            Some(if plain { reached(value, false) } else { value })
         })
     }
 
@@ -194,8 +201,9 @@ impl List {
         if self.is_empty() {
             return Some(other.clone());
         }
+        // It is not the wrapper to which upstream adds, but the list in it.
         if other.is_empty() {
-            return Some(self.clone());
+            return Some(self.unwrapped());
         }
         let depth = self.depth().max(other.depth()) + 1;
         let length = self.len() + other.len();
@@ -203,17 +211,18 @@ impl List {
             return None;
         }
         if depth > MAX_CONCAT_DEPTH {
-            let items: Vec<Value> = (0..self.len())
-                .filter_map(|i| self.get(i))
+            let left = self.unwrapped();
+            let items: Vec<Value> = (0..left.len())
+                .filter_map(|i| left.get(i))
                 .chain((0..other.len()).filter_map(|i| other.get(i)))
                 .collect();
-            let flat = Self::flat(items, Origin::Json { unescape: false });
+            let flat = Self::new(items);
             let weight = flat.weight();
             let nothing = Self::new(Vec::new());
             return Some(Self(Repr::Concat(Arc::new(Concat { left: flat, right: nothing, length, weight, depth: 1 }))));
         }
         let weight = self.weight().saturating_add(other.weight());
-        let (left, right) = (self.clone(), other.clone());
+        let (left, right) = (self.unwrapped(), other.clone());
         Some(Self(Repr::Concat(Arc::new(Concat { left, right, length, weight, depth }))))
     }
 
@@ -233,11 +242,14 @@ impl List {
     }
 }
 
-/// A value of JSON as it is when reached by selection, or by a macro.
+/// A value that the caller gave as it is when reached by selection, or by a macro.
 pub(crate) fn reached(value: Value, unescape: bool) -> Value {
     match value {
         Value::List(List(Repr::Flat { items, weight, origin: Origin::Json { .. } })) => {
             Value::List(List(Repr::Flat { items, weight, origin: Origin::Json { unescape } }))
+        }
+        Value::List(List(Repr::Flat { items, weight, origin: Origin::Strings { .. } })) => {
+            Value::List(List(Repr::Flat { items, weight, origin: Origin::Strings { host: unescape } }))
         }
         Value::Map(map) => Value::Map(map.reached(unescape)),
         other => other,

@@ -154,15 +154,20 @@ impl Map {
 
     /// The entries in their order.
     pub fn iter(&self) -> impl Iterator<Item = (Value, Value)> + '_ {
-        self.data.entries.iter().map(|(key, value)| (key.clone(), reached(value.clone(), false)))
+        self.data.entries.iter().map(|(key, value)| (key.clone(), self.held(value)))
     }
 
     /// The value at `key`; a whole number finds the entry of the same number of another type.
     pub(crate) fn find(&self, key: &Value) -> Option<Value> {
         candidates(key).into_iter().flatten().find_map(|key| {
             let index = self.data.index.get(&key)?;
-            self.data.entries.get(*index).map(|(_, value)| reached(value.clone(), false))
+            self.data.entries.get(*index).map(|(_, value)| self.held(value))
         })
+    }
+
+    /// A value in the map as macros and functions see it.
+    fn held(&self, value: &Value) -> Value {
+        if self.is_json() { reached(value.clone(), false) } else { value.clone() }
     }
 
     /// The same for a selection: escapes in a name are undone, in this map and in what is found.

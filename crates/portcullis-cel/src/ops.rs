@@ -8,7 +8,7 @@ use crate::error::EvalError;
 use crate::library::time::Timestamp;
 use crate::limits;
 use crate::map::{int_of, uint_of};
-use crate::value::Value;
+use crate::value::{List, Value};
 
 pub(crate) type Evaluated = Result<Value, EvalError>;
 
@@ -237,13 +237,16 @@ pub(crate) fn same(left: &Value, right: &Value) -> Result<bool, EvalError> {
 /// Whether `list` or `map` has `value`.
 pub(crate) fn contains(container: &Value, value: &Value) -> Evaluated {
     match container {
-        Value::List(list) => {
-            Ok(Value::Bool((0..list.len()).any(|i| list.get(i).is_some_and(|item| same(value, &item) == Ok(true)))))
-        }
+        Value::List(list) => Ok(Value::Bool(list_contains(list, value))),
         Value::Map(map) => Ok(Value::Bool(map.contains(value))),
         Value::Gathering(map) => Ok(Value::Bool(map.snapshot().contains(value))),
         _ => Err(EvalError::no_such_overload()),
     }
+}
+
+/// Whether `list` has `value`. An element that cannot be compared with it is another.
+pub(crate) fn list_contains(list: &List, value: &Value) -> bool {
+    (0..list.len()).any(|index| list.get(index).is_some_and(|item| same(value, &item) == Ok(true)))
 }
 
 /// The position that a value names in a list.

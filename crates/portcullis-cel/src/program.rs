@@ -1,5 +1,6 @@
 //! Expressions that are ready to be evaluated.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ struct Compiled {
     source: String,
     output: Type,
     root: Node,
+    /// Variables and their fields.
+    selections: BTreeSet<(Box<str>, Box<str>)>,
 }
 
 /// Gives variables their values.
@@ -43,8 +46,8 @@ pub struct Evaluation {
 }
 
 impl Program {
-    pub(crate) fn new(source: &str, output: Type, root: Node) -> Self {
-        Self(Arc::new(Compiled { source: source.to_owned(), output, root }))
+    pub(crate) fn new(source: &str, output: Type, root: Node, selections: BTreeSet<(Box<str>, Box<str>)>) -> Self {
+        Self(Arc::new(Compiled { source: source.to_owned(), output, root, selections }))
     }
 
     /// The expression as it was written.
@@ -55,6 +58,12 @@ impl Program {
     /// The type of what it comes to, as far as that is known beforehand.
     pub fn output_type(&self) -> &Type {
         &self.0.output
+    }
+
+    /// Whether `variable.field`, `has(variable.field)` or `variable.?field` stands in it. `variable['field']` does not count, nor does
+    /// what only comes to the variable, such as `dyn(variable).field`.
+    pub fn selects(&self, variable: &str, field: &str) -> bool {
+        self.0.selections.iter().any(|(of, name)| **of == *variable && **name == *field)
     }
 
     /// Evaluates the expression, for at most `cost_limit` units.

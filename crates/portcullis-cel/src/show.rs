@@ -17,13 +17,20 @@ fn write_value(value: &Value, out: &mut String) {
         Value::Bytes(bytes) => {
             write_all(out, ["[", " ", "]"], bytes.iter(), |byte, out| out.push_str(&byte.to_string()))
         }
-        Value::List(list) => write_all(out, ["[", ", ", "]"], list.iter(), |item, out| write_value(&item, out)),
+        Value::List(list) => {
+            let write = if list.is_json() { write_json } else { write_value };
+            write_wrapped(list.is_wrapped(), out, |out| {
+                write_all(out, ["[", ", ", "]"], list.iter(), |item, out| write(&item, out));
+            });
+        }
         Value::Map(_) | Value::Gathering(_) => {
             let map = value.as_map().unwrap_or_default();
-            write_all(out, ["{", ", ", "}"], map.iter(), |(key, value), out| {
-                write_value(&key, out);
-                out.push_str(": ");
-                write_value(&value, out);
+            write_wrapped(map.unescapes(), out, |out| {
+                write_all(out, ["{", ", ", "}"], map.iter(), |(key, value), out| {
+                    write_value(&key, out);
+                    out.push_str(": ");
+                    write_value(&value, out);
+                });
             });
         }
         Value::Optional(Some(value)) => {
@@ -39,6 +46,31 @@ fn write_value(value: &Value, out: &mut String) {
             None => out.push_str(text),
         },
         other => out.push_str(&simple(other)),
+    }
+}
+
+/// Upstream's wrappers of lists and maps are pointers to structures.
+fn write_wrapped(wrapped: bool, out: &mut String, write: impl FnOnce(&mut String)) {
+    out.push_str(if wrapped { "&{" } else { "" });
+    write(out);
+    out.push_str(if wrapped { "}" } else { "" });
+}
+
+/// An element of a list from JSON, which upstream shows as what Go's decoder made.
+fn write_json(value: &Value, out: &mut String) {
+    match value {
+        Value::Null => out.push_str("<nil>"),
+        Value::List(list) => write_all(out, ["[", " ", "]"], list.iter(), |item, out| write_json(&item, out)),
+        Value::Map(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_by_cached_key(|(key, _)| go_value(key));
+            write_all(out, ["map[", " ", "]"], entries.into_iter(), |(key, value), out| {
+                write_value(&key, out);
+                out.push(':');
+                write_json(&value, out);
+            });
+        }
+        other => write_value(other, out),
     }
 }
 
@@ -127,6 +159,13 @@ pub(crate) fn not_finite(value: f64) -> Option<&'static str> {
 pub(crate) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
+    quote_into(&mut out, text);
+    out.push('"');
+    out
+}
+
+/// What stands between the quotes.
+pub(crate) fn quote_into(out: &mut String, text: &str) {
     for c in text.chars() {
         match c {
             '"' => out.push_str("\\\""),
@@ -139,23 +178,25 @@ pub(crate) fn quoted(text: &str) -> String {
             '\t' => out.push_str("\\t"),
             '\u{b}' => out.push_str("\\v"),
             c if c < ' ' || c == '\u{7f}' => out.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c if is_printable(c) => out.push(c),
+            c if is_print(c) => out.push(c),
             c if u32::from(c) < 0x1_0000 => out.push_str(&format!("\\u{:04x}", u32::from(c))),
             c => out.push_str(&format!("\\U{:08x}", u32::from(c))),
         }
     }
-    out.push('"');
-    out
 }
 
-/// Close to Go's `unicode.IsPrint`: spaces other than the plain one, and what has no glyph, are not.
-fn is_printable(c: char) -> bool {
+/// Whether Go's `strconv.IsPrint` holds: letters, marks, numbers, punctuation, symbols and the ASCII space.
+///
+/// The same as `portcullis_kube::go::is_print`, which this crate cannot use: neither of the two depends on the other.
+fn is_print(c: char) -> bool {
     if c.is_ascii() {
-        return c >= ' ';
+        return c == ' ' || c.is_ascii_graphic();
     }
-    !c.is_whitespace()
-        && !c.is_control()
-        && !matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e000}'..='\u{f8ff}' | '\u{e0000}'..='\u{10ffff}')
+    // `escape_debug` leaves exactly those classes alone, except that it escapes a combining mark at the start of a string.
+    let mut buffer = String::with_capacity(5);
+    buffer.push('a');
+    buffer.push(c);
+    buffer.escape_debug().nth(1) == Some(c)
 }
 
 /// `strconv.ParseFloat` with 64 bits.

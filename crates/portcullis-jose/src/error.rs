@@ -70,7 +70,7 @@ pub enum JoseError {
     /// The `alg` of the token is `none`, symmetric or unknown. Carries the (shortened) name.
     #[error("the signature algorithm {0:?} is not supported")]
     UnsupportedAlgorithm(String),
-    /// The header names critical extensions; none is implemented.
+    /// The header names critical extensions, or says that the payload is not encoded (RFC 7797); neither is implemented.
     #[error("the token header has critical extensions that are not understood")]
     Critical,
     /// No key of the set has the token's key id.
@@ -101,6 +101,9 @@ pub enum JoseError {
     /// A key is not a JSON object with members of the right types, or repeats a member.
     #[error("the key is not a valid JSON Web Key object")]
     KeyJson,
+    /// The key has a private half (`d`): whoever reads the set could sign with it.
+    #[error("the key is a private one")]
+    PrivateKey,
     /// The `kty` of a key is not known. Text as go-jose v2.
     #[error("unknown json web key type '{0}'")]
     UnknownKeyType(String),

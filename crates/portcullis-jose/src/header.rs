@@ -1,15 +1,18 @@
 //! The JOSE header of a compact JWS (RFC 7515 section 4).
 //!
-//! Reads `alg`, `kid` and `typ`, notes `crit`, checks an embedded `jwk` for private parts, and skips the rest. A member
+//! Reads `alg`, `kid` and `typ`, notes `crit` and `b64`, checks an embedded `jwk` for private parts, and skips the rest. A member
 //! name that occurs twice is refused: two readers could otherwise disagree about the algorithm or the key.
 //! Keys named in the header (`jwk`, `jku`, `x5c`, `x5u`) are never used for trust.
 
 use std::{borrow::Cow, fmt};
 
-use serde::de::{Deserializer as _, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::{Algorithm, Limits, PublicJwk, error::JoseError, go_jose, jwk::parse_raw, raw_jwk::BorrowedStr};
+use crate::{
+    Algorithm, Limits, PublicJwk, base64url::lenient_decode, error::JoseError, go_jose, jwk::parse_raw,
+    raw_jwk::BorrowedStr,
+};
 
 /// What the header says.
 #[derive(Debug)]
@@ -17,7 +20,7 @@ pub(crate) struct Header {
     pub(crate) alg: Cow<'static, str>,
     pub(crate) kid: Option<Box<str>>,
     pub(crate) typ: Option<Box<str>>,
-    /// `crit` is present, whatever its value.
+    /// `crit` is present, whatever its value, or `b64` is false: something is to be done that is not (RFC 7797).
     pub(crate) critical: bool,
 }
 
@@ -105,8 +108,13 @@ impl<'de> Visitor<'de> for HeaderVisitor<'_> {
                         "nonce" if map.next_value::<Option<BorrowedStr<'de>>>().is_err() => {
                             return Err(self.refuse(JoseError::HeaderMember("nonce")));
                         }
+                        "b64" => critical |= map.next_value::<&'de RawValue>()?.get() == "false",
                         "x5c" | "nonce" => {}
-                        _ => drop(map.next_value::<IgnoredAny>()?),
+                        // Never used either; Go makes a value of each.
+                        _ if !go_jose::numbers_fit(map.next_value::<&'de RawValue>()?) => {
+                            return Err(self.refuse(JoseError::HeaderJson));
+                        }
+                        _ => {}
                     }
                     others.push(name);
                 }
@@ -127,17 +135,29 @@ impl<'de> Visitor<'de> for HeaderVisitor<'_> {
 
 /// A public key in the header is legal and ignored; any other is what go-jose calls malformed.
 fn is_public_key(jwk: &RawValue, limits: &Limits) -> bool {
-    parse_raw(jwk.get().as_bytes()).is_ok_and(|jwk| {
-        jwk.is_public()
+    let text = jwk.get();
+    parse_raw(text.as_bytes()).is_ok_and(|jwk| {
+        jwk.d.is_none()
+            && go_jose::check(&jwk).and_then(|()| go_jose::check_names(text)).is_ok()
             && match PublicJwk::from_raw(&jwk, limits) {
                 Ok(_) => true,
-                // Go makes an RSA key of any two numbers and an Ed25519 key of any bytes.
                 Err(JoseError::RsaModulusSize { .. } | JoseError::KeyMember(_) | JoseError::InvalidKey) => {
-                    jwk.kty.is_some_and(|kty| kty.as_str() != "EC")
+                    match jwk.kty.as_ref().map(BorrowedStr::as_str) {
+                        // Go makes a key of any two numbers, and one without an exponent does not count.
+                        Some("RSA") => jwk.e.as_ref().is_some_and(is_exponent),
+                        // And of any bytes.
+                        Some("OKP") => true,
+                        _ => false,
+                    }
                 }
                 Err(_) => false,
             }
     })
+}
+
+/// Whether the lower 64 bits, which are what Go keeps of an exponent, are not all zero.
+fn is_exponent(member: &BorrowedStr<'_>) -> bool {
+    lenient_decode(member.as_str()).is_some_and(|bytes| bytes.iter().rev().take(8).any(|byte| *byte != 0))
 }
 
 /// A text member: whether it was there, and its value.
@@ -190,6 +210,17 @@ mod tests {
             (r#"{"alg":"RS256","jwk":{"kty":"oct","k":"AA"}}"#, JoseError::HeaderKey),
             (r#"{"alg":"RS256","jwk":[]}"#, JoseError::HeaderKey),
             (r#"{"alg":"RS256","jwk":null}"#, JoseError::HeaderKey),
+            (r#"{"alg":"RS256","jwk":{"kty":"OKP","crv":"Ed25519","x":"AA","x5u":"https://a"}}"#, JoseError::HeaderKey),
+            (r#"{"alg":"RS256","jwk":{"kty":"OKP","crv":"Ed25519","x":"AA","x5t":"AAAA"}}"#, JoseError::HeaderKey),
+            (r#"{"alg":"RS256","jwk":{"kty":"OKP","crv":"Ed25519","x":"AA","x5c":["AAAA"]}}"#, JoseError::HeaderKey),
+            (r#"{"alg":"RS256","jwk":{"kty":"RSA","n":"AQ","e":"AA"}}"#, JoseError::HeaderKey),
+            (r#"{"alg":"RS256","jwk":{"kty":"RSA","n":"AQ","e":""}}"#, JoseError::HeaderKey),
+            (
+                r#"{"alg":"RS256","jwk":{"kty":"RSA","n":"AQ","e":"AQAB","d":"AQ","p":"AQ","q":"AQ"}}"#,
+                JoseError::HeaderKey,
+            ),
+            (r#"{"alg":"RS256","jwk":{"kty":"RSA","n":"AQ","e":"AQAB","z":1,"z":1}}"#, JoseError::HeaderKey),
+            (r#"{"alg":"RS256","x":[1e99999]}"#, JoseError::HeaderJson),
             (&many, JoseError::HeaderJson),
         ];
         for (json, expected) in cases {
@@ -216,6 +247,18 @@ mod tests {
     #[test]
     fn a_critical_member_is_noted_and_a_public_key_ignored() {
         assert!(parse(r#"{"alg":"RS256","crit":["b64"]}"#).unwrap().critical);
-        assert!(parse(r#"{"alg":"RS256","jwk":{"kty":"OKP","crv":"Ed25519","x":"AA"}}"#).is_ok());
+        // Without `crit` too: go-jose then takes the payload as it is written, and an encoded one does not fit its signature.
+        assert!(parse(r#"{"alg":"RS256","b64": false }"#).unwrap().critical);
+        for value in ["true", "null", "0", "[]", "\"false\""] {
+            assert!(!parse(&format!(r#"{{"alg":"RS256","b64":{value}}}"#)).unwrap().critical, "{value}");
+        }
+        for jwk in [
+            r#"{"kty":"OKP","crv":"Ed25519","x":"AA"}"#,
+            r#"{"kty":"RSA","n":"","e":"AQ"}"#,
+            // Nothing but `d` makes a key private.
+            r#"{"kty":"RSA","n":"AQ","e":"AQAB","p":"AQ","k":"AQ","oth":[]}"#,
+        ] {
+            assert!(parse(&format!(r#"{{"alg":"RS256","jwk":{jwk}}}"#)).is_ok(), "{jwk}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{json, value::RawValue};
 
 use crate::{
     JoseError, Limits, PublicJwk,
-    base64url::base64url_decode,
+    base64url::lenient_decode,
     go_jose,
     jwk::{KeyHints, parse_raw},
     raw_jwk::{BorrowedStr, RawJwk},
@@ -23,7 +23,7 @@ pub enum UnknownKeys {
     Skip,
     /// The whole set is refused, and a missing `keys` is an empty set.
     /// Compat: go-jose v2 as kube-apiserver 1.37 uses it: unknown type or curve, missing or malformed members. Symmetric
-    /// keys, and RSA or Ed25519 keys that merely cannot verify anything, are left out. Not mirrored: the
+    /// keys, private ones, and RSA or Ed25519 keys that merely cannot verify anything, are left out. Not mirrored: the
     /// certificates of a chain (`x5c`) are not parsed or compared with the key, and the halves of a private key are not
     /// compared; Go refuses the set where they do not fit.
     RejectSet,
@@ -47,7 +47,7 @@ impl JwkSet {
         let mut refusal = None;
         let mut deserializer = serde_json::Deserializer::from_slice(json);
         let raw_keys = deserializer
-            .deserialize_map(SetVisitor { max: limits.set_keys, refusal: &mut refusal })
+            .deserialize_any(SetVisitor { max: limits.set_keys, refusal: &mut refusal })
             .and_then(|keys| deserializer.end().map(|()| keys))
             .map_err(|_| refusal.unwrap_or(JoseError::SetJson))?;
         let raw_keys = match (raw_keys, unknown) {
@@ -108,16 +108,17 @@ struct Unusable {
 
 fn read_key(raw: &RawValue, unknown: UnknownKeys, limits: &Limits) -> Result<PublicJwk, Unusable> {
     let refused = |reason| Unusable { reason, go_jose_refuses: true };
-    let raw = parse_raw(raw.get().as_bytes()).map_err(refused)?;
+    let text = raw.get();
+    let raw = parse_raw(text.as_bytes()).map_err(refused)?;
     if unknown == UnknownKeys::RejectSet {
-        go_jose::check(&raw).map_err(refused)?;
+        go_jose::check(&raw).and_then(|()| go_jose::check_names(text)).map_err(refused)?;
     }
     let kty = raw.kty.as_ref().map_or("", BorrowedStr::as_str);
-    // Where a private key is published, Go reads it whole; we take its public half and only ask for what Go asks for.
+    // Where a private key is published, Go reads it whole; here it is asked for its members alone.
     if kty == "RSA" && raw.d.is_some() && (raw.p.is_none() || raw.q.is_none()) {
         return Err(refused(JoseError::MissingKeyMember("p")));
     }
-    PublicJwk::from_raw(&raw, limits).map_err(|reason| {
+    let key = PublicJwk::from_raw(&raw, limits).map_err(|reason| {
         let go_jose_refuses = match (&reason, kty) {
             (JoseError::UnknownKeyType(_), "oct") => raw.k.is_none(),
             // Go makes an RSA key of any two numbers and an Ed25519 key of any bytes, and lets the verification fail.
@@ -128,11 +129,13 @@ fn read_key(raw: &RawValue, unknown: UnknownKeys, limits: &Limits) -> Result<Pub
             _ => true,
         };
         Unusable { reason, go_jose_refuses }
-    })
+    })?;
+    // Compat: go-jose makes a private key of it, with which it verifies nothing. Whoever reads the set could sign with it.
+    if raw.d.is_some() { Err(Unusable { reason: JoseError::PrivateKey, go_jose_refuses: false }) } else { Ok(key) }
 }
 
 fn is_invalid_base64url(raw: &RawJwk<'_>) -> bool {
-    [&raw.n, &raw.e, &raw.x].into_iter().flatten().any(|member| base64url_decode(member.as_str()).is_err())
+    [&raw.n, &raw.e, &raw.x].into_iter().flatten().any(|member| lenient_decode(member.as_str()).is_none())
 }
 
 /// Collects the elements of `keys` unparsed, and stops at the first one over the limit.
@@ -146,6 +149,11 @@ impl<'de> Visitor<'de> for SetVisitor<'_> {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JWK set object")
+    }
+
+    /// Compat: Go decodes `null` into an empty set.
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {

@@ -10,7 +10,7 @@
 //! Where it is deliberately narrower than Go's `go-jose` (what kube-apiserver and kubelogin use):
 //! - base64url with non-zero trailing bits, line breaks or padding is refused in tokens;
 //! - white space in a token is refused (Go strips it before parsing);
-//! - any `crit` header is refused (Go lets `crit: ["b64"]` pass);
+//! - any `crit` header is refused (Go lets `crit: ["b64"]` pass), and `b64: false` (in Go the payload is then signed as it is written);
 //! - ES384 or ES512 over a P-256 key, and every other pairing of algorithm and curve that RFC 7518 does not name, is
 //!   refused (Go checks the signature's length only);
 //! - RSA moduli below 2048 or above 8192 bits, and tokens, headers, key sets and key ids over [`Limits`] are refused.

@@ -29,8 +29,7 @@ const RSA_ALGORITHMS: [Algorithm; 6] =
     [Algorithm::Rs256, Algorithm::Rs384, Algorithm::Rs512, Algorithm::Ps256, Algorithm::Ps384, Algorithm::Ps512];
 
 impl Material {
-    /// Checks size and shape: 2048 to 8192 bits, odd modulus, odd exponent between 3 and 2^33 (the bound of BoringSSL
-    /// and its relatives). Leading zero bytes are dropped: RFC 7518 section 6.3.1.1 forbids them, yet issuers write them.
+    /// Checks size and shape: 2048 to 8192 bits, odd modulus, odd exponent between 3 and 2^31 (Go's bound). Leading zero bytes are dropped: RFC 7518 section 6.3.1.1 forbids them, yet issuers write them.
     pub(crate) fn rsa(n: &[u8], e: &[u8]) -> Result<Self, JoseError> {
         let (n, e) = (strip_leading_zeros(n), strip_leading_zeros(e));
         let bits = n.len() * 8 - n.first().map_or(0, |first| first.leading_zeros() as usize);
@@ -38,11 +37,11 @@ impl Material {
             return Err(JoseError::RsaModulusSize { bits });
         }
         let odd = |number: &[u8]| number.last().is_some_and(|last| last & 1 == 1);
-        if e.len() > 5 || !odd(e) || !odd(n) {
+        if e.len() > 4 || !odd(e) || !odd(n) {
             return Err(JoseError::InvalidKey);
         }
         let exponent = e.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
-        if !(3..1 << 33).contains(&exponent) {
+        if !(3..1 << 31).contains(&exponent) {
             return Err(JoseError::InvalidKey);
         }
         let rsa = RsaPublic { n: n.into(), e: e.into(), parsed: Default::default() };

@@ -44,14 +44,6 @@ pub(crate) struct RawJwk<'a> {
     pub(crate) x5t_s256: Option<&'a RawValue>,
 }
 
-impl RawJwk<'_> {
-    /// No private or symmetric member is present.
-    pub(crate) fn is_public(&self) -> bool {
-        [&self.d, &self.p, &self.q, &self.dp, &self.dq, &self.qi, &self.k].iter().all(|member| member.is_none())
-            && self.oth.is_none()
-    }
-}
-
 /// A JSON string that is borrowed when it has no escapes. (`Cow` itself always deserialises as owned.)
 #[derive(Clone)]
 pub(crate) struct BorrowedStr<'a>(pub(crate) Cow<'a, str>);

@@ -6,7 +6,8 @@
 
 use super::{Checked, Reference};
 use crate::ast::{Call, Expr, ExprKind};
-use crate::library::{format, regex, time};
+use crate::library::regex::{PatternError, Patterns};
+use crate::library::{format, time};
 use crate::source::Issues;
 use crate::types::Type;
 use crate::value::Value;
@@ -15,15 +16,16 @@ pub(super) fn validate(checked: &Checked) -> Issues {
     let mut issues = Issues::new(std::sync::Arc::clone(&checked.ast.source));
     let mut nodes = Vec::new();
     with_formats(&checked.ast.root, false, &mut nodes);
+    let patterns = Patterns::new();
     for function in ["duration", "timestamp", "matches"] {
         for (expr, _) in &nodes {
             let ExprKind::Call(call) = &expr.kind else { continue };
             if &*call.function == function
                 && let Some(argument) = call.args.first()
                 && let Some(value) = argument.as_literal()
-                && !acceptable(function, value)
+                && let Some(problem) = unacceptable(function, value, &patterns)
             {
-                issues.report(checked.ast.location(argument.id), format!("invalid {function} argument"));
+                issues.report(checked.ast.location(argument.id), problem);
             }
         }
     }
@@ -69,19 +71,18 @@ fn with_formats<'a>(expr: &'a Expr, inside: bool, nodes: &mut Vec<(&'a Expr, boo
     }
 }
 
-fn acceptable(function: &str, argument: &Value) -> bool {
-    match (function, argument) {
+fn unacceptable(function: &str, argument: &Value, patterns: &Patterns) -> Option<String> {
+    let acceptable = match (function, argument) {
         ("duration", Value::String(text)) => time::parse_duration(text).is_some(),
         ("timestamp", Value::String(text)) => time::Timestamp::parse(text).is_some_and(|parsed| parsed.is_ok()),
         ("timestamp", Value::Int(seconds)) => time::Timestamp::from_seconds(*seconds).is_ok(),
-        ("matches", Value::String(pattern)) => regex::Pattern::new(pattern).is_ok(),
+        ("matches", Value::String(pattern)) => match patterns.compile(pattern) {
+            Err(error @ PatternError::Together) => return Some(error.to_string()),
+            outcome => outcome.is_ok(),
+        },
         _ => false,
-    }
-}
-
-/// Like [`PartialEq`], but for the names of parameters, which are gone by now.
-fn equivalent(a: &Type, b: &Type) -> bool {
-    a == b
+    };
+    (!acceptable).then(|| format!("invalid {function} argument"))
 }
 
 fn mismatch(checked: &Checked, expr: &Expr, expected: &Type, actual: &Type, issues: &mut Issues) {
@@ -110,7 +111,7 @@ fn mixed_list(checked: &Checked, expr: &Expr, issues: &mut Issues) {
         let Some(type_) = element_type(checked, &element.value, element.optional, issues) else { return };
         match first {
             None => first = Some(type_),
-            Some(first) if equivalent(first, type_) => {}
+            Some(first) if first == type_ => {}
             Some(first) => {
                 mismatch(checked, &element.value, first, type_, issues);
                 return;
@@ -129,10 +130,10 @@ fn mixed_map(checked: &Checked, expr: &Expr, issues: &mut Issues) {
             first = Some((key, value));
             continue;
         };
-        if !equivalent(first_key, key) {
+        if first_key != key {
             mismatch(checked, &entry.key, first_key, key, issues);
         }
-        if !equivalent(first_value, value) {
+        if first_value != value {
             mismatch(checked, &entry.value, first_value, value, issues);
         }
     }
@@ -163,7 +164,7 @@ fn constant_format(checked: &Checked, expr: &Expr, call: &Call, issues: &mut Iss
         }
     });
     match outcome {
-        Err(message) => issues.report(checked.ast.location(place), message),
+        Err(error) => issues.report(checked.ast.location(place), error.to_string()),
         Ok(_) if elements.len() > used => {
             let message =
                 format!("too many arguments supplied to string.format (expected {used}, got {})", elements.len());

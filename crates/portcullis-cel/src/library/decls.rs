@@ -9,11 +9,9 @@ use std::sync::LazyLock;
 
 use super::signature;
 use super::table::{OVERLOADS, SINGLETONS};
-use crate::error::EvalError;
+use crate::ops::Evaluated;
 use crate::types::Type;
 use crate::value::{Trait, Value};
-
-pub(crate) type Evaluated = Result<Value, EvalError>;
 
 /// What a function does with its arguments.
 #[derive(Debug, Clone, Copy)]
@@ -130,6 +128,33 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every declaration of kube-apiserver's environment, which `tests/cel/functions.rs` compares with the environment itself.
+    const UPSTREAMS: &str = include_str!("../../tests/golden/functions.txt");
+
+    #[test]
+    fn every_function_is_declared_as_upstreams() {
+        let mut sorted: Vec<&FunctionDecl> = names().filter_map(function).collect();
+        sorted.sort_by_key(|function| function.name);
+        let mut ours = String::new();
+        for function in sorted {
+            for overload in &function.overloads {
+                let style = if overload.member { "member" } else { "function" };
+                let args: Vec<String> = overload.args.iter().map(ToString::to_string).collect();
+                let (name, id, args, result) = (function.name, overload.id, args.join(", "), &overload.result);
+                ours.push_str(&format!("{name} {id} {style} ({args}) -> {result}\n"));
+            }
+        }
+        let differ: Vec<String> = ours
+            .lines()
+            .zip(UPSTREAMS.lines())
+            .filter(|(ours, theirs)| ours != theirs)
+            .map(|(ours, theirs)| format!("ours   {ours}\ntheirs {theirs}"))
+            .collect();
+        assert!(differ.is_empty(), "{}", differ.join("\n"));
+        assert_eq!(ours.lines().count(), UPSTREAMS.lines().count(), "one side has more");
+        assert!(UPSTREAMS.lines().count() > 300, "only a part is recorded");
+    }
 
     #[test]
     fn every_signature_is_read_and_every_overload_has_its_own_name() {

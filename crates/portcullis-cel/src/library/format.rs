@@ -53,7 +53,7 @@ pub(crate) fn run(
     format: &str,
     arguments: usize,
     mut write: impl FnMut(usize, Clause) -> Result<String, String>,
-) -> Result<String, String> {
+) -> Result<String, EvalError> {
     let mut out = String::with_capacity(format.len());
     let mut rest = format;
     let mut index = 0;
@@ -66,16 +66,15 @@ pub(crate) fn run(
             continue;
         }
         if index >= arguments {
-            return Err(format!("index {index} out of range"));
+            return Err(EvalError::new(format!("index {index} out of range")));
         }
         if tail.is_empty() {
-            return Err("unexpected end of string".to_owned());
+            return Err(EvalError::new("unexpected end of string"));
         }
-        let (clause, after) = clause(tail).map_err(|error| format!("could not parse formatting clause: {error}"))?;
-        out.push_str(&write(index, clause).map_err(|error| format!("error during formatting: {error}"))?);
-        if out.len() > limits::TEXT_BYTES {
-            return Err(limits::TEXT.to_string());
-        }
+        let fail = |reason: &str, error: String| EvalError::new(format!("{reason}: {error}"));
+        let (clause, after) = clause(tail).map_err(|error| fail("could not parse formatting clause", error))?;
+        out.push_str(&write(index, clause).map_err(|error| fail("error during formatting", error))?);
+        limits::text(out.len())?;
         index += 1;
         rest = after;
     }
@@ -123,9 +122,7 @@ fn clause(text: &str) -> Result<(Clause, &str), String> {
 
 pub(super) fn format(args: &[Value]) -> Evaluated {
     let [Value::String(text), Value::List(list)] = args else { return Err(EvalError::no_such_overload()) };
-    run(text, list.len(), |index, clause| write(&list.get(index).unwrap_or(Value::Null), clause))
-        .map(Value::from)
-        .map_err(|message| if message == limits::TEXT.to_string() { limits::TEXT } else { EvalError::new(message) })
+    run(text, list.len(), |index, clause| write(&list.get(index).unwrap_or(Value::Null), clause)).map(Value::from)
 }
 
 fn write(value: &Value, clause: Clause) -> Result<String, String> {

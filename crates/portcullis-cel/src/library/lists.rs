@@ -30,12 +30,8 @@ fn equal(a: &Value, b: &Value) -> bool {
     ops::same(a, b) == Ok(true)
 }
 
-fn contains(list: &List, value: &Value) -> bool {
-    (0..list.len()).any(|index| list.get(index).is_some_and(|item| equal(value, &item)))
-}
-
 fn contains_all(list: &List, values: &List) -> bool {
-    values.iter().all(|value| contains(list, &value))
+    values.iter().all(|value| ops::list_contains(list, &value))
 }
 
 pub(super) fn sets_contains(list: &Value, values: &Value) -> Evaluated {
@@ -49,7 +45,7 @@ pub(super) fn sets_equivalent(a: &Value, b: &Value) -> Evaluated {
 
 pub(super) fn sets_intersects(a: &Value, b: &Value) -> Evaluated {
     let (a, b) = (list_of(a)?, list_of(b)?);
-    Ok(Value::Bool(a.iter().any(|value| contains(b, &value))))
+    Ok(Value::Bool(a.iter().any(|value| ops::list_contains(b, &value))))
 }
 
 pub(super) fn slice(args: &[Value]) -> Evaluated {

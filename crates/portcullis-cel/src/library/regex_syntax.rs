@@ -1,9 +1,8 @@
 //! Patterns as Go reads them, written for the `regex` crate.
 //!
 //! Compat: Go's `regexp/syntax` with its flags `Perl`. What both engines know and mean differently is spelled out: `\d`, `\s`,
-//! `\w` and `\b` are about ASCII, flags are written around each part that they apply to, and characters that have a meaning
-//! only in the crate (`&&`, `~`) are escaped. `\B` follows the crate: about bytes beside characters that are not ASCII it may
-//! differ.
+//! `\w`, `\b` and `\B` are about ASCII, flags are written around each part that they apply to, and characters that have a
+//! meaning only in the crate (`&&`, `~`) are escaped.
 
 /// A part of a pattern that an operator behind it repeats.
 struct Piece {
@@ -291,7 +290,7 @@ fn escape(text: &str, flags: Flags) -> Translated<(Vec<String>, &str)> {
     let simple = match text.get(..2) {
         Some("\\A") => Some("\\A"),
         Some("\\b") => Some("(?-u:\\b)"),
-        Some("\\B") => Some("\\B"),
+        Some("\\B") => Some("(?-u:\\B)"),
         Some("\\z") => Some("\\z"),
         Some("\\C") => return error("invalid escape sequence", "\\C"),
         _ => None,

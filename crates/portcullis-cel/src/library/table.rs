@@ -1,9 +1,9 @@
 //! The table of functions. [`super::decls`] reads it.
 
-use super::decls::{Evaluated, Op, Row};
+use super::decls::{Op, Row};
 use super::{convert, format, formats, lists, net, optional, quantity, regex, semver, strings, url};
 use crate::error::EvalError;
-use crate::ops;
+use crate::ops::{self, Evaluated};
 use crate::value::{Trait, Value};
 
 /// Functions with one implementation for all of their overloads, and what their first argument must be able to do.
@@ -188,7 +188,7 @@ pub(super) const OVERLOADS: &[Row] = &[
     Row("getMinutes", "timestamp_to_minutes_with_tz", true, "(timestamp, string) -> int", Op::Binary(|t, zone| convert::part("getMinutes", t, Some(zone)))),
     Row("getMinutes", "duration_to_minutes", true, "(duration) -> int", Op::Unary(|d| convert::duration_part("getMinutes", d))),
     Row("getSeconds", "timestamp_to_seconds", true, "(timestamp) -> int", Op::Unary(|t| convert::part("getSeconds", t, None))),
-    Row("getSeconds", "timestamp_to_seconds_with_tz", true, "(timestamp, string) -> int", Op::Binary(|t, zone| convert::part("getSeconds", t, Some(zone)))),
+    Row("getSeconds", "timestamp_to_seconds_tz", true, "(timestamp, string) -> int", Op::Binary(|t, zone| convert::part("getSeconds", t, Some(zone)))),
     Row("getSeconds", "duration_to_seconds", true, "(duration) -> int", Op::Unary(|d| convert::duration_part("getSeconds", d))),
     Row("getMilliseconds", "timestamp_to_milliseconds", true, "(timestamp) -> int", Op::Unary(|t| convert::part("getMilliseconds", t, None))),
     Row("getMilliseconds", "timestamp_to_milliseconds_with_tz", true, "(timestamp, string) -> int", Op::Binary(|t, zone| convert::part("getMilliseconds", t, Some(zone)))),

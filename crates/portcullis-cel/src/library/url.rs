@@ -8,7 +8,7 @@ use std::fmt;
 use crate::error::EvalError;
 use crate::map::Map;
 use crate::ops::Evaluated;
-use crate::show::quoted;
+use crate::show::{quote_into, quoted};
 use crate::value::{List, Value};
 
 /// A URL by its parts.
@@ -119,20 +119,15 @@ fn unescape(text: &str, mode: Mode) -> Result<Vec<u8>, String> {
 
 /// Bytes that may be the middle of a character.
 fn go_quoted(bytes: &[u8]) -> String {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => quoted(text),
-        Err(_) => {
-            let mut out = String::from("\"");
-            for chunk in bytes.utf8_chunks() {
-                out.push_str(quoted(chunk.valid()).trim_matches('"'));
-                for byte in chunk.invalid() {
-                    out.push_str(&format!("\\x{byte:02x}"));
-                }
-            }
-            out.push('"');
-            out
+    let mut out = String::from("\"");
+    for chunk in bytes.utf8_chunks() {
+        quote_into(&mut out, chunk.valid());
+        for byte in chunk.invalid() {
+            out.push_str(&format!("\\x{byte:02x}"));
         }
     }
+    out.push('"');
+    out
 }
 
 fn scheme(text: &str) -> Result<(&str, &str), String> {

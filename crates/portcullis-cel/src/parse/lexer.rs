@@ -218,7 +218,7 @@ fn next(rest: &[char]) -> Found {
         }
         ['/', '/', ..] => Found::Hidden(count(rest, |c| c != '\n')),
         ['0'..='9', ..] | ['.', '0'..='9', ..] => number(rest),
-        ['"' | '\'', ..] => match string(rest) {
+        ['"' | '\'', ..] => match string(rest, false) {
             Ok(length) => Found::Token(Kind::String, length),
             Err(failed) => Found::Nothing(failed),
         },
@@ -279,7 +279,7 @@ fn word(rest: &[char]) -> Found {
     if prefix > 0 {
         let tail = rest.get(prefix..).unwrap_or_default();
         let raw = rest.get(prefix - 1).is_some_and(|c| matches!(c, 'r' | 'R'));
-        if let Ok(found) = if raw { raw_string(tail) } else { string(tail) } {
+        if let Ok(found) = string(tail, raw) {
             return Found::Token(kind, prefix + found);
         }
     }
@@ -345,9 +345,9 @@ fn escape(rest: &[char]) -> Result<usize, usize> {
     }
 }
 
-/// The length of a string at the start, or how many characters could have been one.
-fn string(rest: &[char]) -> Result<usize, usize> {
-    if let [a @ ('"' | '\''), b, c, ..] = rest
+/// The length of a string at the start, or how many characters could have been one. There are no escapes in a `raw` one.
+fn string(rest: &[char], raw: bool) -> Result<usize, usize> {
+    if let [a, b, c, ..] = rest
         && a == b
         && a == c
     {
@@ -355,7 +355,7 @@ fn string(rest: &[char]) -> Result<usize, usize> {
         loop {
             match rest.get(at..).unwrap_or_default() {
                 [x, y, z, ..] if x == a && y == a && z == a => return Ok(at + 3),
-                tail @ ['\\', ..] => match escape(tail) {
+                tail @ ['\\', ..] if !raw => match escape(tail) {
                     Ok(length) => at += length,
                     Err(_) => return Ok(2),
                 },
@@ -370,35 +370,10 @@ fn string(rest: &[char]) -> Result<usize, usize> {
     loop {
         match rest.get(at..).unwrap_or_default() {
             [c, ..] if *c == quote => return Ok(at + 1),
-            tail @ ['\\', ..] => match escape(tail) {
+            tail @ ['\\', ..] if !raw => match escape(tail) {
                 Ok(length) => at += length,
                 Err(length) => return Err(at + length),
             },
-            ['\n' | '\r', ..] | [] => return Err(at),
-            [_, ..] => at += 1,
-        }
-    }
-}
-
-fn raw_string(rest: &[char]) -> Result<usize, usize> {
-    if let [a, b, c, ..] = rest
-        && a == b
-        && a == c
-    {
-        let mut at = 3;
-        loop {
-            match rest.get(at..).unwrap_or_default() {
-                [x, y, z, ..] if x == a && y == a && z == a => return Ok(at + 3),
-                [_, ..] => at += 1,
-                [] => return Ok(2),
-            }
-        }
-    }
-    let quote = rest.first().copied().unwrap_or('"');
-    let mut at = 1;
-    loop {
-        match rest.get(at..).unwrap_or_default() {
-            [c, ..] if *c == quote => return Ok(at + 1),
             ['\n' | '\r', ..] | [] => return Err(at),
             [_, ..] => at += 1,
         }

@@ -14,20 +14,21 @@ use crate::check::{Checked, Reference};
 use crate::environment::is_undefined_type;
 use crate::error::EvalError;
 use crate::library::decls::{FunctionDecl, Op, function};
-use crate::library::regex::Pattern;
+use crate::library::regex::Patterns;
 use crate::map::{Map, unhashable};
 use crate::ops;
 use crate::source::Issues;
 use crate::value::{List, Value};
 
 pub(crate) fn plan(checked: &Checked) -> Result<Node, Issues> {
-    Planner { checked }
+    Planner { checked, patterns: Patterns::new() }
         .plan(&checked.ast.root)
         .map_err(|message| Issues::instantiation(Arc::clone(&checked.ast.source), message))
 }
 
 struct Planner<'a> {
     checked: &'a Checked,
+    patterns: Patterns,
 }
 
 type Planned<T> = Result<T, String>;
@@ -170,7 +171,7 @@ impl Planner<'_> {
             [one] => one,
             _ => "",
         };
-        finish_call(id, declared, overload, args)
+        finish_call(id, declared, overload, args, &self.patterns)
     }
 
     #[inline(never)]
@@ -227,16 +228,19 @@ fn index_of(id: Id, operand: Node, index: Node, optional: bool) -> Planned<Node>
             Some(problem) => return Err(problem),
         },
         Node::Attribute(attribute) => Key::Attribute(attribute.attribute),
-        other => {
-            let id_of_value = id;
-            Key::Computed(Attribute::Relative { id: id_of_value, operand: Box::new(other), qualifiers: Vec::new() })
-        }
+        other => Key::Computed(Attribute::Relative { id, operand: Box::new(other), qualifiers: Vec::new() }),
     };
     attribute.attribute.qualify(&Arc::new(Qualifier { id, optional, key, test_only: false }));
     Ok(Node::Attribute(Box::new(attribute)))
 }
 
-fn finish_call(id: Id, declared: &'static FunctionDecl, overload: &'static str, args: Vec<Node>) -> Planned<Node> {
+fn finish_call(
+    id: Id,
+    declared: &'static FunctionDecl,
+    overload: &'static str,
+    args: Vec<Node>,
+    patterns: &Patterns,
+) -> Planned<Node> {
     if overload == "in_list"
         && let [argument, list] = args.as_slice()
         && let Some(Value::List(list)) = list.constant()
@@ -260,7 +264,7 @@ fn finish_call(id: Id, declared: &'static FunctionDecl, overload: &'static str, 
         };
         return Ok(Node::Const { id, value });
     }
-    with_pattern(call)
+    with_pattern(call, patterns)
 }
 
 fn implementation(id: Id, declared: &'static FunctionDecl, overload: &'static str, args: Vec<Node>) -> CallNode {
@@ -277,11 +281,12 @@ fn implementation(id: Id, declared: &'static FunctionDecl, overload: &'static st
 }
 
 /// Compiles the regular expression of a call, if it is known.
-fn with_pattern(mut call: CallNode) -> Planned<Node> {
+fn with_pattern(mut call: CallNode, patterns: &Patterns) -> Planned<Node> {
     if matches!(call.declared.name, "matches" | "find" | "findAll")
         && let Some(Value::String(pattern)) = call.args.get(1).and_then(Node::constant)
     {
-        call.implementation = Implementation::Pattern(Box::new(Pattern::new(pattern)?));
+        call.implementation =
+            Implementation::Pattern(Box::new(patterns.compile(pattern).map_err(|error| error.to_string())?));
         call.in_turn = true;
     }
     Ok(Node::Call(Box::new(call)))

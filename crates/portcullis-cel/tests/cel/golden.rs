@@ -23,7 +23,7 @@ fn path() -> PathBuf {
 }
 
 #[expect(clippy::disallowed_methods, reason = "recording is asked for by the environment")]
-fn recording() -> bool {
+pub(crate) fn recording() -> bool {
     std::env::var_os("PORTCULLIS_RECORD").is_some()
 }
 

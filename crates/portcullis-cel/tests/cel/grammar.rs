@@ -86,11 +86,12 @@ impl Grammar {
             out.push_str(&rest[..at]);
             let tail = &rest[at..];
             if let Some(name) = tail.strip_prefix('$') {
-                // `$a:s` binds a variable; `$a` names it again.
+                // `$a:s` binds a variable; `$a` names it again (`$a :` before a colon).
                 let letter = name.chars().next().expect("a variable has a letter");
                 let after = &name[1..];
                 if let Some(typed) = after.strip_prefix(':') {
                     let type_ = typed.chars().next().expect("a variable has a type");
+                    assert!(TYPES.contains(type_), "{template}: a variable of the type '{type_}'");
                     let name = format!("{}{}", self.random.pick(&["x", "item", "v"]), self.names);
                     self.names += 1;
                     self.scope.push((name.clone(), type_));

@@ -12,8 +12,10 @@
     reason = "a test that cannot be set up has failed, and what it counted is printed"
 )]
 
+mod differences;
 mod differential;
 mod examples;
+mod functions;
 mod golden;
 mod grammar;
 mod oracle;

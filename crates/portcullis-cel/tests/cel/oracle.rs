@@ -107,6 +107,26 @@ pub(crate) fn ask<'c>(cases: impl IntoIterator<Item = &'c Case>, tries: usize) -
             json!({"id": id, "env": case.variable, "expr": case.expression, "vars": vars, "tries": tries}).to_string()
         })
         .collect();
+    let count = questions.len();
+    let mut answers = Vec::with_capacity(count);
+    for (at, answer) in answered(questions).into_iter().enumerate() {
+        assert_eq!(answer["id"].as_u64(), u64::try_from(at).ok(), "answers come in order");
+        let outcomes = answer["outcomes"].as_array().expect("an answer has outcomes");
+        answers.push(outcomes.iter().map(Outcome::from_json).collect());
+    }
+    assert_eq!(answers.len(), count, "every question has an answer");
+    answers
+}
+
+/// The declarations of all functions that expressions over `variable` can call, an overload a line.
+pub(crate) fn functions(variable: &str) -> String {
+    let answers = answered(vec![json!({"env": variable, "functions": true}).to_string()]);
+    let functions = answers[0]["functions"].as_array().expect("the answer has functions");
+    functions.iter().map(|line| format!("{}\n", line.as_str().expect("a declaration is text"))).collect()
+}
+
+/// Writes each question as a line, and reads all answers.
+fn answered(questions: Vec<String>) -> Vec<Value> {
     let mut child = Command::new(peer(Peer::CelOracle))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -114,22 +134,16 @@ pub(crate) fn ask<'c>(cases: impl IntoIterator<Item = &'c Case>, tries: usize) -
         .expect("cel-oracle starts");
     let mut input = child.stdin.take().expect("its input is a pipe");
     let output = BufReader::new(child.stdout.take().expect("its output is a pipe"));
-    let count = questions.len();
     let writer = std::thread::spawn(move || {
         for question in questions {
             writeln!(input, "{question}").expect("cel-oracle reads");
         }
     });
-    let mut answers = Vec::with_capacity(count);
-    for line in output.lines() {
-        let answer: Value =
-            serde_json::from_str(&line.expect("cel-oracle writes text")).expect("cel-oracle writes JSON");
-        assert_eq!(answer["id"].as_u64(), u64::try_from(answers.len()).ok(), "answers come in order");
-        let outcomes = answer["outcomes"].as_array().expect("an answer has outcomes");
-        answers.push(outcomes.iter().map(Outcome::from_json).collect());
-    }
+    let read = |line: std::io::Result<String>| {
+        serde_json::from_str(&line.expect("cel-oracle writes text")).expect("cel-oracle writes JSON")
+    };
+    let answers = output.lines().map(read).collect();
     writer.join().expect("all questions are written");
     assert!(child.wait().expect("cel-oracle ends").success(), "cel-oracle failed");
-    assert_eq!(answers.len(), count, "every question has an answer");
     answers
 }

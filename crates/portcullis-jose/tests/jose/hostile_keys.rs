@@ -144,13 +144,16 @@ fn unknown_keys_are_skipped_or_spoil_the_set_as_go_jose_does() {
 }
 
 #[test]
-fn a_published_private_key_is_its_public_half() {
-    let mut key = P384.public().to_json();
-    key["d"] = base64url_encode(&[1; 48]).into();
-    assert_eq!(parse_set(std::slice::from_ref(&key), UnknownKeys::RejectSet), Ok((1, 0)));
-    let set =
-        JwkSet::parse(json!({ "keys": [key] }).to_string().as_bytes(), UnknownKeys::Skip, &Limits::default()).unwrap();
-    assert_eq!(set.to_json_string(), json!({ "keys": [P384.public().to_json()] }).to_string());
+fn a_published_private_key_verifies_nothing() {
+    for unknown in [UnknownKeys::Skip, UnknownKeys::RejectSet] {
+        for (public, d) in [(P384.public(), vec![1; 48]), (RSA.public(), vec![1; 256]), (ED.public(), vec![1; 32])] {
+            let mut key = public.to_json();
+            key["d"] = base64url_encode(&d).into();
+            (key["p"], key["q"]) = (json!("AQ"), json!("AQ"));
+            // Neither it nor, by mistake, another key of the set.
+            assert_eq!(parse_set(&[key, P256.public().to_json()], unknown), Ok((1, 1)));
+        }
+    }
 }
 
 #[test]
@@ -158,7 +161,6 @@ fn documents_that_are_no_key_set_are_refused() {
     for unknown in [UnknownKeys::Skip, UnknownKeys::RejectSet] {
         for document in [
             "",
-            "null",
             "[]",
             "{",
             r#"{"keys":{}}"#,
@@ -173,7 +175,7 @@ fn documents_that_are_no_key_set_are_refused() {
         let empty = JwkSet::parse(br#"{"x":1,"keys":[]}"#, unknown, &Limits::default()).unwrap();
         assert!(empty.keys().is_empty());
     }
-    for document in ["{}", r#"{"keys":null}"#] {
+    for document in ["null", "{}", r#"{"keys":null}"#] {
         let parse =
             |unknown| JwkSet::parse(document.as_bytes(), unknown, &Limits::default()).map(|set| set.keys().len());
         assert_eq!(parse(UnknownKeys::Skip), Err(JoseError::SetJson));
