@@ -1,7 +1,8 @@
 //! Who is asking: the request's credentials, tried in kube-apiserver's order.
 //!
 //! Flow: client certificate → bearer token → bearer token of a WebSocket → anonymous, only when nothing was presented that
-//! failed. Whoever is recognised is also in `system:authenticated`. A failure is the fixed 401; the reason goes to the log.
+//! failed, and where that is let in. Whoever is recognised is also in `system:authenticated`. A failure is the fixed 401; the
+//! reason goes to the log.
 //!
 //! It must never let a bad credential pass as anonymous (a client would not notice that its token has expired), and never
 //! write a token to the log.
@@ -17,6 +18,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{AUTHORIZATION, CONNECTION, HeaderMap, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use portcullis_authn::{Authenticator, Verdict as OidcVerdict};
 use portcullis_kube::UserInfo;
+use portcullis_kube::authentication_config::AnonymousAuthConfig;
 use portcullis_runtime::Timestamp;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -28,6 +30,9 @@ use crate::store::Store;
 const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io.";
 /// Extra key under which a credential is named.
 const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
+
+/// Longest reason for a refusal that is passed on to the log, in bytes: strangers write part of it.
+const REASON_BYTES: usize = 4 * 1024;
 
 /// What is said of a token that nobody knows.
 const INVALID: &str = "invalid bearer token";
@@ -51,7 +56,7 @@ impl TokenAuthenticator {
             Self::Oidc(authenticator) => match authenticator.authenticate(token).await {
                 OidcVerdict::User(user) => Ok(user.info().clone()),
                 OidcVerdict::NoOpinion => Err(INVALID.to_owned()),
-                OidcVerdict::Refused(error) => Err(error.to_string()),
+                OidcVerdict::Refused(error) => Err(shortened(error.to_string())),
             },
         }
     }
@@ -67,7 +72,7 @@ impl std::fmt::Debug for TokenAuthenticator {
     }
 }
 
-/// The request is not authenticated; the log says why, the client only hears 401.
+/// The request is not authenticated; the log says why, the client only hears 401. No reason: nothing was presented.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unauthenticated {
     pub(crate) reasons: Vec<String>,
@@ -105,8 +110,13 @@ impl TokenChain<'_> {
     }
 }
 
-/// The user who makes a call.
-pub(crate) async fn authenticate(call: &Call, tokens: &TokenChain<'_>) -> Result<UserInfo, Unauthenticated> {
+/// The user who makes a call. `path` is that of its URL, decoded.
+pub(crate) async fn authenticate(
+    call: &Call,
+    path: &str,
+    tokens: &TokenChain<'_>,
+    anonymous: &AnonymousAuthConfig,
+) -> Result<UserInfo, Unauthenticated> {
     let mut reasons = Vec::new();
     match &call.client_cert {
         Some(der) => match certificate_user(der) {
@@ -124,7 +134,26 @@ pub(crate) async fn authenticate(call: &Call, tokens: &TokenChain<'_>) -> Result
         Ok(None) => {}
         Err(why) => reasons.push(why.to_owned()),
     }
-    if reasons.is_empty() { Ok(UserInfo::anonymous()) } else { Err(Unauthenticated { reasons }) }
+    if reasons.is_empty() && lets_in(anonymous, path) {
+        Ok(UserInfo::anonymous())
+    } else {
+        Err(Unauthenticated { reasons })
+    }
+}
+
+/// Whether anonymous requests come to a path.
+fn lets_in(anonymous: &AnonymousAuthConfig, path: &str) -> bool {
+    let AnonymousAuthConfig { enabled, conditions } = anonymous;
+    *enabled && (conditions.is_empty() || conditions.iter().any(|condition| condition.path == path))
+}
+
+/// `reason`, cut off where it is too long.
+fn shortened(mut reason: String) -> String {
+    if reason.len() > REASON_BYTES {
+        reason.truncate(reason.floor_char_boundary(REASON_BYTES));
+        reason.push('…');
+    }
+    reason
 }
 
 /// CN is the user, O the groups. The listener has verified the chain.
@@ -194,6 +223,7 @@ fn websocket_bearer(headers: &HeaderMap) -> Result<Option<String>, &'static str>
 #[cfg(test)]
 mod tests {
     use crate::store::StoreLimits;
+    use portcullis_kube::authentication_config::AnonymousAuthCondition;
     use rcgen::{CertificateParams, DnType, KeyPair};
 
     use super::*;
@@ -214,7 +244,9 @@ mod tests {
     async fn ask(call: Call) -> Result<UserInfo, Unauthenticated> {
         let (accounts, store) = (ServiceAccounts::new("127.0.0.1", None), Store::new(StoreLimits::default()));
         let now = Timestamp::from_unix_seconds(0);
-        authenticate(&call, &TokenChain { accounts: &accounts, store: &store, now, others: Arc::new(tokens()) }).await
+        let chain = TokenChain { accounts: &accounts, store: &store, now, others: Arc::new(tokens()) };
+        let everywhere = AnonymousAuthConfig::everywhere(true);
+        authenticate(&call, &call.path, &chain, &everywhere).await
     }
 
     #[tokio::test]
@@ -227,6 +259,32 @@ mod tests {
             let user = ask(Call::test("GET /", "").with("authorization", header)).await;
             assert_eq!(user.unwrap(), UserInfo::anonymous(), "{header}: no bearer token");
         }
+    }
+
+    #[test]
+    fn anonymous_requests_come_where_they_are_let_in_and_paths_are_compared_whole() {
+        let config = |enabled, paths: &[&str]| AnonymousAuthConfig {
+            enabled,
+            conditions: paths.iter().map(|path| AnonymousAuthCondition { path: (*path).to_owned() }).collect(),
+        };
+        assert!(lets_in(&config(true, &[]), "/anything") && !lets_in(&config(false, &[]), "/livez"));
+        // No valid file has this; it must not let anybody in all the same.
+        assert!(!lets_in(&config(false, &["/livez"]), "/livez"));
+        let some = config(true, &["/livez", "/a b", ""]);
+        for path in ["/livez", "/a b", ""] {
+            assert!(lets_in(&some, path), "{path:?}");
+        }
+        for path in ["/livez/", "/livez/ping", "/LIVEZ", "//livez", "/", "/a%20b"] {
+            assert!(!lets_in(&some, path), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_reason_is_no_longer_than_a_log_bears() {
+        let long = "é".repeat(REASON_BYTES / 2);
+        assert_eq!(shortened(long.clone()), long);
+        assert_eq!(shortened(format!("{long}x")), format!("{long}…"));
+        assert_eq!(shortened(format!("x{long}")), format!("x{}…", &long[2..]));
     }
 
     #[test]

@@ -8,10 +8,12 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use http::Method;
+use portcullis_kube::authentication_config::AnonymousAuthConfig;
 use portcullis_kube::discovery::VersionInfo;
 use portcullis_kube::go::quote;
 use portcullis_kube::{Status, UserInfo};
 use portcullis_rbac::{RequestInfo, RequestInfoError, authorize, forbidden};
+use portcullis_runtime::telemetry::Metrics;
 use portcullis_runtime::{Clock, Rng};
 use serde_json::{Value, json};
 
@@ -48,11 +50,15 @@ pub(crate) struct Engine {
     pub(crate) last_modes: LastModes,
     /// What knows bearer tokens now.
     pub(crate) tokens: RwLock<Arc<TokenAuthenticator>>,
+    /// Whether and where requests without credentials are let in.
+    pub(crate) anonymous: AnonymousAuthConfig,
     pub(crate) service_accounts: ServiceAccounts,
     pub(crate) discovery: Discovery,
     pub(crate) openapi: Arc<OpenApi>,
     pub(crate) version: VersionInfo,
     pub(crate) audit: Option<AuditLog>,
+    /// What `/metrics` shows.
+    pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
     pub(crate) rng: Rng,
     pub(crate) controllers: Controllers,
@@ -91,8 +97,11 @@ impl Engine {
                 }
             })?;
         deadline::check(call, &info, |status| refuse(status)).map_err(|reply| *reply)?;
-        let user = authenticate(call, &self.token_chain()).await.map_err(|why| {
-            tracing::warn!(reasons = ?why.reasons, path = %info.path, "unable to authenticate the request");
+        let user = authenticate(call, &info.path, &self.token_chain(), &self.anonymous).await.map_err(|why| {
+            // Compat: of a request without credentials nothing is said.
+            if !why.reasons.is_empty() {
+                tracing::warn!(reasons = ?why.reasons, path = %info.path, "unable to authenticate the request");
+            }
             let certificate = call.client_cert.is_some() || call.client_cert_refused;
             call.audit.refused(&info, &attempted(&call.headers, &call.params, certificate));
             refuse(&Status::unauthorized())
@@ -273,6 +282,7 @@ impl Engine {
         let trimmed = path.trim_end_matches('/');
         Ok(match path {
             "/" | "/index.html" => Some(health::paths(self)),
+            METRICS => Some(health::metrics(self)),
             _ if trimmed == VERSION => Some(health::version(self, call)?),
             _ if token::is_document(trimmed) => Some(token::document(self, call, trimmed).await?),
             _ => match self.openapi.answer(call, path, &self.clock).await {
@@ -364,6 +374,7 @@ fn misplaced(info: &RequestInfo, resource: &Resource, namespace: &str, name: &st
 }
 
 const VERSION: &str = "/version";
+pub(crate) const METRICS: &str = "/metrics";
 
 fn below_document(path: &str) -> bool {
     path.match_indices('/').filter_map(|(at, _)| path.get(..at)).any(|up| up == VERSION || token::is_document(up))

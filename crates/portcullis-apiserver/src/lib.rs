@@ -49,6 +49,7 @@ pub use parts::{
 };
 pub use seed::{Seed, SeedError};
 pub use server::{ApiServer, ApiServerConfig, Front, GIT_VERSION, Running, StartError};
+pub use service_account::ISSUER as SERVICE_ACCOUNT_ISSUER;
 pub use store::StoreLimits;
 pub use store::kept::KeptError;
 pub use streams::StreamLimits;

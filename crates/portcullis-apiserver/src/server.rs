@@ -13,13 +13,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
-use portcullis_authn::{Authenticator, ConfigError, Network, OidcFlags, Options};
 use portcullis_jose::{KeyKind, SigningKey};
 use portcullis_kube::Status;
+use portcullis_kube::authentication_config::AnonymousAuthConfig;
 use portcullis_runtime::server::{
     BodyError, ConnInfo, Handler, Request, Response, ResponseFuture, ServerLimits, Transport, Upgrade, fits, full,
     read_body, serve, stream, until,
 };
+use portcullis_runtime::telemetry::Metrics;
 use portcullis_runtime::tls::{ClientAuth, ServerTls, TlsError, TlsIdentity, TlsVersions, server_config};
 use portcullis_runtime::{Clock, Rng, Shutdown};
 use tokio::net::TcpListener;
@@ -78,6 +79,8 @@ pub struct ApiServerConfig {
     pub client_ca_pem: Vec<u8>,
     /// What knows bearer tokens.
     pub tokens: TokenAuthenticator,
+    /// Whether and where requests without credentials are let in, as `system:anonymous`.
+    pub anonymous: AnonymousAuthConfig,
     /// The file that keeps its objects and its key. Without one they end with the process. With one, the runtime has to have
     /// several threads.
     pub keep_state: Option<PathBuf>,
@@ -95,6 +98,8 @@ pub struct ApiServerConfig {
     pub server_limits: ServerLimits,
     /// Limits of connections that leave HTTP.
     pub stream_limits: StreamLimits,
+    /// What `/metrics` shows, to those who may get that path.
+    pub metrics: Metrics,
     /// The time.
     pub clock: Clock,
     /// Identities and names.
@@ -102,8 +107,8 @@ pub struct ApiServerConfig {
 }
 
 impl ApiServerConfig {
-    /// A configuration with the usual limits, which trusts no token. The authorities of clients are taken for those of the
-    /// server too.
+    /// A configuration with the usual limits, which trusts no token and lets anonymous requests in. The authorities of
+    /// clients are taken for those of the server too.
     pub fn new(listener: TcpListener, identity: TlsIdentity, client_ca_pem: Vec<u8>) -> Self {
         Self {
             listener,
@@ -111,6 +116,7 @@ impl ApiServerConfig {
             root_ca_pem: String::from_utf8_lossy(&client_ca_pem).into_owned(),
             client_ca_pem,
             tokens: TokenAuthenticator::Nobody,
+            anonymous: AnonymousAuthConfig::everywhere(true),
             keep_state: None,
             audit: None,
             service_account_key: None,
@@ -118,6 +124,7 @@ impl ApiServerConfig {
             store_limits: StoreLimits::default(),
             server_limits: ServerLimits::default(),
             stream_limits: StreamLimits::default(),
+            metrics: Metrics::new(&Clock::system()),
             clock: Clock::system(),
             rng: Rng::system(),
         }
@@ -130,12 +137,6 @@ pub enum StartError {
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The OIDC flags are not valid.
-    #[error(transparent)]
-    Oidc(#[from] ConfigError),
-    /// No HTTP client could be made for the issuers.
-    #[error("cannot reach OIDC issuers: {0}")]
-    Network(String),
     /// The listener has no address.
     #[error("the listener has no address: {0}")]
     Listener(#[source] std::io::Error),
@@ -148,25 +149,6 @@ pub enum StartError {
     /// The initial objects could not be made.
     #[error("cannot make the initial objects: {0}")]
     Seed(#[from] SeedError),
-}
-
-impl TokenAuthenticator {
-    /// Trusts the issuer of kube-apiserver's `--oidc-*` flags; nobody when they are off. Discovery runs in the background,
-    /// so the issuer need not be up yet. Must be called inside a Tokio runtime.
-    ///
-    /// # Errors
-    /// [`StartError`], for flags that kube-apiserver would refuse.
-    pub fn from_oidc_flags(
-        flags: &OidcFlags,
-        clock: Clock,
-        network: &Network,
-        shutdown: &Shutdown,
-    ) -> Result<Self, StartError> {
-        let Some(config) = flags.config(&[])? else { return Ok(Self::Nobody) };
-        let authenticator = Authenticator::start([config], Options::new(clock), network, shutdown)
-            .map_err(|error| StartError::Network(error.to_string()))?;
-        Ok(Self::Oidc(Box::new(authenticator)))
-    }
 }
 
 /// The dev API server.
@@ -198,11 +180,13 @@ impl ApiServer {
             policy: LivePolicy::default(),
             last_modes: Default::default(),
             tokens: RwLock::new(Arc::new(config.tokens)),
+            anonymous: config.anonymous,
             service_accounts: ServiceAccounts::new(&addr.to_string(), config.service_account_key.or(kept_key)),
             discovery: Discovery::new(&addr.to_string()),
             openapi: Arc::new(OpenApi::new(config.clock.now())),
             version: version_info(GIT_VERSION, go_arch()),
             audit: config.audit,
+            metrics: config.metrics,
             clock: config.clock,
             rng: config.rng,
             controllers: Controllers { root_ca: config.root_ca_pem, port: addr.port(), ..Controllers::default() },
@@ -505,32 +489,5 @@ fn body_status(error: BodyError) -> Status {
         BodyError::Timeout => Status::failure(408, "Timeout", "the request body did not arrive in time"),
         // Compat: upstream counts it as its own failure.
         BodyError::Broken => Status::failure(500, "", "the request body could not be read"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn refused_flags_are_said_once_in_kube_apiservers_words() {
-        for (issuer, algs, want) in [
-            (
-                "http://x",
-                "RS256",
-                "invalid authentication configuration: jwt[0].issuer.url: Invalid value: \"http://x\": URL scheme must be https",
-            ),
-            ("https://x", "HS256", "oidc: unsupported signing alg: \"HS256\""),
-        ] {
-            let arguments = [
-                format!("--oidc-issuer-url={issuer}"),
-                "--oidc-client-id=c".to_owned(),
-                format!("--oidc-signing-algs={algs}"),
-            ];
-            let (flags, _) = OidcFlags::parse(&arguments).unwrap();
-            let refused =
-                TokenAuthenticator::from_oidc_flags(&flags, Clock::system(), &Network::default(), &Shutdown::new());
-            assert_eq!(refused.unwrap_err().to_string(), want);
-        }
     }
 }

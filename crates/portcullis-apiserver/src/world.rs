@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
 use portcullis_kube::UserInfo;
+use portcullis_kube::authentication_config::AnonymousAuthConfig;
+use portcullis_runtime::telemetry::Metrics;
 use portcullis_runtime::{Clock, MockClock, Rng};
 
 use crate::authenticate::TokenAuthenticator;
@@ -41,11 +43,13 @@ impl World {
             policy: LivePolicy::default(),
             last_modes: Default::default(),
             tokens: RwLock::new(Arc::new(TokenAuthenticator::Fixed(tokens))),
+            anonymous: AnonymousAuthConfig::everywhere(true),
             service_accounts: ServiceAccounts::new("127.0.0.1:6443", None),
             discovery: Discovery::new("127.0.0.1:6443"),
             openapi: Arc::new(OpenApi::new(clock.now())),
             version: version_info(GIT_VERSION, "amd64"),
             audit: None,
+            metrics: Metrics::new(&clock),
             clock,
             rng: Rng::seeded(1),
             controllers: Controllers { root_ca: "PEM".to_owned(), port: 6443, ..Controllers::default() },

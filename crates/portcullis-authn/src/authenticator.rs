@@ -123,7 +123,7 @@ impl Authenticator {
         Self::build(issuers.into_iter().map(given).collect(), options)
     }
 
-    fn build(issuers: Vec<Issuer>, options: Options) -> Self {
+    pub(crate) fn build(issuers: Vec<Issuer>, options: Options) -> Self {
         let Options { policy, clock, cache_bytes, .. } = options;
         let trusted = ArcSwap::from_pointee(Trusted::new(issuers.into_iter().map(Arc::new), cache_bytes));
         Self(Arc::new(Shared { trusted, policy, clock, cache_bytes }))
@@ -167,11 +167,6 @@ impl Authenticator {
         }
     }
 
-    /// Forgets all accepted tokens, as after a change of what is trusted.
-    pub fn clear_cache(&self) {
-        self.0.trusted.load().cache.clear();
-    }
-
     /// Ends once every issuer has been discovered; never, when one cannot be reached.
     pub async fn ready(&self) {
         let trusted = self.0.trusted.load_full();
@@ -196,7 +191,7 @@ impl Trusted {
     }
 
     fn issuer(&self, unverified_payload: &[u8]) -> Option<&Issuer> {
-        self.issuers.get(&route::untrusted_issuer(unverified_payload)?).map(Arc::as_ref)
+        self.issuers.get(&route::untrusted_issuer(unverified_payload)?).map(|issuer| issuer.in_force())
     }
 }
 
@@ -253,7 +248,7 @@ impl Shared {
             until = until.min(resolved.expiry);
         }
         let user = verify::user(issuer.valid(), self.policy, &members)?;
-        let expires_at = Timestamp::from_unix_seconds(expiry);
+        let expires_at = Timestamp::from_unix_seconds(until);
         Ok((VerifiedUser::new(user, Arc::clone(&issuer.url), expires_at), until))
     }
 }

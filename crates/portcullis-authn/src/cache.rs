@@ -92,13 +92,6 @@ impl TokenCache {
         entries.insert(key, Arc::new(Entry { token, valid_until, user: user.clone() }));
     }
 
-    /// Forgets everything.
-    pub(crate) fn clear(&self) {
-        if let Some(entries) = &self.entries {
-            entries.clear();
-        }
-    }
-
     fn key(&self, token: &str) -> u64 {
         let bytes = token.as_bytes();
         self.hasher.hash_one(bytes.get(bytes.len().saturating_sub(HASHED)..).unwrap_or(bytes))
@@ -174,8 +167,6 @@ mod tests {
             cache.insert(&format!("token {n}"), &user("a"), 10_000, at(0));
         }
         assert!(cache.bytes() <= 100_000, "{}", cache.bytes());
-        cache.clear();
-        assert_eq!(cache.bytes(), 0);
         let none = TokenCache::new(0);
         none.insert("token", &user("a"), 10_000, at(0));
         assert!(none.get("token", at(0)).is_none());

@@ -69,6 +69,28 @@ impl ValidConfig {
     pub fn config(&self) -> &JwtConfig {
         &self.config
     }
+
+    /// A word about a user name that may be an address which nobody has verified: its expression names `email` in a form that
+    /// kube-apiserver's own rule does not see (`claims['email']`, `dyn(claims).email`), and none that may decide names
+    /// `email_verified`.
+    pub fn unverified_addresses(&self) -> Option<&'static str> {
+        self.expressions.unverified_addresses()
+    }
+
+    /// The same issuer, whose documents are at `url`: `discoveryURL`, which the flags do not have.
+    ///
+    /// # Errors
+    /// [`ConfigError::Refused`] when it is no such URL.
+    pub fn with_discovery_url(mut self, url: &str) -> Result<Self, ConfigError> {
+        let mut errors = FieldErrors::default();
+        rules::check_discovery_url(&self.config.issuer_url, url, &mut errors);
+        if !errors.is_empty() {
+            return Err(ConfigError::Refused(errors));
+        }
+        // Compat: an empty name is the same as none.
+        self.config.discovery_url = Some(url.to_owned()).filter(|url| !url.is_empty());
+        Ok(self)
+    }
 }
 
 /// Why a configuration may not run.
@@ -78,6 +100,14 @@ pub enum ConfigError {
     /// Some `--oidc-*` flags are set, but not both of the two that belong together.
     #[error("oidc-issuer-url and oidc-client-id must be specified together when any oidc-* flags are set")]
     IncompleteFlags,
+    /// A file and `--oidc-*` flags are given.
+    #[error("authentication-config file and oidc-* flags are mutually exclusive")]
+    FileAndFlags,
+    /// Both a file and `--anonymous-auth` speak of anonymous requests.
+    #[error(
+        "anonymous: Forbidden: --anonymous-auth flag cannot be set when anonymous field is configured in authentication configuration file"
+    )]
+    AnonymousTwice,
     /// The CA file could not be read.
     #[error("open {path}: {reason}")]
     CaFile {
@@ -117,6 +147,10 @@ impl ConfigError {
             Self::Invalid(errors) | Self::Refused(errors) => {
                 Some(errors.hints.join("; ")).filter(|hints| !hints.is_empty())
             }
+            Self::FileAndFlags => {
+                Some("leave the oidc-* flags out, and write what they say into the file".to_owned())
+            }
+            Self::AnonymousTwice => Some("leave --anonymous-auth out, or anonymous in the file".to_owned()),
             Self::IncompleteFlags | Self::CaFile { .. } | Self::UnsupportedSigningAlg(_) => None,
         }
     }
@@ -289,6 +323,21 @@ mod tests {
         let valid = config.validate("", &[]).expect("valid");
         let JwtConfig { discovery_url, groups, uid_claim, .. } = valid.config();
         assert_eq!((discovery_url, groups, uid_claim), (&None, &None, &None));
+    }
+
+    #[test]
+    fn another_place_of_the_documents_changes_nothing_else() {
+        let valid = good().validate("", &[]).expect("valid");
+        let moved = valid.clone().with_discovery_url("https://d.example/x").expect("a place");
+        assert_eq!(moved.config().discovery_url.as_deref(), Some("https://d.example/x"));
+        assert_eq!(moved.with_discovery_url("").expect("none"), valid);
+        for (url, want) in [
+            ("https://issuer.example/", "discoveryURL must be different from URL"),
+            ("http://d.example", "URL scheme must be https"),
+        ] {
+            let error = valid.clone().with_discovery_url(url).expect_err(url).to_string();
+            assert_eq!(error, format!("issuer.discoveryURL: Invalid value: \"{url}\": {want}"));
+        }
     }
 
     #[test]

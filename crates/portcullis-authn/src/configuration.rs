@@ -13,7 +13,7 @@ use portcullis_kube::authentication_config::{AnonymousAuthConfig, Authentication
 use portcullis_kube::field::FieldError;
 
 use crate::config::{ALL_SIGNING_ALGS, ConfigError, FieldErrors, ValidConfig};
-use crate::rules;
+use crate::rules::{self, Checked};
 
 /// Issuers that one file may name.
 pub const MAX_ISSUERS: usize = 64;
@@ -39,11 +39,11 @@ impl TrustConfiguration {
     /// # Errors
     /// As [`TrustConfiguration::load`].
     pub fn new(file: AuthenticationConfiguration, disallowed: &[String]) -> Result<Self, ConfigError> {
-        let errors = validate(&file, &[]);
+        let (checked, errors) = validate(&file, &[]);
         if !errors.is_empty() {
             return Err(ConfigError::Invalid(errors));
         }
-        Self::build(file, disallowed)
+        Self::build(file, checked, disallowed)
     }
 
     /// Reads the file that takes the place of `self`, which the server started with: what it says of requests without
@@ -53,27 +53,40 @@ impl TrustConfiguration {
     /// As [`TrustConfiguration::load`].
     pub fn reload(&self, data: &[u8], disallowed: &[String]) -> Result<Self, ConfigError> {
         let file = AuthenticationConfiguration::decode(data)?;
-        let mut errors = validate(&file, disallowed);
+        let (checked, mut errors) = validate(&file, disallowed);
         if file.anonymous != self.anonymous {
             errors.errors.push(FieldError::forbidden("anonymous", "changed from initial configuration file"));
         }
         if !errors.is_empty() {
             return Err(ConfigError::Refused(errors));
         }
-        Self::build(file, disallowed)
+        Self::build(file, checked, &[])
     }
 
-    /// The same issuers with fewer algorithms, as the flags allow. In a file's words every algorithm is fine.
-    ///
-    /// # Errors
-    /// [`ConfigError::UnsupportedSigningAlg`].
+    /// The same issuers with other algorithms, for comparisons with Kubernetes' own package, which takes them beside a file.
+    #[doc(hidden)]
     pub fn with_signing_algs(mut self, algs: &[String]) -> Result<Self, ConfigError> {
         self.issuers = self.issuers.into_iter().map(|valid| valid.with_signing_algs(algs)).collect::<Result<_, _>>()?;
         Ok(self)
     }
 
-    fn build(file: AuthenticationConfiguration, disallowed: &[String]) -> Result<Self, ConfigError> {
-        let issuers = file.jwt.iter().map(|jwt| constructed(jwt, disallowed)).collect::<Result<_, _>>()?;
+    /// Makes the issuers, of any algorithm that kube-apiserver knows. `disallowed` is what [`validate`] did not know of.
+    fn build(
+        file: AuthenticationConfiguration,
+        checked: Vec<Checked>,
+        disallowed: &[String],
+    ) -> Result<Self, ConfigError> {
+        let algs = ALL_SIGNING_ALGS.map(str::to_owned);
+        let issuer = |(jwt, checked): (&JwtAuthenticator, Checked)| {
+            let mut errors = FieldErrors::default();
+            rules::check_allowed(&jwt.issuer.url, disallowed, &mut errors);
+            if errors.is_empty() {
+                ValidConfig::new(jwt, algs.to_vec(), checked)
+            } else {
+                Err(ConfigError::Refused(errors))
+            }
+        };
+        let issuers = file.jwt.iter().zip(checked).map(issuer).collect::<Result<_, _>>()?;
         Ok(Self { issuers, anonymous: file.anonymous })
     }
 
@@ -90,17 +103,18 @@ impl TrustConfiguration {
     }
 }
 
-/// The rules of every issuer, and those between them.
-fn validate(file: &AuthenticationConfiguration, disallowed: &[String]) -> FieldErrors {
+/// The rules of every issuer, and those between them: what each amounts to, which is complete when no rule is broken.
+fn validate(file: &AuthenticationConfiguration, disallowed: &[String]) -> (Vec<Checked>, FieldErrors) {
     let mut errors = FieldErrors::default();
     if file.jwt.len() > MAX_ISSUERS {
         errors.errors.push(FieldError::too_many("jwt", file.jwt.len(), MAX_ISSUERS));
-        return errors;
+        return (Vec::new(), errors);
     }
+    let mut checked = Vec::with_capacity(file.jwt.len());
     let (mut urls, mut documents) = (HashSet::new(), HashSet::new());
     for (at, jwt) in file.jwt.iter().enumerate() {
         let path = format!("jwt[{at}]");
-        rules::check(jwt, &path, disallowed, &mut errors);
+        checked.push(rules::check(jwt, &path, disallowed, &mut errors));
         if !urls.insert(jwt.issuer.url.as_str()) {
             errors.errors.push(FieldError::duplicate(format!("{path}.issuer.url"), &jwt.issuer.url));
         }
@@ -117,7 +131,7 @@ fn validate(file: &AuthenticationConfiguration, disallowed: &[String]) -> FieldE
         let detail = "enabled should be set to true when conditions are defined";
         errors.errors.push(FieldError::invalid_json("anonymous.conditions", &shown, detail));
     }
-    errors
+    (checked, errors)
 }
 
 /// A condition as messages print it.
@@ -125,16 +139,6 @@ fn validate(file: &AuthenticationConfiguration, disallowed: &[String]) -> FieldE
 struct Shown<'a> {
     #[serde(rename = "Path")]
     path: &'a str,
-}
-
-/// One issuer, of any algorithm that kube-apiserver knows, checked once more by itself.
-fn constructed(jwt: &JwtAuthenticator, disallowed: &[String]) -> Result<ValidConfig, ConfigError> {
-    let mut errors = FieldErrors::default();
-    let checked = rules::check(jwt, "", disallowed, &mut errors);
-    if !errors.is_empty() {
-        return Err(ConfigError::Refused(errors));
-    }
-    ValidConfig::new(jwt, ALL_SIGNING_ALGS.map(str::to_owned).to_vec(), checked)
 }
 
 #[cfg(test)]

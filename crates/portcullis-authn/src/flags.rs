@@ -289,7 +289,8 @@ fn split_quoted(text: &str) -> Option<(String, &str)> {
     }
 }
 
-fn io_text(error: &io::Error) -> String {
+/// What the system said, in Go's words.
+pub(crate) fn io_text(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "no such file or directory".to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use portcullis_runtime::http_client::{HttpClient, HttpClientError};
-use portcullis_runtime::{Clock, Shutdown};
+use portcullis_runtime::{Clock, Shutdown, Timestamp};
 
 use crate::authenticator::Options;
 use crate::config::{JwtConfig, ValidConfig};
-use crate::distributed::{self, DistributedClaims, DistributedError, Resolved, Resolver, Source};
+use crate::distributed::{self, ClaimHosts, DistributedClaims, DistributedError, Reach, Resolved, Resolver, Source};
 use crate::error::AuthnError;
 use crate::go::json::Member;
 use crate::keys::{Discovery, Keys, Network, Outside, Purpose, Search, http_config};
@@ -27,10 +27,14 @@ impl Surroundings {
         Self {
             policy: options.policy,
             clock: options.clock.clone(),
-            distributed_claims: options.distributed_claims,
+            distributed_claims: options.distributed_claims.clone(),
             network: network.clone(),
             shutdown: shutdown.child(),
         }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 }
 
@@ -41,6 +45,9 @@ pub(crate) struct Issuer {
     pub(crate) keys: Keys,
     /// `None` refuses tokens whose groups would have to be fetched.
     resolver: Option<Arc<Resolver>>,
+    /// What it was before it moved. As a whole it holds until the issuer is found where it is now: new rules were never meant for
+    /// tokens that the former keys have signed.
+    former: Option<Arc<Self>>,
 }
 
 impl Issuer {
@@ -50,7 +57,7 @@ impl Issuer {
     }
 
     fn new(valid: ValidConfig, keys: Keys, resolver: Option<Arc<Resolver>>) -> Self {
-        Self { url: Arc::from(valid.config().issuer_url.as_str()), valid, keys, resolver }
+        Self { url: Arc::from(valid.config().issuer_url.as_str()), valid, keys, resolver, former: None }
     }
 
     /// An issuer that is discovered in the background. Must be called inside a Tokio runtime.
@@ -62,8 +69,7 @@ impl Issuer {
     }
 
     /// The issuer with other settings of the same URL, and whether its keys are looked for anew: they are where it is
-    /// reached differently, and then those at hand count until the others have been found. Must be called inside a Tokio
-    /// runtime.
+    /// reached differently, and then what it was counts until they have been found. Must be called inside a Tokio runtime.
     pub(crate) fn changed(&self, valid: ValidConfig, around: &Surroundings) -> Result<(Self, bool), HttpClientError> {
         let outside = outside(&valid, around)?;
         let reached = |config: &JwtConfig| (config.discovery_url.clone(), config.certificate_authority.clone());
@@ -72,8 +78,22 @@ impl Issuer {
             Some(resolver) if !moves && valid.config().groups.is_some() => Some(Arc::clone(resolver)),
             Some(_) | None => resolver(&valid, &outside, around)?,
         };
-        let keys = if moves { self.keys.moved(search(&valid, outside, around)) } else { self.keys.kept() };
-        Ok((Self::new(valid, keys, resolver), moves))
+        let former = if self.keys.initialised() { moves.then(|| Arc::new(self.alone())) } else { self.former.clone() };
+        let keys = if moves { Keys::Discovered(search(&valid, outside, around)) } else { self.keys.kept() };
+        Ok((Self { former, ..Self::new(valid, keys, resolver) }, moves))
+    }
+
+    /// The same, without what it was before.
+    fn alone(&self) -> Self {
+        Self::new(self.valid.clone(), self.keys.kept(), self.resolver.clone())
+    }
+
+    /// What tokens are judged by now.
+    pub(crate) fn in_force(&self) -> &Self {
+        match &self.former {
+            Some(former) if !self.keys.initialised() => former,
+            Some(_) | None => self,
+        }
     }
 
     pub(crate) fn config(&self) -> &JwtConfig {
@@ -124,11 +144,14 @@ fn resolver(
     outside: &Outside,
     around: &Surroundings,
 ) -> Result<Option<Arc<Resolver>>, HttpClientError> {
-    match around.distributed_claims {
-        DistributedClaims::Fetch if valid.config().groups.is_some() => {
-            let resolver = Resolver::new(valid, outside.clone(), &around.network, around.shutdown.child())?;
-            Ok(Some(Arc::new(resolver)))
-        }
-        DistributedClaims::Fetch | DistributedClaims::Refuse => Ok(None),
-    }
+    let config = valid.config();
+    let reach = match (&around.distributed_claims, around.policy) {
+        _ if config.groups.is_none() => return Ok(None),
+        (DistributedClaims::Refuse, _) => return Ok(None),
+        (DistributedClaims::Fetch, Policy::Faithful) => Reach::Anywhere,
+        (DistributedClaims::Fetch, Policy::Strict) => Reach::within(config, &ClaimHosts::default()),
+        (DistributedClaims::FetchFrom(hosts), _) => Reach::within(config, hosts),
+    };
+    let resolver = Resolver::new(valid, outside.clone(), reach, &around.network, around.shutdown.child())?;
+    Ok(Some(Arc::new(resolver)))
 }

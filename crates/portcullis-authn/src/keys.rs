@@ -66,12 +66,6 @@ pub(crate) enum Keys {
     Given(Arc<dyn KeySource>),
     /// Found by discovery.
     Discovered(Arc<Search>),
-    /// To be found in another place than before: what was found there counts until then.
-    Moved {
-        /// It has been discovered.
-        from: Arc<Search>,
-        to: Arc<Search>,
-    },
 }
 
 /// A discovery that ends when nobody needs it any more.
@@ -98,7 +92,7 @@ impl Keys {
     /// Whether tokens can be verified. Once true it stays true.
     pub(crate) fn initialised(&self) -> bool {
         match self {
-            Self::Given(_) | Self::Moved { .. } => true,
+            Self::Given(_) => true,
             Self::Discovered(search) => search.discovered.keys().is_some(),
         }
     }
@@ -108,20 +102,6 @@ impl Keys {
         match self {
             Self::Given(source) => Self::Given(Arc::clone(source)),
             Self::Discovered(search) => Self::Discovered(Arc::clone(search)),
-            Self::Moved { from, to } => Self::Moved { from: Arc::clone(from), to: Arc::clone(to) },
-        }
-    }
-
-    /// The keys that `search` will find; until then those at hand, when there are any that were found.
-    pub(crate) fn moved(&self, search: Arc<Search>) -> Self {
-        let found = match self {
-            Self::Given(_) => None,
-            Self::Discovered(at) => at.discovered.keys().is_some().then_some(at),
-            Self::Moved { from, to } => Some(if to.discovered.keys().is_some() { to } else { from }),
-        };
-        match found {
-            Some(from) => Self::Moved { from: Arc::clone(from), to: search },
-            None => Self::Discovered(search),
         }
     }
 
@@ -129,13 +109,13 @@ impl Keys {
     pub(crate) fn unhealthy(&self, issuer: &str) -> Option<String> {
         match self {
             Self::Given(_) => None,
-            Self::Discovered(search) | Self::Moved { to: search, .. } => search.discovered.unhealthy(issuer),
+            Self::Discovered(search) => search.discovered.unhealthy(issuer),
         }
     }
 
     /// Ends once tokens can be verified.
     pub(crate) async fn ready(&self) {
-        if let Self::Discovered(search) | Self::Moved { to: search, .. } = self {
+        if let Self::Discovered(search) = self {
             search.discovered.keys.wait().await;
         }
     }
@@ -145,10 +125,6 @@ impl Keys {
         let outcome = match self {
             Self::Given(source) => source.verify(jws).await,
             Self::Discovered(search) => match search.discovered.keys() {
-                Some(cache) => cache.verify(jws).await,
-                None => return Err(AuthnError::NotInitialized),
-            },
-            Self::Moved { from, to } => match to.discovered.keys().or_else(|| from.discovered.keys()) {
                 Some(cache) => cache.verify(jws).await,
                 None => return Err(AuthnError::NotInitialized),
             },

@@ -8,10 +8,10 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_cel::Value;
+use portcullis_cel::{Activation, Value};
 use portcullis_kube::user_info::UserInfo;
 
-use crate::cel::{self, Expression, Expressions, Variable};
+use crate::cel::{self, Expression, Expressions};
 use crate::claims::string_list;
 use crate::config::{JwtConfig, PrefixedClaim};
 use crate::error::ClaimsError;
@@ -26,40 +26,30 @@ pub(crate) fn user(
     expressions: &Expressions,
     members: &[Member<'_>],
 ) -> Result<UserInfo, ClaimsError> {
-    // Made once, and only where somebody looks at it.
-    let claims = expressions.need_claims().then(|| cel::claims(members));
-    let claims = claims.as_ref();
+    let claims = cel::claims(members);
+    let evaluated = |expression: &Option<Expression>| expression.as_ref().map(|one| one.evaluate(&claims));
     let user = UserInfo {
-        username: match evaluated(expressions.username.as_ref(), claims) {
+        username: match evaluated(&expressions.username) {
             None => username(&config.username, members)?,
             Some(value) => match value.map_err(ClaimsError::UsernameExpression)? {
                 Value::String(name) if name.is_empty() => return Err(ClaimsError::EmptyUsername),
                 value => string(&value, "username claim").map_err(ClaimsError::UsernameExpression)?,
             },
         },
-        groups: match evaluated(expressions.groups.as_ref(), claims) {
+        groups: match evaluated(&expressions.groups) {
             None => groups(config.groups.as_ref(), members)?,
             Some(value) => value.and_then(|value| cel::texts(&value)).map_err(ClaimsError::GroupsExpression)?,
         },
-        uid: match evaluated(expressions.uid.as_ref(), claims) {
+        uid: match evaluated(&expressions.uid) {
             None => uid(config.uid_claim.as_deref(), members)?,
             Some(value) => value.and_then(|value| string(&value, "uid claim")).map_err(ClaimsError::UidExpression)?,
         },
-        extra: extra(&expressions.extra, members, claims)?,
+        extra: extra(&expressions.extra, members, &claims)?,
     };
     required(&config.required_claims, members)?;
-    if let Some(claims) = claims {
-        cel::check_rules(&expressions.claim_rules, claims).map_err(ClaimsError::ClaimRule)?;
-    }
-    if !expressions.user_rules.is_empty() {
-        cel::check_rules(&expressions.user_rules, &cel::user(&user)).map_err(ClaimsError::UserRule)?;
-    }
+    cel::check_rules(&expressions.claim_rules, &claims).map_err(ClaimsError::ClaimRule)?;
+    cel::check_rules(&expressions.user_rules, &cel::user(&user)).map_err(ClaimsError::UserRule)?;
     Ok(user)
-}
-
-/// What the expression comes to, if there is one.
-fn evaluated(expression: Option<&Expression>, claims: Option<&Variable>) -> Option<Result<Value, String>> {
-    Some(expression?.evaluate(claims?))
 }
 
 fn string(value: &Value, what: &str) -> Result<String, String> {
@@ -115,12 +105,11 @@ fn uid(claim: Option<&str>, members: &[Member<'_>]) -> Result<String, ClaimsErro
 fn extra(
     expressions: &[(String, Expression)],
     members: &[Member<'_>],
-    claims: Option<&Variable>,
+    claims: &dyn Activation,
 ) -> Result<BTreeMap<String, Vec<String>>, ClaimsError> {
     let jti = json::last(members, "jti").map(json::string).filter(|jti| !jti.is_empty());
     let mut extra: BTreeMap<String, Vec<String>> =
         jti.map(|jti| (CREDENTIAL_ID_KEY.to_owned(), vec![format!("JTI={jti}")])).into_iter().collect();
-    let Some(claims) = claims else { return Ok(extra) };
     // Compat: all are evaluated before one is looked at.
     let values = expressions.iter().map(|(_, expression)| expression.evaluate(claims));
     let values = values.collect::<Result<Vec<_>, _>>().map_err(ClaimsError::ExtraExpression)?;

@@ -32,7 +32,7 @@ pub(crate) struct Checked {
 /// Checks one entry. `path` precedes the fields in messages (`jwt[0]`, or nothing); `disallowed` are issuers that it may not
 /// have. Broken rules go to `errors`, and then the answer is incomplete.
 pub(crate) fn check(jwt: &JwtAuthenticator, path: &str, disallowed: &[String], errors: &mut FieldErrors) -> Checked {
-    let mut rules = Rules { path, errors, expressions: Expressions::default(), email_verified: false };
+    let mut rules = Rules { path, errors, expressions: Expressions::default() };
     let roots = rules.issuer(&jwt.issuer, disallowed);
     rules.claim_rules(&jwt.claim_validation_rules);
     rules.mappings(&jwt.claim_mappings);
@@ -40,12 +40,20 @@ pub(crate) fn check(jwt: &JwtAuthenticator, path: &str, disallowed: &[String], e
     Checked { roots, expressions: rules.expressions }
 }
 
+/// Checks that an issuer, which keeps the other rules, is none of `disallowed`.
+pub(crate) fn check_allowed(issuer: &str, disallowed: &[String], errors: &mut FieldErrors) {
+    Rules { path: "", errors, expressions: Expressions::default() }.allowed("issuer.url", issuer, disallowed);
+}
+
+/// Checks the place of the documents of an issuer.
+pub(crate) fn check_discovery_url(issuer: &str, discovery: &str, errors: &mut FieldErrors) {
+    Rules { path: "", errors, expressions: Expressions::default() }.discovery_url(issuer, discovery);
+}
+
 struct Rules<'a> {
     path: &'a str,
     errors: &'a mut FieldErrors,
     expressions: Expressions,
-    /// Some expression looks at `claims.email_verified`.
-    email_verified: bool,
 }
 
 impl Rules<'_> {
@@ -85,15 +93,20 @@ impl Rules<'_> {
         }
     }
 
-    fn looks_at_email_verified(&mut self, expression: &Expression) {
-        self.email_verified = self.email_verified || expression.selects("email_verified");
+    /// Whether an expression that may decide about the user name looks at `claims.email_verified`.
+    fn asks_for_verified_addresses(&self, username: &Expression) -> bool {
+        let Expressions { extra, claim_rules, .. } = &self.expressions;
+        let others = extra.iter().map(|(_, expression)| expression);
+        let mut all = others.chain(claim_rules.iter().map(|rule| &rule.expression)).chain([username]);
+        all.any(|expression| expression.selects("email_verified"))
     }
 
     fn issuer(&mut self, issuer: &Issuer, disallowed: &[String]) -> Option<Vec<CertificateDer<'static>>> {
         if issuer.url.is_empty() {
             self.required("issuer.url", "");
         } else {
-            self.url("issuer.url", &issuer.url, disallowed);
+            self.allowed("issuer.url", &issuer.url, disallowed);
+            self.url("issuer.url", &issuer.url);
         }
         self.discovery_url(&issuer.url, issuer.discovery_url.as_deref().unwrap_or_default());
         self.audiences(&issuer.audiences, &issuer.audience_match_policy);
@@ -112,16 +125,19 @@ impl Rules<'_> {
         if !issuer.is_empty() && issuer.trim_end_matches('/') == discovery.trim_end_matches('/') {
             self.invalid("issuer.discoveryURL", discovery, "discoveryURL must be different from URL");
         }
-        self.url("issuer.discoveryURL", discovery, &[]);
+        self.url("issuer.discoveryURL", discovery);
     }
 
-    fn url(&mut self, field: &str, text: &str, disallowed: &[String]) {
-        if disallowed.iter().any(|issuer| issuer == text) {
+    fn allowed(&mut self, field: &str, issuer: &str, disallowed: &[String]) {
+        if disallowed.iter().any(|other| other == issuer) {
             let list: BTreeSet<&str> = disallowed.iter().map(String::as_str).collect();
             let list: Vec<&str> = list.into_iter().collect();
             let detail = format!("URL must not overlap with disallowed issuers: [{}]", list.join(" "));
-            self.invalid(field, text, &detail);
+            self.invalid(field, issuer, &detail);
         }
+    }
+
+    fn url(&mut self, field: &str, text: &str) {
         let parsed = match url::parse(text) {
             Ok(parsed) => parsed,
             Err(problem) => return self.invalid(field, text, &problem),
@@ -206,7 +222,6 @@ impl Rules<'_> {
                     if !expressions.insert(expression) {
                         self.duplicate(&field, expression);
                     } else if let Some(expression) = self.claims_expression(&field, expression, Wanted::Truth) {
-                        self.looks_at_email_verified(&expression);
                         self.expressions.claim_rules.push(Rule { expression, message: message.clone() });
                     }
                 }
@@ -218,9 +233,6 @@ impl Rules<'_> {
         let before = self.errors.errors.len();
         self.expressions.username = self.prefixed("claimMappings.username", &mappings.username, true);
         let username = self.expressions.username.clone().filter(|_| self.errors.errors.len() == before);
-        if let Some(username) = &username {
-            self.looks_at_email_verified(username);
-        }
         self.expressions.groups = self.prefixed("claimMappings.groups", &mappings.groups, false);
         let ClaimOrExpression { claim, expression } = &mappings.uid;
         match (claim.is_empty(), expression.is_empty()) {
@@ -232,7 +244,7 @@ impl Rules<'_> {
             (_, true) => {}
         }
         self.extra(&mappings.extra);
-        if !self.email_verified && username.is_some_and(|username| username.selects("email")) {
+        if username.is_some_and(|name| name.selects("email") && !self.asks_for_verified_addresses(&name)) {
             let field = "claimMappings.username.expression";
             self.invalid(field, &mappings.username.expression, EMAIL_VERIFIED);
         }
@@ -249,7 +261,6 @@ impl Rules<'_> {
             } else if value_expression.is_empty() {
                 self.required(&value, "");
             } else if let Some(expression) = self.claims_expression(&value, value_expression, Wanted::Anything) {
-                self.looks_at_email_verified(&expression);
                 self.expressions.extra.push((key.clone(), expression));
             }
         }
@@ -572,6 +583,32 @@ mod tests {
         for (at, (want, change)) in cases.into_iter().enumerate() {
             let got = broken(change);
             assert_eq!(got.contains("claims.email_verified must be used in"), want, "{at}: {got}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_upstreams_rule_does_not_see_is_a_doubt() {
+        let told = |change: Change| {
+            let mut jwt = good();
+            change(&mut jwt);
+            let mut errors = FieldErrors::default();
+            let checked = check(&jwt, "jwt[0]", &[], &mut errors);
+            assert!(errors.is_empty(), "{errors}");
+            checked.expressions.unverified_addresses().is_some()
+        };
+        let cases: [(bool, Change); 6] = [
+            (true, |jwt| username(jwt, "claims['email']")),
+            (true, |jwt| username(jwt, "dyn(claims).email")),
+            (false, |jwt| username(jwt, "claims['email'] + string(claims['email_verified'])")),
+            (false, |jwt| {
+                username(jwt, "claims[\"email\"]");
+                jwt.claim_validation_rules = vec![rule("", "", "claims.?email_verified.orValue(false) == true", "")];
+            }),
+            (false, |jwt| username(jwt, "'email:' + claims.emails + claims.sub")),
+            (false, |jwt| username(jwt, "claims.sub")),
+        ];
+        for (at, (want, change)) in cases.into_iter().enumerate() {
+            assert_eq!(told(change), want, "{at}");
         }
     }
 

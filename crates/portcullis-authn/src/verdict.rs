@@ -75,7 +75,7 @@ impl VerifiedUser {
         &self.0.issuer
     }
 
-    /// When the token ends.
+    /// When the token ends, or the one that its groups came in, whichever is first.
     pub fn expires_at(&self) -> Timestamp {
         self.0.expires_at
     }

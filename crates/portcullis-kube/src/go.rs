@@ -9,6 +9,7 @@ pub mod syntax;
 pub(crate) mod yaml;
 mod yaml_flow;
 mod yaml_scalar;
+mod yaml_value;
 
 use std::fmt::Write as _;
 use std::io;

@@ -21,7 +21,10 @@ pub use access::{Access, AccessError, InCluster};
 pub use client::Client;
 pub use error::ClientError;
 pub use follow::{Follower, Listed, follow};
-pub use portcullis_kube::meta::{ListMeta, Preconditions};
+pub use portcullis_kube::{
+    meta::{ListMeta, Preconditions},
+    yaml,
+};
 pub use resource::{Form, List, ListQuery, Part, Resource};
 pub use tokio::time::Instant;
 pub use watch::{Event, Watch};

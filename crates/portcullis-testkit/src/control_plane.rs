@@ -72,6 +72,21 @@ impl ControlPlane {
         Ok(Self { apiserver, etcd, url, port, ca, admin, flags: flags.to_vec(), etcd_url, etcd_ports, folder })
     }
 
+    /// What kube-apiserver says of flags that it does not start with: the last lines of its log. Panics when it does start.
+    pub async fn refusal(flags: &[String]) -> String {
+        let folder = temp_dir();
+        let [etcd, port] = free_ports();
+        let ca = TestCa::new("kubernetes-ca");
+        // It reads its settings before it looks for its store.
+        let mut child = start_apiserver(folder.path(), &ca, &format!("http://127.0.0.1:{etcd}"), port, flags);
+        let deadline = Instant::now() + PATIENCE;
+        while child.ended().is_none() {
+            assert!(Instant::now() < deadline, "it has not ended:\n{}", child.tail());
+            tokio::time::sleep(INTERVAL).await;
+        }
+        child.tail()
+    }
+
     /// Stops the API server and starts it again at the same address with what etcd has: its watch cache is empty then, so
     /// that watches from before are told 410. Panics when it does not become ready.
     pub async fn restart_apiserver(&mut self) {

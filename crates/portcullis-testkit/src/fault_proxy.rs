@@ -52,14 +52,20 @@ pub enum Traffic {
 pub struct FaultProxy {
     address: SocketAddr,
     shared: Arc<Shared>,
-    cut: watch::Sender<()>,
     accepting: JoinHandle<()>,
 }
 
 struct Shared {
-    traffic: watch::Sender<Traffic>,
+    state: watch::Sender<State>,
     accepted: AtomicUsize,
-    requests: AtomicUsize,
+    requests: watch::Sender<usize>,
+}
+
+#[derive(Clone, Copy)]
+struct State {
+    traffic: Traffic,
+    /// How often all connections were ended.
+    cuts: u64,
 }
 
 impl FaultProxy {
@@ -68,23 +74,21 @@ impl FaultProxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
         let address = listener.local_addr().expect("its address");
         let shared = Arc::new(Shared {
-            traffic: watch::Sender::new(Traffic::Pass),
+            state: watch::Sender::new(State { traffic: Traffic::Pass, cuts: 0 }),
             accepted: AtomicUsize::new(0),
-            requests: AtomicUsize::new(0),
+            requests: watch::Sender::new(0),
         });
-        let cut = watch::Sender::new(());
-        let (of_connections, ended) = (Arc::clone(&shared), cut.subscribe());
+        let of_connections = Arc::clone(&shared);
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 of_connections.accepted.fetch_add(1, Ordering::Relaxed);
-                if of_connections.now() != Traffic::Refuse {
-                    let mut ended = ended.clone();
-                    ended.mark_unchanged();
-                    tokio::spawn(connection(client, target, Arc::clone(&of_connections), ended));
+                let State { traffic, cuts } = of_connections.now();
+                if traffic != Traffic::Refuse {
+                    tokio::spawn(connection(client, target, Arc::clone(&of_connections), cuts));
                 }
             }
         });
-        Self { address, shared, cut, accepting }
+        Self { address, shared, accepting }
     }
 
     /// Where it listens.
@@ -95,18 +99,23 @@ impl FaultProxy {
 
     /// What becomes of the bytes from now on.
     pub fn set(&self, traffic: Traffic) {
-        self.shared.traffic.send_replace(traffic);
+        self.shared.state.send_modify(|state| state.traffic = traffic);
     }
 
     /// What becomes of them now: what is meant for the next request or reply alone is over when that has come.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
-        self.shared.now()
+        self.shared.now().traffic
     }
 
     /// Ends all connections.
     pub fn cut(&self) {
-        self.cut.send_replace(());
+        self.shared.state.send_modify(|state| state.cuts += 1);
+    }
+
+    /// Ends all connections, and delivers what is sent over new ones: nothing of the old ones is delivered in between.
+    pub fn cut_and_pass(&self) {
+        self.shared.state.send_modify(|state| *state = State { traffic: Traffic::Pass, cuts: state.cuts + 1 });
     }
 
     /// How many connections were made so far.
@@ -118,7 +127,14 @@ impl FaultProxy {
     /// How often clients have sent something so far; a request of 64 KiB and more may count more than once.
     #[must_use]
     pub fn requests(&self) -> usize {
-        self.shared.requests.load(Ordering::Relaxed)
+        *self.shared.requests.borrow()
+    }
+
+    /// Ends when there have been more than so many.
+    pub async fn asked_more_than(&self, requests: usize) {
+        // The sender lives as long as this proxy.
+        let mut seen = self.shared.requests.subscribe();
+        let _never_closed = seen.wait_for(|now| *now > requests).await;
     }
 }
 
@@ -130,27 +146,29 @@ impl Drop for FaultProxy {
 }
 
 impl Shared {
-    fn now(&self) -> Traffic {
-        *self.traffic.borrow()
+    fn now(&self) -> State {
+        *self.state.borrow()
     }
 
     /// Takes what is meant for the next request or reply; somebody else may have been faster.
     fn takes(&self, once: Traffic) -> bool {
-        self.traffic.send_if_modified(|traffic| {
-            let takes = *traffic == once;
+        self.state.send_if_modified(|state| {
+            let takes = state.traffic == once;
             if takes {
-                *traffic = Traffic::Pass;
+                state.traffic = Traffic::Pass;
             }
             takes
         })
     }
 
-    /// What becomes of bytes that came at that time.
-    async fn fate(&self, from: Side, came: Instant) -> Fate {
-        let mut traffic = self.traffic.subscribe();
-        let Ok(now) = traffic.wait_for(|traffic| *traffic != Traffic::Hold).await.map(|traffic| *traffic) else {
+    /// What becomes of bytes that came at that time over a connection that was made after so many cuts.
+    async fn fate(&self, from: Side, came: Instant, made_after: u64) -> Fate {
+        let mut state = self.state.subscribe();
+        let moves = state.wait_for(|state| state.traffic != Traffic::Hold || state.cuts > made_after).await;
+        let Ok(State { traffic: now, cuts }) = moves.map(|state| *state) else { return Fate::End };
+        if cuts > made_after {
             return Fate::End;
-        };
+        }
         match (now, from) {
             (Traffic::CutRequests, Side::Client) => Fate::End,
             (Traffic::LoseRequest, Side::Client) | (Traffic::LoseReply, Side::Server) if self.takes(now) => Fate::End,
@@ -180,29 +198,30 @@ enum Fate {
     End,
 }
 
-async fn connection(client: TcpStream, target: SocketAddr, shared: Arc<Shared>, mut cut: watch::Receiver<()>) {
+async fn connection(client: TcpStream, target: SocketAddr, shared: Arc<Shared>, made_after: u64) {
     let Ok(server) = TcpStream::connect(target).await else { return };
     if client.set_nodelay(true).and_then(|()| server.set_nodelay(true)).is_err() {
         return;
     }
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
+    let mut state = shared.state.subscribe();
     // Whichever ends first ends both, and with them the sockets.
     tokio::select! {
-        _ = cut.changed() => {}
-        () = pump(from_client, to_server, &shared, Side::Client) => {}
-        () = pump(from_server, to_client, &shared, Side::Server) => {}
+        _ = state.wait_for(|state| state.cuts > made_after) => {}
+        () = pump(from_client, to_server, &shared, Side::Client, made_after) => {}
+        () = pump(from_server, to_client, &shared, Side::Server, made_after) => {}
     }
 }
 
 /// Moves bytes until one side ends, or they end the connection. What has come before its sender ended is still delivered.
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared, side: Side) {
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared, side: Side, made_after: u64) {
     let (came, mut coming) = mpsc::channel::<(Instant, Vec<u8>)>(ON_THEIR_WAY);
     let read = async move {
         let mut buffer = vec![0; BUFFER];
         while let Ok(count @ 1..) = from.read(&mut buffer).await {
             if side == Side::Client {
-                shared.requests.fetch_add(1, Ordering::Relaxed);
+                shared.requests.send_modify(|requests| *requests += 1);
             }
             let piece = buffer.get(..count).unwrap_or_default().to_vec();
             if came.send((Instant::now(), piece)).await.is_err() {
@@ -212,7 +231,7 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared, 
     };
     let deliver = async {
         while let Some((when, piece)) = coming.recv().await {
-            match shared.fate(side, when).await {
+            match shared.fate(side, when, made_after).await {
                 Fate::End => return,
                 Fate::Vanish => {}
                 Fate::Deliver(times) => {
@@ -274,10 +293,15 @@ mod tests {
         assert_eq!(timeout(Duration::from_secs(5), stream.read_u8()).await.unwrap().unwrap(), 6);
         proxy.set(Traffic::CutRequests);
         assert_eq!((ask(&mut stream, 7).await, seen.load(Ordering::Relaxed)), (None, 3));
+        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+        proxy.set(Traffic::Hold);
+        assert_eq!((ask(&mut stream, 7).await, seen.load(Ordering::Relaxed)), (None, 3));
+        proxy.cut_and_pass();
+        assert_eq!((ask(&mut stream, 7).await, seen.load(Ordering::Relaxed)), (None, 3));
         proxy.set(Traffic::Refuse);
         let mut refused = TcpStream::connect(proxy.address()).await.unwrap();
         assert_eq!((ask(&mut refused, 9).await, seen.load(Ordering::Relaxed)), (None, 3));
-        assert_eq!(proxy.accepted(), 2);
+        assert_eq!(proxy.accepted(), 3);
     }
 
     #[tokio::test]

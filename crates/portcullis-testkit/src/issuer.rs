@@ -8,12 +8,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use http::{HeaderName, HeaderValue, StatusCode};
 use portcullis_jose::{Algorithm, JwkSet, KeyKind, SigningKey, sign_compact};
 use portcullis_runtime::Shutdown;
 use portcullis_runtime::http_client::HttpClient;
 use portcullis_runtime::server::{
-    Request, Response, ServerLimits, Transport, bind, full, handler_fn, read_body, respond, serve,
+    Request, Response, ServerLimits, Transport, bind, full, handler_fn, read_body, respond, serve, stream,
 };
 use portcullis_runtime::tls::ClientAuth;
 use serde_json::{Value, json};
@@ -21,7 +22,7 @@ use tokio::task::JoinHandle;
 
 use crate::TestCa;
 
-const DISCOVERY: &str = "/.well-known/openid-configuration";
+pub(crate) const DISCOVERY: &str = "/.well-known/openid-configuration";
 /// Most requests that are remembered.
 const REMEMBERED: usize = 100_000;
 
@@ -33,6 +34,8 @@ pub struct Reply {
     body: Vec<u8>,
     hang: bool,
     gate: Option<Shutdown>,
+    /// Between two bytes of the body.
+    pause: Option<Duration>,
 }
 
 impl Reply {
@@ -45,7 +48,7 @@ impl Reply {
     /// 200 with these bytes and no content type.
     #[must_use]
     pub fn bytes(body: impl Into<Vec<u8>>) -> Self {
-        Self { status: StatusCode::OK, headers: Vec::new(), body: body.into(), hang: false, gate: None }
+        Self { status: StatusCode::OK, headers: Vec::new(), body: body.into(), hang: false, gate: None, pause: None }
     }
 
     /// A redirect (302).
@@ -81,8 +84,22 @@ impl Reply {
         self
     }
 
+    /// Given byte by byte, each after `pause`.
+    #[must_use]
+    pub fn dripping(mut self, pause: Duration) -> Self {
+        self.pause = Some(pause);
+        self
+    }
+
     fn into_response(self) -> Response {
-        let mut response = Response::new(full(self.body));
+        let body = match self.pause {
+            None => full(self.body),
+            Some(pause) => stream(futures_util::stream::iter(self.body).then(move |byte| async move {
+                tokio::time::sleep(pause).await;
+                Ok(vec![byte].into())
+            })),
+        };
+        let mut response = Response::new(body);
         *response.status_mut() = self.status;
         for (name, value) in self.headers {
             response.headers_mut().append(name, value);
@@ -460,6 +477,14 @@ mod tests {
         assert!(!asked.is_finished());
         gate.trigger();
         assert_eq!(&asked.await.unwrap().unwrap().body[..], b"late");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_drips_comes_whole_in_the_end() {
+        let issuer = FakeIssuer::start_with(IssuerOptions { plain: true, ..IssuerOptions::default() }).await;
+        issuer.reply("/keys", Reply::bytes("drop by drop").dripping(Duration::from_millis(1)));
+        let reply = issuer.http_client().get(&issuer.url("/keys"), &[]).await.unwrap();
+        assert_eq!(&reply.body[..], b"drop by drop");
     }
 
     #[tokio::test]

@@ -1,8 +1,7 @@
-//! Our verdict, in the oracle's terms.
+//! Our verdict, in the oracle's terms: what `portcullis check --stream` answers.
 
-use portcullis_authn::{Authenticator, ConfigError, Options, Policy, TrustConfiguration, Verdict};
-use portcullis_jose::{JwkSet, Limits, UnknownKeys};
-use portcullis_kube::authentication_config::AuthenticationConfiguration;
+use portcullis_authn::Policy;
+use portcullis_local::check::stream::{self, Question};
 use portcullis_runtime::Clock;
 
 use crate::draft::Case;
@@ -10,48 +9,28 @@ use crate::oracle::{Anonymous, Answer, User};
 
 /// What our authenticator makes of `case`.
 pub(crate) async fn ask(case: &Case, policy: Policy) -> Answer {
-    let file = match AuthenticationConfiguration::decode(case.file.as_bytes()) {
-        Ok(file) => file,
-        Err(error) => return Answer { decode_err: Some(error.to_string()), ..Answer::default() },
+    let question = Question {
+        id: "".into(),
+        config: (&case.file).into(),
+        initial: case.initial.as_ref().map(Into::into),
+        jwks: (&case.jwks).into(),
+        issuer_jwks: case.issuer_jwks.iter().map(|(issuer, set)| (issuer.into(), set.into())).collect(),
+        token: (&case.token).into(),
+        algs: case.algs.clone(),
+        disallowed: case.disallowed.clone(),
     };
-    // The oracle reads the key sets before it looks at the rules.
-    let mut keys = Vec::new();
-    for jwt in &file.jwt {
-        let own = case.issuer_jwks.iter().find(|(issuer, _)| *issuer == jwt.issuer.url);
-        let text = own.map_or(&case.jwks, |(_, jwks)| jwks);
-        match JwkSet::parse(text.as_bytes(), UnknownKeys::RejectSet, &Limits::default()) {
-            Ok(set) => keys.push(set),
-            Err(error) => return Answer { jwks_err: Some(error.to_string()), ..Answer::default() },
-        }
+    let answer = stream::answer(&question, policy, &Clock::system()).await;
+    let user = |user: stream::User| User { name: user.name, uid: user.uid, groups: user.groups, extra: user.extra };
+    let anonymous = |said: stream::Anonymous| Anonymous { enabled: said.enabled, paths: said.paths };
+    Answer {
+        ok: answer.ok.unwrap_or_default(),
+        user: answer.user.map(user),
+        err: answer.err,
+        init_err: answer.init_err,
+        decode_err: answer.decode_err,
+        jwks_err: answer.jwks_err,
+        anonymous: answer.anonymous.map(anonymous),
+        id: String::new(),
+        badcase: answer.badcase,
     }
-    let trust = match load(case) {
-        Ok(trust) => trust,
-        Err(error) => return Answer { init_err: Some(error.to_string()), ..Answer::default() },
-    };
-    let anonymous = trust.anonymous().map(|anonymous| Anonymous {
-        enabled: anonymous.enabled,
-        paths: anonymous.conditions.iter().map(|condition| condition.path.clone()).collect(),
-    });
-    let loaded = Answer { anonymous, ..Answer::default() };
-    let options = Options { policy, ..Options::new(Clock::system()) };
-    let issuers: Vec<_> = trust.issuers().iter().cloned().zip(keys).collect();
-    match Authenticator::with_static_keys(issuers, options).authenticate(&case.token).await {
-        Verdict::User(user) => {
-            let info = user.info().clone();
-            let user = User { name: info.username, uid: info.uid, groups: info.groups, extra: info.extra };
-            Answer { ok: true, user: Some(user), ..loaded }
-        }
-        Verdict::NoOpinion => loaded,
-        Verdict::Refused(error) => Answer { err: Some(error.to_string()), ..loaded },
-    }
-}
-
-fn load(case: &Case) -> Result<TrustConfiguration, ConfigError> {
-    let trust = match &case.initial {
-        None => TrustConfiguration::load(case.file.as_bytes(), &case.disallowed)?,
-        Some(initial) => TrustConfiguration::load(initial.as_bytes(), &case.disallowed)
-            .unwrap_or_else(|error| panic!("{}: the initial file is refused: {error}", case.family))
-            .reload(case.file.as_bytes(), &case.disallowed)?,
-    };
-    trust.with_signing_algs(&case.algs)
 }

@@ -39,6 +39,14 @@ impl Tree {
         self
     }
 
+    /// Takes a member out of a map.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        if let Self::Map(members) = &mut self {
+            members.retain(|(other, _)| other != name);
+        }
+        self
+    }
+
     /// The member of this name.
     pub(crate) fn get_mut(&mut self, name: &str) -> &mut Self {
         let Self::Map(members) = self else { panic!("no map: {name}") };

@@ -1,4 +1,4 @@
-//! Health endpoints, `/version` and the list of paths.
+//! Health endpoints, `/version`, `/metrics` and the list of paths.
 //!
 //! Compat: `/livez`, `/readyz` and `/healthz` with `?verbose` and `?exclude`, and one path per check, as
 //! `apiserver/pkg/server/healthz` answers them. The checks are ours.
@@ -64,12 +64,20 @@ pub(crate) fn version(engine: &Engine, call: &Call) -> Outcome<Reply> {
     Ok(Reply::json(200, &engine.version, Encoding::Pretty).unlogged())
 }
 
+/// `/metrics`, in Prometheus' text format whatever the client takes.
+pub(crate) fn metrics(engine: &Engine) -> Reply {
+    let mut reply = Reply::text(200, engine.metrics.encode()).unlogged();
+    reply.set(http::header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
+    reply.headers.remove(http::header::X_CONTENT_TYPE_OPTIONS);
+    reply
+}
+
 /// `/`: every path, indented for everyone.
 pub(crate) fn paths(engine: &Engine) -> Reply {
     let mut paths: Vec<String> = engine.discovery.paths().map(str::to_owned).collect();
     paths.extend(OpenApi::paths());
     paths.push("/apis/".to_owned());
-    paths.push("/version".to_owned());
+    paths.extend(["/metrics", "/version"].map(str::to_owned));
     for endpoint in ENDPOINTS {
         paths.push(format!("/{endpoint}"));
         paths.extend(CHECKS.iter().map(|check| format!("/{endpoint}/{check}")));
@@ -125,6 +133,24 @@ mod tests {
         assert_eq!(body("GET /livezz"), None);
         let excluded = body("GET /livez?verbose&exclude=ping&exclude=y&exclude=x&exclude=y").unwrap().1;
         assert!(excluded.contains("no matches for \"x\",\"y\"\n"));
+    }
+
+    #[tokio::test]
+    async fn metrics_are_for_those_who_may_get_them() {
+        let world = crate::world::world();
+        world.engine.metrics.gauge("answer", "A.", &[]).set(&[], 42.0);
+        let ask = async |user: &str, line: &str| {
+            let call = Call::test(line, "").with("authorization", &format!("Bearer {user}"));
+            world.send(call).await
+        };
+        let reply = ask("admin", "GET /metrics").await;
+        assert_eq!(reply.status.as_u16(), 200);
+        assert_eq!(reply.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+        assert!(String::from_utf8_lossy(reply.bytes()).contains("\nanswer 42\n"));
+        assert_eq!(ask("jane", "GET /metrics").await.status.as_u16(), 403);
+        assert_eq!(ask("admin", "POST /metrics").await.status.as_u16(), 405);
+        assert_eq!(ask("admin", "GET /metrics/slis").await.status.as_u16(), 404);
+        assert!(String::from_utf8_lossy(ask("admin", "GET /").await.bytes()).contains("\"/metrics\""));
     }
 
     #[test]

@@ -29,8 +29,8 @@ use self::claims::Claims;
 pub(crate) use self::verify::Verdict;
 use crate::json;
 
-/// Who issues the tokens, and for whom they are when nobody says otherwise.
-pub(crate) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+/// Who issues service account tokens, and for whom they are when nobody says otherwise. No OIDC issuer may have this name.
+pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 /// Where the server's own discovery document is.
 pub(crate) const CONFIGURATION: &str = "/.well-known/openid-configuration";
 /// Where its keys are.

@@ -71,7 +71,7 @@ pub struct StoreLimits {
     pub bytes: usize,
     /// Changes that each resource remembers for watches. Default 16,384.
     pub log_events: usize,
-    /// Bytes of memory that each resource's log takes for states that are no more. Default 2 MiB.
+    /// Bytes of memory that each resource's log takes for states that are no more. Default 1 MiB.
     pub log_bytes: usize,
     /// How long an event stays after it was last written, as `--event-ttl` of kube-apiserver; zero is for good. Default an hour.
     pub event_ttl: Duration,
@@ -83,7 +83,7 @@ impl Default for StoreLimits {
             objects: 50_000,
             bytes: 256 << 20,
             log_events: 16_384,
-            log_bytes: 2 << 20,
+            log_bytes: 1 << 20,
             event_ttl: Duration::from_secs(3_600),
         }
     }

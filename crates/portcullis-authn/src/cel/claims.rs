@@ -20,11 +20,11 @@ use crate::go::json::{self, Kind, Member};
 const DEPTH_LIMIT: usize = 100;
 
 /// The claims of a token as the variable of its expressions.
-pub(crate) fn claims(members: &[Member<'_>]) -> Variable {
+pub(crate) fn claims(members: &[Member<'_>]) -> Variable<impl FnOnce() -> Value> {
     let claim = |member: &Member<'_>| {
         (Arc::from(member.name.as_ref()), Claim { text: member.value.to_vec(), value: OnceLock::new() })
     };
-    Variable(CLAIMS, Value::Object(Arc::new(Claims(members.iter().map(claim).collect()))))
+    Variable::new(CLAIMS, move || Value::Object(Arc::new(Claims(members.iter().map(claim).collect()))))
 }
 
 struct Claims(BTreeMap<Arc<str>, Claim>);

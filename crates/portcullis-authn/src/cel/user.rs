@@ -24,17 +24,19 @@ pub(super) fn fields() -> Vec<(Arc<str>, Type)> {
 }
 
 /// A user as the variable of rules about users.
-pub(crate) fn user(user: &UserInfo) -> Variable {
-    let list = |texts: &[String]| List::of_strings(texts.iter().map(String::as_str));
-    let extra = user.extra.iter().map(|(key, values)| (Arc::from(key.as_str()), list(values)));
-    let values = [
-        ("username", Value::from(user.username.as_str())),
-        ("uid", Value::from(user.uid.as_str())),
-        ("groups", Value::List(list(&user.groups))),
-        ("extra", Value::Map(Map::of_string_lists(extra))),
-    ];
-    let fields = Fields::new(TYPE, values.map(|(name, value)| (Arc::from(name), value)));
-    Variable(USER, Value::Object(Arc::new(fields)))
+pub(crate) fn user(user: &UserInfo) -> Variable<impl FnOnce() -> Value> {
+    Variable::new(USER, || {
+        let list = |texts: &[String]| List::of_strings(texts.iter().map(String::as_str));
+        let extra = user.extra.iter().map(|(key, values)| (Arc::from(key.as_str()), list(values)));
+        let values = [
+            ("username", Value::from(user.username.as_str())),
+            ("uid", Value::from(user.uid.as_str())),
+            ("groups", Value::List(list(&user.groups))),
+            ("extra", Value::Map(Map::of_string_lists(extra))),
+        ];
+        let fields = Fields::new(TYPE, values.map(|(name, value)| (Arc::from(name), value)));
+        Value::Object(Arc::new(fields))
+    })
 }
 
 #[cfg(test)]

@@ -60,6 +60,15 @@ pub enum DistributedError {
         /// The issuer, which nobody has vouched for.
         issuer: String,
     },
+    /// The issuer that the endpoint's token names is not at a host that may be asked ([`crate::DistributedClaims::FetchFrom`]).
+    #[error(
+        "keys are not fetched from the issuer {}: it is not https at the issuer's own host or a listed one",
+        quote(issuer)
+    )]
+    IssuerOutOfReach {
+        /// The issuer, which nobody has vouched for.
+        issuer: String,
+    },
     /// The endpoint's token is not valid.
     #[error("verify distributed claim token: {0}")]
     Verify(#[from] VerifyError),
@@ -95,6 +104,15 @@ pub enum ClaimFetchError {
         endpoint: String,
         /// Why.
         reason: String,
+    },
+    /// Not a host that claims may be fetched from ([`crate::DistributedClaims::FetchFrom`]). Upstream has no such list.
+    #[error(
+        "claims are not fetched from {}: it is not https at the issuer's own host or a listed one",
+        quote(endpoint)
+    )]
+    OutOfReach {
+        /// The URL that was to be asked.
+        endpoint: String,
     },
     /// The answer's status is not one from 200 to 226.
     #[error("error while getting distributed claim JWT: {}", status_text(*.0))]

@@ -25,7 +25,7 @@ use crate::go::url as go_url;
 use crate::keys::{Network, http_config};
 
 use super::error::ClaimFetchError;
-use super::{Source, shown_text, shown_url};
+use super::{Reach, Source, shown_text, shown_url};
 
 /// Largest answer of an endpoint, in bytes: a token with tens of thousands of groups.
 pub(super) const MAX_RESPONSE_BYTES: usize = 2 * 1024 * 1024;
@@ -42,18 +42,24 @@ type Outcome = Result<Arc<str>, ClaimFetchError>;
 /// Asks claims endpoints.
 pub(super) struct Fetcher {
     http: HttpClient,
+    reach: Reach,
     slots: Semaphore,
     flights: Flights,
 }
 
 impl Fetcher {
-    pub(super) fn new(config: &ValidConfig, network: &Network) -> Result<Self, HttpClientError> {
+    pub(super) fn new(config: &ValidConfig, reach: Reach, network: &Network) -> Result<Self, HttpClientError> {
         let mut settings = http_config(config, network);
         settings.max_body = MAX_RESPONSE_BYTES;
         // Followed here, because who may see the access token is decided here.
         settings.max_redirects = 0;
         let http = HttpClient::new(settings)?;
-        Ok(Self { http, slots: Semaphore::new(MAX_FETCHES), flights: Flights::default() })
+        Ok(Self { http, reach, slots: Semaphore::new(MAX_FETCHES), flights: Flights::default() })
+    }
+
+    /// Where claims may be fetched from.
+    pub(super) const fn reach(&self) -> &Reach {
+        &self.reach
     }
 
     /// The token that `source` gives, by `deadline`.
@@ -75,6 +81,9 @@ impl Fetcher {
         let _slot = self.slots.acquire().await;
         let mut url = endpoint.clone();
         for _ in 0..MAX_REQUESTS {
+            if !self.reach.allows(&url) {
+                return Err(ClaimFetchError::OutOfReach { endpoint: shown_url(url.as_str()) });
+            }
             if bearer.is_some() {
                 // Compat: Go derives Basic authentication from the URL only where there is no other.
                 let _ = url.set_username("");

@@ -4,8 +4,8 @@
 //! asks that endpoint ([`fetch`]) → the token that comes back names its own issuer, whose keys are found in the
 //! background ([`verifiers`]) → the same checks as for any token → the claim's value goes where it would have been.
 //!
-//! The endpoint is whatever host a signed token names, as kube-apiserver has it; [`DistributedClaims::Refuse`] is for
-//! callers that must not be sent to arbitrary hosts (SSRF). What comes back is a stranger's: it is bounded in size and
+//! The endpoint is whatever host a signed token names, as kube-apiserver has it; [`DistributedClaims::FetchFrom`], which
+//! the strict policy comes to by itself, keeps to known hosts, and [`DistributedClaims::Refuse`] asks nobody (SSRF). What comes back is a stranger's: it is bounded in size and
 //! time, and nothing of it counts before its signature. The access token goes to the endpoint and nowhere else: it is in
 //! no log and no error, and neither is the query of the endpoint's URL, where some put tokens.
 //!
@@ -14,6 +14,7 @@
 
 mod error;
 mod fetch;
+mod hosts;
 mod resolver;
 mod verifiers;
 
@@ -24,17 +25,23 @@ use portcullis_runtime::Secret;
 use crate::go::json::{self, Kind, Member};
 
 pub use error::{ClaimFetchError, DistributedError};
+pub(crate) use hosts::Reach;
+pub use hosts::{ClaimHostError, ClaimHosts};
 pub(crate) use resolver::{Resolved, Resolver};
 
 /// Longest endpoint or issuer that an error shows, in characters.
 const SHOWN_CHARS: usize = 512;
 
 /// What happens to a token that says that its groups are to be had from an endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum DistributedClaims {
-    /// The endpoint is asked, whatever its host, as kube-apiserver does. [`crate::Network::egress`] still applies.
+    /// The endpoint is asked, whatever its host, as kube-apiserver does; under [`crate::Policy::Strict`] only at the
+    /// issuer's own hosts, as with an empty [`DistributedClaims::FetchFrom`]. [`crate::Network::egress`] still applies.
     #[default]
     Fetch,
+    /// The endpoint is asked when it, every redirect, and the issuer of what it answers are https at the issuer's own hosts
+    /// (those of its URL and of `discoveryURL`) or at these. Any other token is refused.
+    FetchFrom(ClaimHosts),
     /// The token is refused, and the refusal says why: a user without the groups that the issuer meant could be one whom
     /// nothing restricts.
     Refuse,

@@ -17,7 +17,7 @@ use crate::verify;
 use super::error::DistributedError;
 use super::fetch::{Fetcher, MAX_RESPONSE_BYTES, TOO_LATE};
 use super::verifiers::Verifiers;
-use super::{Source, shown_text};
+use super::{Reach, Source, shown_text};
 
 /// Bounds for tokens of claims endpoints: they are not sent in a header, so they may be as long as a response.
 const LIMITS: Limits = Limits { token_bytes: MAX_RESPONSE_BYTES, ..route::LIMITS };
@@ -43,11 +43,12 @@ impl Resolver {
     pub(crate) fn new(
         config: &ValidConfig,
         outside: Outside,
+        reach: Reach,
         network: &Network,
         shutdown: Shutdown,
     ) -> Result<Self, HttpClientError> {
         Ok(Self {
-            fetcher: Fetcher::new(config, network)?,
+            fetcher: Fetcher::new(config, reach, network)?,
             verifiers: Verifiers::new(&config.config, outside.clone(), shutdown),
             outside,
             timeout: network.timeout,
@@ -73,6 +74,9 @@ impl Resolver {
             endpoint: source.shown(),
             reason,
         })?;
+        if !self.fetcher.reach().allows_issuer(&issuer) {
+            return Err(DistributedError::IssuerOutOfReach { issuer: shown_text(&issuer) });
+        }
         let Some(keys) = self.verifiers.get(&issuer) else {
             return Err(DistributedError::NotInitialized { issuer: shown_text(&issuer) });
         };

@@ -11,10 +11,10 @@ use portcullis_runtime::{Clock, MockClock, Shutdown};
 use portcullis_testkit::{FakeIssuer, Reply, TestCa};
 use serde_json::json;
 
-const NOW: i64 = 1_800_000_000;
-const KEYS: &str = "/keys";
-const DISCOVERY: &str = "/.well-known/openid-configuration";
-const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const NOW: i64 = 1_800_000_000;
+pub(crate) const KEYS: &str = "/keys";
+pub(crate) const DISCOVERY: &str = "/.well-known/openid-configuration";
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 struct World {
     issuer: FakeIssuer,
@@ -29,7 +29,7 @@ impl Drop for World {
     }
 }
 
-fn config(issuer: &FakeIssuer, ca: &str) -> ValidConfig {
+pub(crate) fn config(issuer: &FakeIssuer, ca: &str) -> ValidConfig {
     let config = JwtConfig {
         issuer_url: issuer.issuer().to_owned(),
         certificate_authority: ca.to_owned(),
@@ -45,7 +45,7 @@ fn network() -> Network {
     Network { retry: Duration::from_millis(5), ..Network::default() }
 }
 
-fn key(kid: &str) -> SigningKey {
+pub(crate) fn key(kid: &str) -> SigningKey {
     SigningKey::generate(KeyKind::P256, kid.to_owned()).expect("a key")
 }
 
@@ -93,7 +93,7 @@ impl World {
     }
 }
 
-fn verdict(verdict: Verdict) -> String {
+pub(crate) fn verdict(verdict: Verdict) -> String {
     match verdict {
         Verdict::User(user) => format!("ok {}", user.info().username),
         Verdict::NoOpinion => "no opinion".to_owned(),
@@ -101,7 +101,7 @@ fn verdict(verdict: Verdict) -> String {
     }
 }
 
-const BAD: &str = "oidc: verify token: failed to verify signature: failed to verify id token signature";
+pub(crate) const BAD: &str = "oidc: verify token: failed to verify signature: failed to verify id token signature";
 
 #[tokio::test]
 async fn keys_are_fetched_by_the_first_token_and_kept() {

@@ -1,11 +1,13 @@
 //! A configuration file that is replaced while issuers work, fail, move and go.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::Duration;
 
-use portcullis_authn::{Change, LiveAuthenticator, Network, Options, Reloaded, Verdict};
+use portcullis_authn::{Change, ConfigFile, LiveAuthenticator, Network, Options, Reloaded, Verdict};
 use portcullis_jose::{KeyKind, SigningKey, sign_compact};
-use portcullis_kube::authentication_config::BYTES_LIMIT;
+use portcullis_kube::authentication_config::{AnonymousAuthConfig, BYTES_LIMIT};
 use portcullis_runtime::{Clock, Shutdown};
 use portcullis_testkit::{FakeIssuer, Reply};
 use serde_json::{Value, json};
@@ -23,6 +25,8 @@ struct World {
     issuer: FakeIssuer,
     live: LiveAuthenticator,
     shutdown: Shutdown,
+    /// Tokens by id. Each is made once: another signature would make another token of it.
+    tokens: Mutex<HashMap<String, String>>,
 }
 
 impl Drop for World {
@@ -68,8 +72,9 @@ impl World {
         let options = Options::new(Clock::mock(NOW).0);
         let network = Network { retry: Duration::from_millis(5), ..Network::default() };
         let own = vec!["https://kubernetes.default.svc".to_owned()];
-        let live = LiveAuthenticator::start(&path, own, options, &network, &shutdown).expect("a valid file");
-        let world = Self { folder, issuer, live, shutdown };
+        let file = ConfigFile { disallowed: own, ..ConfigFile::at(&path) };
+        let live = LiveAuthenticator::start(file, options, &network, &shutdown).expect("a valid file");
+        let world = Self { folder, issuer, live, shutdown, tokens: Mutex::default() };
         tokio::time::timeout(LIMIT, world.live.authenticator().ready()).await.expect("discovery succeeds");
         assert_eq!(world.ask("first").await, "ok jane");
         world
@@ -88,12 +93,15 @@ impl World {
         self.live.look().map_err(|error| error.to_string())
     }
 
-    /// A token of the issuer, told apart from others by `id`.
+    /// The issuer's token of this id.
     fn token(&self, id: &str) -> String {
-        let claims =
-            json!({ "iss": self.issuer.issuer(), "aud": "c", "sub": "jane", "exp": NOW + 1_000_000, "jti": id });
-        let key = self.issuer.key();
-        sign_compact(&key, key.default_algorithm(), None, claims.to_string().as_bytes()).expect("a token")
+        let make = || {
+            let claims =
+                json!({ "iss": self.issuer.issuer(), "aud": "c", "sub": "jane", "exp": NOW + 1_000_000, "jti": id });
+            let key = self.issuer.key();
+            sign_compact(&key, key.default_algorithm(), None, claims.to_string().as_bytes()).expect("a token")
+        };
+        self.tokens.lock().expect("no panic").entry(id.to_owned()).or_insert_with(make).clone()
     }
 
     async fn ask(&self, id: &str) -> String {
@@ -167,13 +175,29 @@ async fn a_file_that_is_not_valid_changes_nothing_and_is_not_tried_twice() {
 }
 
 #[tokio::test]
+async fn a_refused_file_comes_with_what_to_write_instead() {
+    let world = World::new().await;
+    let mut bad = entry(&world.issuer);
+    bad["claimMappings"]["groups"] = json!({ "expression": "claims.groups.map(g, g)" });
+    world.write(&file(&[bad]));
+    let hint = world.live.look().expect_err("it does not compile").hint().expect("a hint");
+    assert!(hint.contains("dyn(claims.groups)"), "{hint}");
+    std::fs::remove_file(world.path()).expect("the file is removed");
+    assert_eq!(world.live.look().expect_err("there is none").hint(), None);
+}
+
+#[tokio::test]
 async fn a_file_that_cannot_be_read_is_tried_again_and_a_huge_one_is_refused() {
     let world = World::new().await;
     std::fs::remove_file(world.path()).expect("the file is removed");
     for _ in 0..2 {
         let error = world.live.look().expect_err("there is none").to_string();
-        assert!(error.starts_with("open ") && error.contains("authentication.json"), "{error}");
+        assert_eq!(error, format!("open {}: no such file or directory", world.path().display()));
     }
+    std::fs::create_dir(world.path()).expect("a folder in its place");
+    let error = world.live.look().expect_err("a folder").to_string();
+    assert_eq!(error, format!("read {}: is a directory", world.path().display()));
+    std::fs::remove_dir(world.path()).expect("it is removed");
     assert_eq!(world.ask("still").await, "ok jane");
     let padded = |bytes: usize| {
         let text = file(&[entry(&world.issuer)]).to_string();
@@ -204,7 +228,7 @@ async fn new_rules_hold_at_once_with_the_keys_at_hand_and_without_the_old_cache(
 }
 
 #[tokio::test]
-async fn an_issuer_that_moves_keeps_its_former_keys_until_it_is_found() {
+async fn an_issuer_that_moves_stays_what_it_was_until_it_is_found() {
     let world = World::new().await;
     let url = world.issuer.issuer().to_owned();
     world.issuer.reply("/elsewhere", Reply::bytes("not yet").status(503));
@@ -212,7 +236,7 @@ async fn an_issuer_that_moves_keeps_its_former_keys_until_it_is_found() {
     moved["issuer"]["discoveryURL"] = json!(world.issuer.url("/elsewhere"));
     moved["claimMappings"]["username"]["prefix"] = json!("new:");
     assert_eq!(world.reload(&file(&[moved.clone()])), changes(&[Change::Moved(url.clone())], 0));
-    assert_eq!(world.ask("while").await, "ok new:jane", "new rules, former keys");
+    assert_eq!(world.ask("while").await, "ok jane", "former rules with former keys");
     tokio::time::timeout(LIMIT, async {
         while !world.live.authenticator().unhealthy().is_some_and(|text| text.contains("503")) {
             tokio::task::yield_now().await;
@@ -220,10 +244,13 @@ async fn an_issuer_that_moves_keeps_its_former_keys_until_it_is_found() {
     })
     .await
     .expect("it is said that the new place fails");
-    // Moving once more keeps the keys that work.
+    // Moving once more, and another change before it is found, keep what works.
     moved["issuer"]["discoveryURL"] = json!(format!("{DOWN}/x"));
     assert_eq!(world.reload(&file(&[moved.clone()])), changes(&[Change::Moved(url.clone())], 0));
-    assert_eq!(world.ask("again").await, "ok new:jane");
+    assert_eq!(world.ask("again").await, "ok jane");
+    moved["claimMappings"]["username"]["prefix"] = json!("newer:");
+    assert_eq!(world.reload(&file(&[moved.clone()])), changes(&[Change::Rules(url.clone())], 0));
+    assert_eq!(world.ask("once more").await, "ok jane");
     // At last the new place answers, with keys of its own.
     let mut document = world.issuer.discovery_document();
     document["jwks_uri"] = json!(world.issuer.url("/other-keys"));
@@ -284,4 +311,76 @@ async fn two_issuers_speak_for_themselves_and_nobody_is_trusted_in_an_empty_file
     world.reload(&file(&[])).expect("valid");
     assert_eq!(world.ask("own").await, "no opinion");
     assert_eq!(world.live.authenticator().unhealthy(), None);
+}
+
+fn start(file: ConfigFile) -> Result<LiveAuthenticator, String> {
+    let started =
+        LiveAuthenticator::start(file, Options::new(Clock::mock(NOW).0), &Network::default(), &Shutdown::new());
+    started.map_err(|error| portcullis_runtime::chain(&error))
+}
+
+#[tokio::test]
+async fn a_server_does_not_start_with_a_bad_file_and_says_so_in_upstreams_words() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a \"file\"");
+    let start = |text: Option<&str>| {
+        if let Some(text) = text {
+            std::fs::write(&path, text).expect("the file");
+        }
+        start(ConfigFile::at(&path)).map(drop).expect_err("refused")
+    };
+    let load = format!("failed to load authentication configuration from file {:?}: ", path.display().to_string());
+    assert_eq!(start(None), format!("{load}open {}: no such file or directory", path.display()));
+    assert_eq!(start(Some("")), format!("{load}empty config data"));
+    let unknown = file(&[]).to_string().replace("\"jwt\"", "\"Jwt\"");
+    assert_eq!(start(Some(&unknown)), format!("{load}strict decoding error: unknown field \"Jwt\""));
+    let invalid = file(&[json!({})]).to_string();
+    assert!(
+        start(Some(&invalid)).starts_with("invalid authentication configuration: [jwt[0].issuer.url: Required value")
+    );
+    std::fs::remove_file(&path).expect("the file");
+    std::fs::create_dir(&path).expect("a folder in its place");
+    assert_eq!(start(None), format!("{load}read {}: is a directory", path.display()));
+}
+
+#[tokio::test]
+async fn either_the_file_or_the_flag_speaks_of_anonymous_requests() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("authentication.json");
+    let start = |anonymous: Option<Value>, flag: Option<bool>, jwt: &[Value]| {
+        let mut text = file(jwt);
+        if let Some(anonymous) = anonymous {
+            text["anonymous"] = anonymous;
+        }
+        std::fs::write(&path, text.to_string()).expect("the file");
+        start(ConfigFile { anonymous_auth: flag, ..ConfigFile::at(&path) }).map(|live| live.anonymous())
+    };
+    let plain = |enabled: bool| Ok(AnonymousAuthConfig::everywhere(enabled));
+    assert_eq!(start(None, None, &[]), plain(true));
+    assert_eq!(start(None, Some(true), &[]), plain(true));
+    assert_eq!(start(None, Some(false), &[]), plain(false));
+    assert_eq!(start(Some(json!({})), None, &[]), plain(false));
+    assert_eq!(start(Some(json!({ "enabled": true })), None, &[]), plain(true));
+    let of_livez = json!({ "enabled": true, "conditions": [{ "path": "/livez" }] });
+    let told = start(Some(of_livez.clone()), None, &[]).expect("valid");
+    assert!(told.enabled && told.conditions.len() == 1 && told.conditions[0].path == "/livez", "{told:?}");
+    for flag in [true, false] {
+        // Compat: it is said before anything of the file is checked.
+        for jwt in [&[][..], &[json!({})]] {
+            assert_eq!(
+                start(Some(of_livez.clone()), Some(flag), jwt),
+                Err("anonymous: Forbidden: --anonymous-auth flag cannot be set when anonymous field is configured in authentication configuration file".to_owned())
+            );
+        }
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_pipe_is_read_once() {
+    let world = World::new().await;
+    std::fs::remove_file(world.path()).expect("the file is removed");
+    std::os::unix::fs::symlink("/dev/null", world.path()).expect("a link");
+    assert_eq!(world.live.look().map_err(|error| error.to_string()), Ok(None));
+    assert_eq!(world.ask("still").await, "ok jane");
 }

@@ -43,6 +43,13 @@ pub struct AnonymousAuthConfig {
     pub conditions: Vec<AnonymousAuthCondition>,
 }
 
+impl AnonymousAuthConfig {
+    /// They are let in everywhere, or nowhere: what `--anonymous-auth` says.
+    pub const fn everywhere(enabled: bool) -> Self {
+        Self { enabled, conditions: Vec::new() }
+    }
+}
+
 /// A path for anonymous requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]

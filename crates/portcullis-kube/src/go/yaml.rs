@@ -13,18 +13,16 @@ use std::collections::HashMap;
 
 use granit_parser::{Event, Parser, ScalarStyle, StructureStyle};
 
-use super::quote;
 use super::yaml_flow::{self, Rewrite};
-use super::yaml_scalar::{Scalar, float_key, resolve};
+use super::yaml_scalar::{Scalar, resolve};
+use super::yaml_value::{Key, Map, Value, shown, write};
 
-/// Levels of nesting that a file may have.
+/// Levels of nesting that a file may have, aliases expanded: what walks a value calls itself.
 const DEPTH_LIMIT: usize = 100;
 /// Nodes that a file may have, and values that it may turn into, aliases expanded.
 const NODES_LIMIT: usize = 100_000;
 /// Changes that a text may need before both parsers would read it alike.
 const REWRITES_LIMIT: usize = 100;
-/// Bytes of JSON that a file may turn into, aliases expanded.
-const JSON_LIMIT: usize = 16 * 1024 * 1024;
 
 const TAG_PREFIX: &str = "tag:yaml.org,2002:";
 
@@ -48,7 +46,7 @@ pub(crate) fn to_json(text: &[u8]) -> Result<Converted, String> {
     let Some(root) = nodes.root else {
         return Ok(Converted { json: b"null".to_vec(), duplicates: None });
     };
-    let mut reader = Reader { nodes: &nodes.all, inside: Vec::new(), read: 0, twice: Vec::new() };
+    let mut reader = Reader { nodes: &nodes.all, inside: Vec::new(), depth: 0, read: 0, twice: Vec::new() };
     let value = reader.value(root).map_err(|reason| format!("yaml: {reason}"))?;
     let mut json = Vec::with_capacity(text.len());
     write(&value, &mut json)?;
@@ -93,9 +91,16 @@ fn read(text: &str) -> Result<Read, String> {
         {
             return Ok(Read::Again(change));
         }
+        if nodes.wants_flow_key()
+            && matches!(event, Event::Scalar(..))
+            && let Some(place) = span.byte_range()
+            && yaml_flow::is_key_of_lines(text, place)
+        {
+            return Err(format!("line {}: did not find expected ',' or '}}'", span.start.line()));
+        }
         let at = span.start.byte_offset().unwrap_or_default();
         let before = text.get(..at).unwrap_or_default();
-        if !nodes.in_flow() && tab_after_indicator(before) {
+        if !nodes.in_flow() && tab_before_key(before) {
             return Err(format!("line {}: found character that cannot start any token", span.start.line()));
         }
         let mut line = span.start.line() + odd_breaks.partition_point(|odd| *odd < at);
@@ -110,12 +115,14 @@ fn read(text: &str) -> Result<Read, String> {
     Ok(Read::Nodes(nodes))
 }
 
-/// Compat: libyaml takes no tab where a key may begin, as after `-`.
-fn tab_after_indicator(before: &str) -> bool {
+/// Compat: libyaml takes no tab where a key may begin: at the beginning of a line, and after `-` and `?`.
+fn tab_before_key(before: &str) -> bool {
     let rest = before.trim_end_matches([' ', '\t']);
     let blanks = before.get(rest.len()..).unwrap_or_default();
+    let line_begins = |text: &str| text.is_empty() || text.ends_with(['\n', '\r']);
     blanks.contains('\t')
-        && rest.strip_suffix(['-', '?']).is_some_and(|rest| rest.is_empty() || rest.ends_with([' ', '\n', '\t', '\r']))
+        && (line_begins(rest)
+            || rest.strip_suffix(['-', '?']).is_some_and(|rest| line_begins(rest) || rest.ends_with([' ', '\t'])))
 }
 
 /// Where libyaml counts a line more than YAML 1.2 does.
@@ -195,9 +202,18 @@ impl Nodes {
         matches!(self.open.last(), Some((_, StructureStyle::Flow)))
     }
 
+    /// Whether the next node is a name inside `{…}`.
+    fn wants_flow_key(&self) -> bool {
+        self.in_flow()
+            && matches!(
+                self.open.last().and_then(|(open, _)| self.all.get(*open)),
+                Some(Node { content: Content::Map(items), .. }) if items.len() % 2 == 0
+            )
+    }
+
     fn start(&mut self, node: Node, style: StructureStyle, anchor: usize) -> Result<(), String> {
         if self.open.len() >= DEPTH_LIMIT {
-            return Err(format!("exceeded max depth of {DEPTH_LIMIT}"));
+            return Err(too_deep());
         }
         let id = self.add(node, anchor)?;
         self.open.push((id, style));
@@ -221,41 +237,12 @@ impl Nodes {
     }
 }
 
-/// A value with everything resolved.
-enum Value<'n> {
-    Null,
-    Bool(bool),
-    /// Any finite number, as JSON.
-    Number(String),
-    /// A number that JSON does not know, in Go's spelling.
-    NoNumber(&'static str),
-    Text(&'n str),
-    Decoded(String),
-    List(Vec<Self>),
-    Map(Map<'n>),
-}
-
-#[derive(Default)]
-struct Map<'n> {
-    places: HashMap<Key<'n>, usize>,
-    entries: Vec<(Key<'n>, Value<'n>)>,
-}
-
-/// A key of a map: equal when Go's `interface{}` values are.
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum Key<'n> {
-    Null,
-    Bool(bool),
-    Int(i128),
-    /// A float's bits.
-    Float(u64),
-    Text(&'n str),
-}
-
 struct Reader<'n> {
     nodes: &'n [Node],
     /// Aliases that are being followed.
     inside: Vec<Id>,
+    /// Collections, and merged maps, that are being read.
+    depth: usize,
     /// Values made so far.
     read: usize,
     /// What upstream's strict mode would report.
@@ -269,7 +256,7 @@ impl<'n> Reader<'n> {
 
     fn value(&mut self, id: Id) -> Result<Value<'n>, String> {
         self.read += 1;
-        if self.read > NODES_LIMIT || self.inside.len() > DEPTH_LIMIT {
+        if self.read > NODES_LIMIT {
             return Err("document contains excessive aliasing".to_owned());
         }
         match &self.node(id)?.content {
@@ -285,9 +272,9 @@ impl<'n> Reader<'n> {
                 Scalar::Text(text) => Value::Text(text),
                 Scalar::Decoded(text) => Value::Decoded(text),
             }),
-            Content::List(items) => {
-                items.iter().map(|item| self.value(*item)).collect::<Result<_, _>>().map(Value::List)
-            }
+            Content::List(items) => self.deeper(|reader| {
+                items.iter().map(|item| reader.value(*item)).collect::<Result<_, _>>().map(Value::List)
+            }),
             Content::Map(items) => {
                 let mut map = Map::default();
                 self.fill(items, &mut map)?;
@@ -295,6 +282,17 @@ impl<'n> Reader<'n> {
             }
             Content::Alias(target) => self.follow(id, |reader| reader.value(*target)),
         }
+    }
+
+    /// Reads what lies one level deeper.
+    fn deeper<T>(&mut self, then: impl FnOnce(&mut Self) -> Result<T, String>) -> Result<T, String> {
+        if self.depth >= DEPTH_LIMIT {
+            return Err(too_deep());
+        }
+        self.depth += 1;
+        let outcome = then(self);
+        self.depth -= 1;
+        outcome
     }
 
     /// Compat: an alias may lead through the node that holds it as long as the same alias is not met again.
@@ -310,6 +308,10 @@ impl<'n> Reader<'n> {
 
     /// Puts the entries of a map node into `map`.
     fn fill(&mut self, items: &'n [Id], map: &mut Map<'n>) -> Result<(), String> {
+        self.deeper(|reader| reader.entries(items, map))
+    }
+
+    fn entries(&mut self, items: &'n [Id], map: &mut Map<'n>) -> Result<(), String> {
         for pair in items.chunks_exact(2) {
             let [key, value] = pair else { continue };
             if is_merge(self.node(*key)?) {
@@ -374,6 +376,10 @@ impl<'n> Reader<'n> {
     }
 }
 
+fn too_deep() -> String {
+    format!("exceeded max depth of {DEPTH_LIMIT}")
+}
+
 fn is_merge(node: &Node) -> bool {
     matches!(&node.content, Content::Scalar { text, tag, implicit }
         if text == "<<" && (*implicit || tag.as_deref().and_then(|tag| tag.strip_prefix(TAG_PREFIX)) == Some("merge")))
@@ -385,74 +391,6 @@ fn scalar<'n>(text: &'n str, tag: Option<&str>, implicit: bool) -> Result<Scalar
         None => Ok(resolve(text)),
         Some(tag) => super::yaml_scalar::tagged(text, tag.strip_prefix(TAG_PREFIX).unwrap_or(tag)),
     }
-}
-
-/// Go's `%#v` of a key.
-fn shown(key: &Key<'_>) -> String {
-    match key {
-        Key::Null => "<nil>".to_owned(),
-        Key::Text(text) => quote(text),
-        Key::Bool(_) | Key::Int(_) | Key::Float(_) => name(key).unwrap_or_default(),
-    }
-}
-
-/// A key as a member's name.
-fn name(key: &Key<'_>) -> Result<String, String> {
-    match key {
-        // Compat: a Go decoder prints the value as well.
-        Key::Null => Err("unsupported map key of type: %!s(<nil>), key: <nil>".to_owned()),
-        Key::Bool(value) => Ok(value.to_string()),
-        Key::Int(value) => Ok(value.to_string()),
-        Key::Float(bits) => Ok(float_key(f64::from_bits(*bits))),
-        Key::Text(text) => Ok((*text).to_owned()),
-    }
-}
-
-fn write(value: &Value<'_>, out: &mut Vec<u8>) -> Result<(), String> {
-    if out.len() > JSON_LIMIT {
-        return Err("yaml: document contains excessive aliasing".to_owned());
-    }
-    match value {
-        Value::Null => out.extend_from_slice(b"null"),
-        Value::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
-        Value::Number(text) => out.extend_from_slice(text.as_bytes()),
-        Value::NoNumber(name) => return Err(format!("json: unsupported value: {name}")),
-        Value::Text(text) => write_text(text, out)?,
-        Value::Decoded(text) => write_text(text, out)?,
-        Value::List(items) => {
-            out.push(b'[');
-            for (at, item) in items.iter().enumerate() {
-                if at > 0 {
-                    out.push(b',');
-                }
-                write(item, out)?;
-            }
-            out.push(b']');
-        }
-        Value::Map(map) => {
-            let mut members = HashMap::with_capacity(map.entries.len());
-            for (key, value) in &map.entries {
-                members.insert(name(key)?, value);
-            }
-            let mut members: Vec<_> = members.into_iter().collect();
-            members.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-            out.push(b'{');
-            for (at, (name, value)) in members.into_iter().enumerate() {
-                if at > 0 {
-                    out.push(b',');
-                }
-                write_text(&name, out)?;
-                out.push(b':');
-                write(value, out)?;
-            }
-            out.push(b'}');
-        }
-    }
-    Ok(())
-}
-
-fn write_text(text: &str, out: &mut Vec<u8>) -> Result<(), String> {
-    serde_json::to_writer(out, text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -514,6 +452,7 @@ mod tests {
             ("a: .nan", "json: unsupported value: NaN"),
             ("a: -.inf", "json: unsupported value: -Inf"),
             ("~: 1", "unsupported map key"),
+            ("9223372036854775808: 1", "unsupported map key of type: uint64, key: 0x8000000000000000"),
             ("[a]: 1", "yaml: invalid map key"),
             ("a: *x", "yaml: line 1: "),
             ("a: &x [*x]", "contains itself"),
@@ -522,6 +461,8 @@ mod tests {
             ("a: !!binary '%'", "!!binary value contains invalid base64 data"),
             ("a: \u{1}", "yaml: control characters are not allowed"),
             ("a:\n- \tb\n", "yaml: line 2: found character that cannot start any token"),
+            ("a:\n  \tb: c\n", "yaml: line 2: found character that cannot start any token"),
+            ("a:\n\t{b: c}\n", "yaml: line 2: "),
             ("a: b: c", "yaml: line 1: "),
             ("a: &'b c", "yaml: line 1: did not find expected alphabetic or numeric character"),
         ] {
@@ -578,6 +519,21 @@ mod tests {
         let deep = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
         assert!(json(&deep(DEPTH_LIMIT)).is_ok());
         assert!(json(&deep(DEPTH_LIMIT + 1)).is_err());
+        // Aliases lead as deep as if what they stand for were written out.
+        let aliases = |more: usize| {
+            let half = |inner: &str| format!("{}{inner}{}", "[".repeat(49), "]".repeat(49));
+            format!("a: &a {}\nb: &b {}\nc: {}*b{}\n", half("1"), half("*a"), "[".repeat(more), "]".repeat(more))
+        };
+        assert!(json(&aliases(1)).is_ok());
+        assert!(json(&aliases(2)).unwrap_err().contains("exceeded max depth of 100"));
+        let merges = |levels: usize| {
+            let more = (1..levels).map(|level| format!("a{level}: &a{level} {{<<: *a{}}}\n", level - 1));
+            format!("a0: &a0 {{k: v}}\n{}", more.collect::<String>())
+        };
+        assert!(json(&merges(DEPTH_LIMIT - 1)).is_ok());
+        assert!(json(&merges(DEPTH_LIMIT)).unwrap_err().contains("exceeded max depth of 100"));
+        // As many as there may be nodes do not exhaust the stack.
+        assert!(json(&merges(NODES_LIMIT / 4)).is_err());
         let wide = |values: usize| format!("[{}1]", "1,".repeat(values - 2));
         assert!(json(&wide(NODES_LIMIT)).is_ok());
         assert!(json(&wide(NODES_LIMIT + 1)).is_err());

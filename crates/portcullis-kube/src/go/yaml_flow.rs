@@ -50,6 +50,32 @@ pub(super) fn rewrite(source: &str, place: Range<usize>) -> Result<Option<Rewrit
     if with.contains("\\n") { Ok(None) } else { Ok(Some(Rewrite { place: place.start..end, with })) }
 }
 
+/// Whether the name at `place` in `{…}` and its `:` lie on several lines, which YAML 1.2 allows there and libyaml does only
+/// after `?`.
+pub(super) fn is_key_of_lines(source: &str, place: Range<usize>) -> bool {
+    let (Some(before), Some(name), Some(mut rest)) =
+        (source.get(..place.start), source.get(place.clone()), source.get(place.end..))
+    else {
+        return false;
+    };
+    let mut over = name.contains(BREAKS);
+    loop {
+        rest = rest.trim_start_matches([' ', '\t']);
+        if let Some(next) = rest.strip_prefix(BREAKS) {
+            rest = next;
+            over = true;
+        } else if rest.starts_with('#') {
+            rest = rest.trim_start_matches(|c| !BREAKS.contains(&c));
+        } else {
+            break;
+        }
+    }
+    over && rest.starts_with(':') && !before.trim_end().ends_with('?')
+}
+
+/// What ends a line for libyaml.
+const BREAKS: [char; 5] = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +108,24 @@ mod tests {
         assert!(of("[a?b]", "a?b").is_err());
         for (source, scalar) in [("[a: b]", "a"), ("[a:b]", "a:b"), ("[a]", "a"), ("{a : b}", "a")] {
             assert_eq!(of(source, scalar), Ok(None), "{source}");
+        }
+    }
+
+    #[test]
+    fn a_name_and_its_colon_are_on_one_line() {
+        for (source, name, over) in [
+            ("{a: b}", "a", false),
+            ("{a : b}", "a", false),
+            ("{a\n: b}", "a", true),
+            ("{a # c\n  : b}", "a", true),
+            ("{a\rb: c}", "a\rb", true),
+            ("{\"a\nb\": c}", "\"a\nb\"", true),
+            ("{? a\n: b}", "a", false),
+            ("{a\n, b: c}", "a", false),
+            ("{a\n}", "a", false),
+        ] {
+            let start = source.find(name).unwrap();
+            assert_eq!(is_key_of_lines(source, start..start + name.len()), over, "{source:?}");
         }
     }
 }

@@ -5,7 +5,7 @@
 
 mod claims;
 mod config;
-mod file;
+pub(crate) mod file;
 mod form;
 mod mutations;
 mod signature;
@@ -25,7 +25,7 @@ type Make = fn(&Arc<World>, &'static str, &mut Vec<Case>);
 
 /// All families, each with its cases repeated in `rounds` with fresh random choices.
 pub(crate) fn all(world: &Arc<World>, rounds: usize) -> Vec<Family> {
-    let makers: [(&'static str, Make); 38] = [
+    let makers: [(&'static str, Make); 39] = [
         ("username", claims::username),
         ("email_verified", claims::email_verified),
         ("groups", claims::groups),
@@ -64,6 +64,7 @@ pub(crate) fn all(world: &Arc<World>, rounds: usize) -> Vec<Family> {
         ("file reload", file::reload),
         ("file mappings", file::mappings),
         ("file conditions", file::conditions),
+        ("generated", file::generated),
     ];
     makers
         .into_iter()

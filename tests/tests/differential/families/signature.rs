@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use portcullis_authn::ALL_SIGNING_ALGS;
-use portcullis_jose::Algorithm;
+use portcullis_jose::{Algorithm, SigningKey};
 use serde_json::{Value, json};
 
 use crate::draft::{Case, World};
+
+/// Where the RFCs' private keys are in the file of vectors, and what they sign with.
+const PRIVATE_KEYS: [(&str, Algorithm); 3] =
+    [("/0/jwk", Algorithm::Rs256), ("/1/jwk", Algorithm::Es256), ("/2/jwk", Algorithm::Es512)];
 
 pub(crate) fn algorithm(world: &Arc<World>, family: &'static str, out: &mut Vec<Case>) {
     for algorithm in Algorithm::ALL {
@@ -190,13 +194,96 @@ pub(crate) fn key_set(world: &Arc<World>, family: &'static str, out: &mut Vec<Ca
         draft.raw_jwks = Some(raw.to_owned());
         out.push(draft.into_case(family));
     }
-    // A private key in the set counts by its public half.
+    private_keys(world, family, out);
+    // Names twice, those that nobody reads too; numbers as Go's decoder takes them.
+    let spelled = world.draft().algorithm(Algorithm::Es256);
+    let (key, x) = (spelled.jwks[0].to_string(), spelled.jwks[0]["x"].as_str().expect("a coordinate").to_owned());
+    for more in [
+        r#""zz":1,"zz":2"#,
+        r#""zz":1,"z\u007a":2"#,
+        r#""key_ops":["verify"],"key_ops":[]"#,
+        r#""ZZ":1,"zz":2"#,
+        r#""zz":{"a":1,"a":2}"#,
+        r#""zz":1e99999"#,
+    ] {
+        let mut draft = spelled.clone();
+        draft.raw_jwks = Some(format!(r#"{{"keys":[{},{more}}}]}}"#, key.trim_end_matches('}')));
+        out.push(draft.into_case(family));
+    }
+    let broken = x.split_at(20);
+    for text in [format!("{}\n{}", broken.0, broken.1), format!("{x}\r\n"), format!("{x} "), format!("{x}=")] {
+        let mut draft = spelled.clone();
+        draft.jwks[0]["x"] = json!(text);
+        out.push(draft.into_case(family));
+    }
+    // Of 32 bytes the last character says four bits, and two more that count for nothing.
+    let last = x.chars().last().expect("a character");
+    for other in ('A'..='Z').chain('a'..='z').filter(|c| *c != last) {
+        let mut draft = spelled.clone();
+        draft.jwks[0]["x"] = json!(format!("{}{other}", &x[..x.len() - 1]));
+        out.push(draft.into_case(family));
+    }
+    // Exponents at Go's border, beside the key that signed and instead of it.
+    for e in ["Aw", "f____w", "gAAAAw", "_____w", "AQAAAAs", "AgAAAAc", "AQAAAAAAAAABAAE"] {
+        for only in [false, true] {
+            if only && e.len() > 12 {
+                // Go keeps the lower 64 bits: docs/compat/kube-apiserver-authn.md.
+                continue;
+            }
+            let mut draft = world.draft().algorithm(Algorithm::Rs256);
+            let mut other = draft.jwks[0].clone();
+            other["e"] = json!(e);
+            if only {
+                draft.jwks = vec![other];
+            } else {
+                draft.jwks.insert(0, other);
+            }
+            out.push(draft.into_case(family));
+        }
+    }
     let draft = world.draft().algorithm(Algorithm::Es256);
     let mut twice = draft.jwks[0].clone();
     twice["kid"] = json!("other");
     out.push(draft.clone().keys(vec![twice, draft.jwks[0].clone()]).into_case(family));
     for _ in 0..3 {
         out.push(world.draft().algorithm(world.pick(&Algorithm::ALL)).into_case(family));
+    }
+}
+
+/// Private keys in a set, alone and beside others. go-jose makes private keys of them, which verify nothing.
+fn private_keys(world: &Arc<World>, family: &'static str, out: &mut Vec<Case>) {
+    let vectors = include_str!("../../../../crates/portcullis-jose/tests/jose/rfc_vectors.json");
+    let vectors: Value = serde_json::from_str(vectors).expect("the RFCs' vectors");
+    for (place, algorithm) in PRIVATE_KEYS {
+        let private = vectors.pointer(place).expect("a private key").clone();
+        let key = SigningKey::from_jwk(private.to_string().as_bytes()).expect("a private key");
+        let other = world.draft().jwks[0].clone();
+        let public = key.public().to_json();
+        let mut named = private.clone();
+        named["kid"] = json!("one");
+        for (keys, kid) in [
+            (vec![private.clone()], None),
+            (vec![named.clone()], Some("\"one\"")),
+            (vec![private.clone(), public.clone()], None),
+            (vec![public.clone(), named.clone()], None),
+            (vec![private, other], None),
+        ] {
+            let mut draft = world.draft().algorithm(algorithm).without_header("kid").keys(keys);
+            draft.key = key.clone();
+            if let Some(kid) = kid {
+                draft = draft.header("kid", kid);
+            }
+            out.push(draft.into_case(family));
+        }
+        // Beside the key that signed.
+        let mut beside = world.draft();
+        beside.jwks.push(named.clone());
+        out.push(beside.clone().into_case(family));
+        for missing in ["p", "q", "d"].into_iter().filter(|member| named.get(member).is_some()) {
+            let mut draft = beside.clone();
+            draft.jwks.last_mut().and_then(Value::as_object_mut).expect("a key").remove(missing);
+            out.push(draft.into_case(family));
+        }
     }
 }
 
@@ -210,6 +297,9 @@ pub(crate) fn header(world: &Arc<World>, family: &'static str, out: &mut Vec<Cas
         ("crit", "[\"x\",\"b64\"]"),
         ("crit", "\"b64\""),
         ("crit", "1"),
+        ("b64", "false"),
+        ("b64", "true"),
+        ("b64", "0"),
         ("x", "{\"deep\":[1,{}]}"),
         ("jku", "\"https://evil.example/jwks\""),
         ("x5u", "\"https://evil.example\""),
@@ -233,6 +323,18 @@ pub(crate) fn header(world: &Arc<World>, family: &'static str, out: &mut Vec<Cas
         ("jwk", "{\"kty\":\"RSA\"}"),
         ("jwk", "{\"kty\":\"AKP\"}"),
         ("jwk", "{\"kty\":\"RSA\",\"n\":\"AQAB\",\"e\":\"AQAB\"}"),
+        ("jwk", "{\"kty\":\"RSA\",\"n\":\"AQAB\",\"e\":\"AA\"}"),
+        ("jwk", "{\"kty\":\"RSA\",\"n\":\"AQAB\",\"e\":\"AQAAAAAAAAAA\"}"),
+        ("jwk", "{\"kty\":\"RSA\",\"n\":\"AQAB\",\"e\":\"\"}"),
+        ("jwk", "{\"kty\":\"RSA\",\"n\":\"\",\"e\":\"AQAB\"}"),
+        ("jwk", "{\"kty\":\"RSA\",\"n\":\"AAAA\",\"e\":\"AQAB\"}"),
+        ("jwk", "{\"kty\":\"RSA\",\"n\":\"AQAAAAAAAAAA\",\"e\":\"AQAB\"}"),
+        ("jwk", "{\"kty\":\"RSA\",\"n\":\"AQAB\",\"e\":\"AQAB\",\"p\":\"AQ\",\"k\":\"AQ\",\"oth\":[]}"),
+        ("jwk", "{\"kty\":\"RSA\",\"n\":\"AQAB\",\"e\":\"AQAB\",\"zz\":1,\"zz\":2}"),
+        ("x", "1e99999"),
+        ("x", "{\"a\":[-1e400]}"),
+        ("x", "\"1e99999\""),
+        ("x", "1e-99999"),
     ] {
         out.push(world.draft().header(name, value).into_case(family));
     }

@@ -67,6 +67,11 @@ impl World {
 
     /// An authenticator that knows its issuer already; that of the claims is found when it is needed.
     async fn with(change: impl FnOnce(&mut Setup, &FakeIssuer)) -> Self {
+        Self::with_claims(|setup, issuer, _| change(setup, issuer)).await
+    }
+
+    /// As [`World::with`]; the change is told of the issuer of the claims too.
+    async fn with_claims(change: impl FnOnce(&mut Setup, &FakeIssuer, &FakeIssuer)) -> Self {
         let (issuer, claims) = (issuer().await, issuer().await);
         let (clock, mock) = Clock::mock(NOW);
         let mut setup = Setup {
@@ -83,7 +88,7 @@ impl World {
             options: Options { cache_bytes: 0, ..Options::new(clock) },
             network: Network { retry: Duration::from_millis(5), ..Network::default() },
         };
-        change(&mut setup, &issuer);
+        change(&mut setup, &issuer, &claims);
         let Setup { config, options, network } = setup;
         let config = config.validate("jwt[0]", &[]).expect("a valid configuration");
         let shutdown = Shutdown::new();

@@ -1,6 +1,6 @@
 //! Which distributed claims are taken and which are refused, with kube-apiserver's texts.
 
-use portcullis_authn::{Authenticator, DistributedClaims, JwtConfig, Options, Policy, PrefixedClaim};
+use portcullis_authn::{Authenticator, ClaimHosts, DistributedClaims, JwtConfig, Options, Policy, PrefixedClaim};
 use portcullis_jose::{JwkSet, KeyKind, SigningKey, sign_compact};
 use portcullis_runtime::Clock;
 use portcullis_testkit::{FakeIssuer, Reply};
@@ -317,7 +317,11 @@ async fn a_user_is_not_remembered_beyond_the_end_of_the_groups() {
 #[tokio::test]
 async fn strict_reads_the_endpoints_token_strictly() {
     for (policy, accepted) in [(Policy::Faithful, true), (Policy::Strict, false)] {
-        let world = World::with(|setup, _| setup.options.policy = policy).await;
+        let world = World::with_claims(|setup, _, claims| {
+            setup.options.policy = policy;
+            setup.options.distributed_claims = DistributedClaims::FetchFrom(hosts(&[claims]));
+        })
+        .await;
         assert_eq!(world.ask_known(&world.token()).await, JANE);
         let key = world.claims.key();
         let claims = world.groups(&json!(["a", "b"])).to_string();
@@ -331,6 +335,51 @@ async fn strict_reads_the_endpoints_token_strictly() {
         world.claims.reply(ENDPOINT, Reply::bytes(format!("{signed}\n")));
         assert_eq!(world.ask(&world.token()).await, JANE);
     }
+}
+
+/// The hosts of issuers.
+fn hosts(issuers: &[&FakeIssuer]) -> ClaimHosts {
+    let hosts: Vec<&str> =
+        issuers.iter().map(|issuer| issuer.issuer().strip_prefix("https://").expect("https")).collect();
+    ClaimHosts::new(hosts).expect("hosts")
+}
+
+#[tokio::test]
+async fn strict_asks_the_issuers_own_host_and_listed_ones_alone() {
+    let out = |url: &str| {
+        let why = "it is not https at the issuer's own host or a listed one";
+        format!("while getting distributed claim \"groups\": claims are not fetched from {url:?}: {why}")
+    };
+    // Neither the endpoint nor anybody behind a redirect is asked.
+    let world = World::with(|setup, _| setup.options.policy = Policy::Strict).await;
+    let endpoint = world.claims.url(ENDPOINT);
+    assert_eq!(world.ask(&world.token_to(&format!("{endpoint}?access_token=x"))).await, out(&endpoint));
+    world.issuer.reply("/away", Reply::redirect(&endpoint));
+    assert_eq!(world.ask(&world.token_to(&world.issuer.url("/away"))).await, out(&endpoint));
+    let plain = world.issuer.url("/groups").replacen("https", "http", 1);
+    assert_eq!(world.ask(&world.token_to(&plain)).await, out(&plain));
+    assert!(world.claims.requests().is_empty());
+    // The answer of the issuer's own host names another issuer: its keys are not looked for.
+    world.issuer.reply("/groups", Reply::bytes(world.claims.sign(&world.groups(&json!(["a", "b"])))));
+    let refused = world.ask(&world.token_to(&world.issuer.url("/groups"))).await;
+    assert!(
+        refused.starts_with("keys are not fetched from the issuer") && refused.contains(world.claims.issuer()),
+        "{refused}"
+    );
+    assert!(world.claims.requests().is_empty());
+    // All of it at the issuer's own host.
+    let mut own = world.groups(&json!(["a", "b"]));
+    own["iss"] = json!(world.issuer.issuer());
+    world.issuer.reply("/groups", Reply::bytes(world.issuer.sign(&own)));
+    assert_eq!(world.ask_known(&world.token_to(&world.issuer.url("/groups"))).await, JANE);
+
+    // A list holds under the faithful policy too, and does not hold for those that it does not name.
+    let listed = World::with_claims(|setup, _, claims| {
+        setup.options.distributed_claims = DistributedClaims::FetchFrom(hosts(&[claims]));
+    })
+    .await;
+    assert_eq!(listed.ask_known(&listed.token()).await, JANE);
+    assert_eq!(listed.ask(&listed.token_to(&endpoint)).await, out(&endpoint));
 }
 
 #[tokio::test]

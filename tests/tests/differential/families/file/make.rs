@@ -10,12 +10,12 @@ use crate::tree::{Tree, map, text};
 
 /// An issuer of a file.
 #[derive(Clone)]
-pub(super) struct Trusted {
-    pub(super) url: String,
-    key: SigningKey,
-    entry: Tree,
+pub(crate) struct Trusted {
+    pub(crate) url: String,
+    pub(crate) key: SigningKey,
+    pub(crate) entry: Tree,
     /// What makes a token of it a user.
-    claims: Vec<(String, String)>,
+    pub(super) claims: Vec<(String, String)>,
 }
 
 /// A file and what its issuers sign.
@@ -102,7 +102,7 @@ pub(super) fn file(world: &World, entries: Vec<Tree>) -> Tree {
     file
 }
 
-fn issuer(world: &Arc<World>, n: usize, rich: bool) -> Trusted {
+pub(super) fn issuer(world: &Arc<World>, n: usize, rich: bool) -> Trusted {
     let keys = [&world.keys.p256[0], &world.keys.p256[1], &world.keys.p384];
     let url = format!("https://issuer-{n}.example{}", if rich { world.pick(&["", "", "/", "/realms/a"]) } else { "" });
     let mut claims: Vec<(String, Value)> = vec![

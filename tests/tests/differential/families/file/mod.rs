@@ -3,6 +3,7 @@
 
 mod expressions;
 mod forms;
+pub(crate) mod generated;
 mod make;
 mod rules;
 mod texts;
@@ -18,6 +19,7 @@ use make::Sample;
 
 pub(crate) use expressions::{conditions, mappings};
 pub(crate) use forms::forms;
+pub(crate) use generated::generated;
 pub(crate) use rules::rules;
 pub(crate) use texts::{scalars, syntax};
 
