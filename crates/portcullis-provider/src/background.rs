@@ -1,11 +1,11 @@
 //! Work that no request waits for: key rotation, deletion of what has expired, writing of failure counts, sealing of what
 //! is sealed with a key that is not the current one. What one replica does for all runs where its lease is held.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use portcullis_runtime::Shutdown;
-use portcullis_storage::{Duty, StoreError, Sweep, SweepStep};
+use portcullis_storage::{Duty, StoreError, Sweep, SweepStep, UseError};
 
 use crate::app::App;
 use crate::authflow::error_source;
@@ -27,6 +27,16 @@ const SEALING_PAUSE: Duration = Duration::from_secs(1);
 /// Records that are looked at, and if need be sealed again, at once; and the pause after them.
 const SWEEP_RECORDS: usize = 100;
 const SWEEP_PAUSE: Duration = Duration::from_millis(50);
+
+/// Tells until shutdown that this replica uses the store, and asks for shutdown when it is not to be used any more.
+pub(crate) async fn keep_announced(front: Arc<Front>, shutdown: Shutdown, taken: Arc<OnceLock<UseError>>) {
+    if let Err(error) = front.app.store.leases().keep_announced(&shutdown).await {
+        tracing::error!(%error, hint = error.hint(), "the provider ends: its store is not to be used any more");
+        // Once only: this is the one who tells.
+        let _ = taken.set(error);
+        shutdown.trigger();
+    }
+}
 
 /// Keeps the store's data keys until shutdown: each replica opens them for itself.
 pub(crate) async fn keep_data_keys(front: Arc<Front>, shutdown: Shutdown) {

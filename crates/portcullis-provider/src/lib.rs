@@ -33,7 +33,7 @@ mod tokens;
 pub use encryption::EncryptionError;
 pub use pages::PagesError;
 pub use passwords::{BcryptHash, HashError};
-pub use provider::{Background, Provider, ProviderDeps, ProviderError, ProviderOptions};
+pub use provider::{Background, BackgroundError, Provider, ProviderDeps, ProviderError, ProviderOptions};
 pub use serve::{ServeError, look_at_kernel, look_at_store, open_kernel, open_store, serve};
 pub use signer::SignerError;
 

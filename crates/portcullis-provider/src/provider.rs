@@ -1,18 +1,18 @@
 //! The provider: its parts put together, its background work, and its handlers.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use portcullis_runtime::real_ip::RealIp;
 use portcullis_runtime::server::{Handler, with_context};
 use portcullis_runtime::telemetry::{Health, Metrics, TelemetryHandler, instrument};
 use portcullis_runtime::{Clock, Rng, Shutdown};
-use portcullis_storage::{Client, Password, RotationPolicy, Store, StoreOptions};
+use portcullis_storage::{Client, Password, RotationPolicy, Store, StoreOptions, UseError};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::app::App;
 use crate::authflow::{Devices, Flows, connector_ids, error_source};
-use crate::background::{Job, collect_expired, keep_data_keys, seal_again};
+use crate::background::{Job, collect_expired, keep_announced, keep_data_keys, seal_again};
 use crate::config::{Config, RefreshPolicy};
 use crate::configured;
 use crate::endpoints::Discovery;
@@ -77,19 +77,34 @@ pub struct Provider {
 
 /// Background work that is running.
 #[derive(Debug)]
-pub struct Background(JoinSet<()>);
+pub struct Background {
+    tasks: JoinSet<()>,
+    /// Why the store is not to be used any more.
+    taken: Arc<OnceLock<UseError>>,
+}
+
+/// Why background work has ended that nobody has asked to end.
+#[derive(Debug, thiserror::Error)]
+pub enum BackgroundError {
+    /// A job panicked. The others are ended: a provider that rotates its keys and no longer deletes, or the other way round,
+    /// is none that anybody has looked at.
+    #[error("background work of the provider panicked")]
+    Panicked(#[source] JoinError),
+    /// Something fills the store, or has filled it.
+    #[error("the store is no longer to be used")]
+    Taken(#[source] UseError),
+}
 
 impl Background {
     /// Waits until all of it has ended, after shutdown was asked for.
     ///
     /// # Errors
-    /// A job panicked. The others are ended: a provider that rotates its keys and no longer deletes, or the other way round,
-    /// is none that anybody has looked at.
-    pub async fn wait(mut self) -> Result<(), JoinError> {
-        while let Some(ended) = self.0.join_next().await {
-            ended?;
+    /// What has ended it from inside.
+    pub async fn wait(mut self) -> Result<(), BackgroundError> {
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.map_err(BackgroundError::Panicked)?;
         }
-        Ok(())
+        self.taken.get().map_or(Ok(()), |error| Err(BackgroundError::Taken(error.clone())))
     }
 }
 
@@ -241,7 +256,8 @@ impl Provider {
     }
 
     /// Starts the background work: key rotation (the second key is made at once), deletion of what has expired, writing of
-    /// failure counts, sealing of secrets, health checks, looking at stored connectors. It ends with `shutdown`.
+    /// failure counts, sealing of secrets, health checks, looking at stored connectors, telling that the store is used. It ends with
+    /// `shutdown`, and triggers it when the store is not to be used any more ([`BackgroundError::Taken`]).
     #[must_use]
     pub fn start(&self, shutdown: &Shutdown) -> Background {
         let mut tasks = JoinSet::new();
@@ -259,7 +275,9 @@ impl Provider {
         tasks.spawn(async move {
             stop.unless(configured::report_connectors(&front.app)).await;
         });
-        Background(tasks)
+        let taken = Arc::new(OnceLock::new());
+        tasks.spawn(keep_announced(self.front.clone(), shutdown.clone(), Arc::clone(&taken)));
+        Background { tasks, taken }
     }
 
     /// Answers a request without a socket, for tests and fuzz targets.

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use portcullis_runtime::server::{self, ServerLimits, Transport};
@@ -13,14 +13,14 @@ use portcullis_runtime::tls::{ClientAuth, TlsError, TlsIdentity, TlsVersion, Tls
 use portcullis_runtime::{Clock, Rng, Shutdown};
 use portcullis_storage::{
     EtcdKernel, EtcdOpenError, Kernel, KubernetesError, KubernetesKernel, MemoryKernel, MySqlKernel, OpenError,
-    PostgresKernel, SqlOpenError, SqliteKernel, SqliteOptions, Store,
+    PostgresKernel, SqlOpenError, SqliteKernel, SqliteOptions, Store, UseError,
 };
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::config::{self, Config, Storage};
 use crate::encryption::{self, EncryptionError};
-use crate::provider::{Provider, ProviderDeps, ProviderError, ProviderOptions};
+use crate::provider::{BackgroundError, Provider, ProviderDeps, ProviderError, ProviderOptions};
 
 /// How often health checks run, as Dex.
 const HEALTH_EVERY: Duration = Duration::from_secs(15);
@@ -48,6 +48,12 @@ pub enum ServeError {
     /// The database server cannot be used.
     #[error("failed to initialize storage")]
     Database(#[from] SqlOpenError),
+    /// The store is being filled or is half-filled.
+    #[error("failed to initialize storage")]
+    Unusable(#[source] UseError),
+    /// The store was filled, or is being filled, after the provider had started.
+    #[error("the provider has ended, because its store is no longer the one that it has used")]
+    Taken(#[source] UseError),
     /// The store's secrets cannot be sealed or opened.
     #[error("failed to initialize storage")]
     Encryption(#[from] EncryptionError),
@@ -96,6 +102,7 @@ impl ServeError {
             ),
             Self::Kubernetes(error) => error.hint(),
             Self::Encryption(error) => error.hint(),
+            Self::Unusable(error) | Self::Taken(error) => Some(error.hint()),
             Self::Database(SqlOpenError::Unreachable { .. }) => Some(
                 "see that the server runs, that it can be reached from here, and that user, password and ssl.mode are right",
             ),
@@ -111,10 +118,13 @@ impl ServeError {
 /// Opens the store that the configuration names, with its clients and users, and unlocks its secrets.
 ///
 /// # Errors
-/// When a file cannot be opened, a server not be used, or the keys that are configured do not open what is sealed.
+/// When a file cannot be opened, a server not be used, or the keys that are configured do not open what is sealed; and when the
+/// store is being filled or is half-filled (`docs/decisions/0042`).
 pub async fn open_store(config: &Config, clock: Clock, rng: Rng) -> Result<Store, ServeError> {
     let kernel = open_kernel(&config.storage, &clock, &rng).await?;
     let store = Store::with_options(kernel, clock, rng.clone(), config.store_options());
+    // Before anything else is written.
+    store.leases().announce().await.map_err(ServeError::Unusable)?;
     encryption::unlock(&store, &config.encryption, &rng).await?;
     Ok(store)
 }
@@ -172,6 +182,8 @@ pub async fn look_at_kernel(storage: &Storage, clock: &Clock, rng: &Rng) -> Resu
 /// # Errors
 /// What keeps it from starting; see [`ServeError`].
 pub async fn serve(config: Config, clock: Clock, rng: Rng, shutdown: Shutdown) -> Result<(), ServeError> {
+    // Ended from inside too: by a store that is no longer to be used.
+    let shutdown = shutdown.child();
     let web = config.web.clone();
     let telemetry = config.telemetry.clone();
     tracing::info!(issuer = config.issuer.as_str(), "config issuer");
@@ -223,9 +235,13 @@ pub async fn serve(config: Config, clock: Clock, rng: Rng, shutdown: Shutdown) -
     }
     // After the listeners: the second key is made off the way to readiness.
     let background = provider.start(&shutdown);
+    let taken = Arc::new(OnceLock::new());
+    let told = Arc::clone(&taken);
     tasks.spawn(async move {
-        if let Err(panic) = background.wait().await.map_err(JoinError::into_panic) {
-            resume_unwind(panic);
+        match background.wait().await {
+            Ok(()) => {}
+            Err(BackgroundError::Panicked(panic)) => resume_unwind(panic.into_panic()),
+            Err(BackgroundError::Taken(error)) => drop(told.set(error)),
         }
     });
     while let Some(ended) = tasks.join_next().await {
@@ -234,7 +250,7 @@ pub async fn serve(config: Config, clock: Clock, rng: Rng, shutdown: Shutdown) -
             resume_unwind(panic);
         }
     }
-    Ok(())
+    taken.get().map_or(Ok(()), |error| Err(ServeError::Taken(error.clone())))
 }
 
 const fn version(version: config::TlsVersion) -> TlsVersion {

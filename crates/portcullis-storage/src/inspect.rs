@@ -122,6 +122,7 @@ impl Store {
             Kind::Code => codes::inspect(self, record),
             Kind::Family => families::inspect(self, record),
             Kind::FamilyList => families::inspect_list(record),
+            Kind::Epoch => families::inspect_epoch(record),
             Kind::SigningKeys => signing_keys::inspect(self, record),
             Kind::SealingKeys => sealing_keys::inspect(self, record),
             Kind::Client => clients::inspect(self, record),

@@ -195,11 +195,13 @@ pub enum Kind {
     /// Which replica does what one does for all. Reached by its id alone: it has no index keys and no expiry, and lists and
     /// snapshots need not have it, because on Kubernetes it is a `Lease` like everybody's.
     Lease,
+    /// How often a user was signed out everywhere.
+    Epoch,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Login,
         Self::Code,
         Self::Family,
@@ -213,13 +215,14 @@ impl Kind {
         Self::DataKeys,
         Self::Connector,
         Self::Lease,
+        Self::Epoch,
     ];
 
     /// Whether such records are part of somebody's sign-in, and end with it.
     #[must_use]
     pub const fn is_session(self) -> bool {
         match self {
-            Self::Login | Self::Code | Self::Family | Self::FamilyList | Self::Request => true,
+            Self::Login | Self::Code | Self::Family | Self::FamilyList | Self::Request | Self::Epoch => true,
             Self::SigningKeys
             | Self::SealingKeys
             | Self::Client
@@ -256,6 +259,7 @@ impl Kind {
             Self::DataKeys => 11,
             Self::Connector => 12,
             Self::Lease => 13,
+            Self::Epoch => 14,
         }
     }
 
@@ -276,6 +280,7 @@ impl Kind {
             Self::DataKeys => "data-keys",
             Self::Connector => "connector",
             Self::Lease => "lease",
+            Self::Epoch => "epoch",
         }
     }
 }

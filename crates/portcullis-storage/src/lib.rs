@@ -14,9 +14,11 @@
 //! the [`Clock`](portcullis_runtime::Clock) and [`Rng`](portcullis_runtime::Rng) that it was given.
 
 mod backup;
+mod batch;
 mod changes;
 mod clients;
 mod codes;
+mod collect;
 mod configured;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -31,9 +33,11 @@ mod inspect;
 mod judgement;
 pub mod kernel;
 mod kubernetes;
+mod layout;
 mod leases;
 mod logins;
 mod memory;
+mod migrations;
 mod mysql;
 mod passwords;
 mod postgres;
@@ -54,6 +58,7 @@ pub use backup::{
 pub use changes::{Change, Changes, Feed, MAX_CHANGED_IDS};
 pub use clients::{Client, ClientCredentialsClaims, Clients, WriteError};
 pub use codes::{CodeError, CodeGrant, Codes, OpenCode, Pkce, RedeemedCode};
+pub use collect::Collected;
 pub use connectors::{Connector, Connectors};
 pub use error::{Applied, KernelError, StoreError, Trouble};
 pub use etcd::{EtcdClientCertificate, EtcdCredentials, EtcdKernel, EtcdOpenError, EtcdOptions, EtcdTls};
@@ -67,9 +72,11 @@ pub use inspect::{Checked, Finding, KindCensus};
 pub use judgement::Configured;
 pub use kernel::{Kernel, Verdict};
 pub use kubernetes::{CrdHandling, KubernetesAccess, KubernetesError, KubernetesKernel, KubernetesOptions};
-pub use leases::{Candidate, Duty, LEASE_LIFETIME, Leases, Tenure};
+pub use leases::{Candidate, Duty, LEASE_LIFETIME, Leases, Tenure, UseError};
 pub use logins::{CodeRequest, IssuedCode, Login, LoginError, LoginState, Logins, NewLogin};
 pub use memory::MemoryKernel;
+#[cfg(feature = "conformance")]
+pub use migrations::Migration;
 pub use mysql::{MySqlKernel, MySqlServer};
 pub use passwords::{Password, Passwords, lower_case_email};
 pub use portcullis_kubeclient::InCluster;
@@ -85,4 +92,4 @@ pub use signing_keys::{Loaded, SigningKeyRecord, SigningKeySet, SigningKeys};
 pub use snapshot::{Batch, Gone, Sink, Snapshot};
 pub use sql::{SqlOpenError, SqlOptions, SqlTls, SqlTlsMode};
 pub use sqlite::{OpenError, SqliteKernel, SqliteOptions};
-pub use store::{Collected, Store, StoreOptions};
+pub use store::{Store, StoreOptions};

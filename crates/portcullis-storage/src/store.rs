@@ -1,19 +1,20 @@
 //! The store: a kernel with clock and randomness, and the facades over it.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use portcullis_runtime::{Clock, Rng, Timestamp};
 
 use crate::{
     clients::{Client, Clients},
     codes::Codes,
+    collect::{self, Believed, Collected},
     configured::Fixed,
     connectors::{Connector, Connectors},
     error::StoreError,
     failures::{FailureCounters, FailureTable},
     families::Families,
     kernel::Kernel,
-    leases::Leases,
+    leases::{Leases, Usage},
     logins::Logins,
     passwords::{Password, Passwords},
     requests::Requests,
@@ -21,11 +22,6 @@ use crate::{
     sealing_keys::SealingKeys,
     signing_keys::SigningKeys,
 };
-
-/// How far the clocks of two replicas may differ: a record is collected only when it has been over for this long.
-const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
-/// Most records that one call of the kernel's `expire` deletes, so that no call holds a lock for long.
-const COLLECT_BATCH: usize = 250;
 
 /// A store. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -40,6 +36,8 @@ pub(crate) struct Inner {
     static_passwords: Fixed<Password>,
     static_connectors: Fixed<Connector>,
     failures: Arc<FailureTable>,
+    believed: Arc<Believed>,
+    usage: Arc<Usage>,
 }
 
 /// What a store needs beside kernel, clock and randomness.
@@ -51,15 +49,6 @@ pub struct StoreOptions {
     pub static_passwords: Vec<Password>,
     /// Connectors from the configuration file. They shadow stored ones and cannot be changed.
     pub static_connectors: Vec<Connector>,
-}
-
-/// What a collection did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Collected {
-    /// How many records were deleted.
-    pub records: usize,
-    /// Whether more are over than this call was allowed to delete.
-    pub more: bool,
 }
 
 impl Store {
@@ -74,6 +63,7 @@ impl Store {
     pub fn with_options(kernel: Arc<dyn Kernel>, clock: Clock, rng: Rng, options: StoreOptions) -> Self {
         let StoreOptions { static_clients, static_passwords, static_connectors } = options;
         let failures = Arc::new(FailureTable::new(&rng));
+        let believed = Arc::new(Believed::new(&clock));
         Self(Arc::new(Inner {
             kernel,
             clock,
@@ -83,6 +73,8 @@ impl Store {
             static_passwords: Fixed::new(static_passwords),
             static_connectors: Fixed::new(static_connectors),
             failures,
+            believed,
+            usage: Arc::default(),
         }))
     }
 
@@ -90,7 +82,7 @@ impl Store {
     /// store that this one is made from stays as it is, for the requests that still use it.
     #[must_use]
     pub fn with_static(&self, clients: Vec<Client>, passwords: Vec<Password>, connectors: Vec<Connector>) -> Self {
-        let Inner { kernel, clock, rng, sealing, failures, .. } = &*self.0;
+        let Inner { kernel, clock, rng, sealing, failures, believed, usage, .. } = &*self.0;
         Self(Arc::new(Inner {
             kernel: Arc::clone(kernel),
             clock: clock.clone(),
@@ -100,6 +92,8 @@ impl Store {
             static_passwords: Fixed::new(passwords),
             static_connectors: Fixed::new(connectors),
             failures: Arc::clone(failures),
+            believed: Arc::clone(believed),
+            usage: Arc::clone(usage),
         }))
     }
 
@@ -175,22 +169,13 @@ impl Store {
         Leases::new(self)
     }
 
-    /// Deletes up to about `limit` records that have been over for longer than replicas' clocks may differ.
+    /// Deletes up to about `limit` records that have been over for longer than replicas' clocks may differ. A wall clock that was set
+    /// ahead counts when it has stood for an hour.
     ///
     /// # Errors
     /// Those of the kernel.
     pub async fn collect(&self, limit: usize) -> Result<Collected, StoreError> {
-        let over = self.now() - CLOCK_SKEW;
-        let mut records = 0;
-        while records < limit {
-            let batch = COLLECT_BATCH.min(limit - records);
-            let deleted = self.kernel().expire(over, batch).await?;
-            records += deleted;
-            if deleted < batch {
-                return Ok(Collected { records, more: false });
-            }
-        }
-        Ok(Collected { records, more: true })
+        collect::collect(self.kernel(), &self.0.believed, self.clock(), limit).await
     }
 
     /// The kernel below, for tools such as backup and copy.
@@ -243,6 +228,10 @@ impl Store {
 
     pub(crate) fn kernel_and_clock(&self) -> (Arc<dyn Kernel>, Clock) {
         (Arc::clone(&self.0.kernel), self.0.clock.clone())
+    }
+
+    pub(crate) fn usage(&self) -> &Usage {
+        &self.0.usage
     }
 
     pub(crate) fn failure_table(&self) -> &FailureTable {

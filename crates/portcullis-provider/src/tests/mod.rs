@@ -5,6 +5,7 @@ mod background;
 mod browser;
 mod endpoints;
 mod etcd;
+mod filled;
 mod flow;
 mod grants;
 mod passwords;

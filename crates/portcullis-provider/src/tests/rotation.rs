@@ -1,6 +1,7 @@
 //! Keys over time.
 
 use super::*;
+use crate::provider::BackgroundError;
 
 async fn kids(world: &World) -> Vec<String> {
     let (_, set) = json(&world.get("/keys", &[]).await);
@@ -111,7 +112,8 @@ async fn a_job_that_panics_ends_the_background_work_with_what_it_said() {
     world.provider.health().check("broken", || async { panic!("the check hit a bug") });
     let background = world.provider.start(&shutdown);
     let ended = tokio::time::timeout(Duration::from_secs(20), background.wait()).await.unwrap();
-    let said = ended.unwrap_err().into_panic();
+    let Err(BackgroundError::Panicked(panic)) = ended else { panic!("{ended:?}") };
+    let said = panic.into_panic();
     assert_eq!(said.downcast_ref::<&str>(), Some(&"the check hit a bug"));
     assert!(!shutdown.is_triggered());
 }

@@ -140,6 +140,12 @@ impl Gauge {
     pub fn set(&self, values: &[&str], to: f64) {
         self.0.series(values).sum.store(to.to_bits(), Ordering::Relaxed);
     }
+
+    /// Sets the series with these label values, and removes all others: for what only one of them can hold.
+    pub fn only(&self, values: &[&str], to: f64) {
+        let series = Series { sum: AtomicU64::new(to.to_bits()), ..Series::default() };
+        *lock(&self.0.series) = BTreeMap::from([(self.0.key(values), Arc::new(series))]);
+    }
 }
 
 /// How observations are distributed.
@@ -235,9 +241,14 @@ fn family(
 }
 
 impl Family {
-    fn series(&self, values: &[&str]) -> Arc<Series> {
+    fn key(&self, values: &[&str]) -> Vec<String> {
         let mut key: Vec<String> = values.iter().take(self.labels.len()).map(ToString::to_string).collect();
         key.resize(self.labels.len(), String::new());
+        key
+    }
+
+    fn series(&self, values: &[&str]) -> Arc<Series> {
+        let mut key = self.key(values);
         let mut all = lock(&self.series);
         if !all.contains_key(&key) && all.len() >= SERIES {
             key.fill(OTHER.to_owned());
@@ -395,6 +406,18 @@ request_duration_seconds_count{code=\"200\",handler=\"/keys\",method=\"get\"} 2
         let text = metrics.encode_own();
         assert!(text.contains("# TYPE logins_total counter\nlogins_total 3\n"), "{text}");
         assert!(text.contains("# TYPE dex_build_info gauge\ndex_build_info{version=\"a\\\"b\\\\c\\n\"} 1\n"), "{text}");
+    }
+
+    #[test]
+    fn a_gauge_that_holds_one_thing_forgets_the_one_before() {
+        let metrics = metrics();
+        let gauge = metrics.gauge("info", "I.", &["hash"]);
+        gauge.set(&["a"], 1.0);
+        gauge.only(&["b"], 1.0);
+        gauge.only(&["c"], 2.0);
+        let text = metrics.encode_own();
+        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("info")).collect();
+        assert_eq!(lines, ["info{hash=\"c\"} 2"]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::{
     error::KernelError,
     inspect::Finding,
     kernel::{IndexKey, Kernel, Kind, MAX_DATA_BYTES, MAX_ID_BYTES, Record, Version, Write as Content, check_write},
+    seal,
     snapshot::Batch,
 };
 
@@ -134,6 +135,8 @@ struct EndLine {
 pub struct BackedUp {
     /// How many records it has.
     pub records: u64,
+    /// How many of its secrets are in clear, as in the store.
+    pub clear_secrets: u64,
     /// What the store holds that cannot be a record ([`Snapshot::left_out`](crate::Snapshot::left_out)).
     pub left_out: Vec<Finding>,
 }
@@ -162,9 +165,10 @@ pub async fn write_backup(
         schema: description.schema,
         without_sessions: scope == Scope::WithoutSessions,
     })?;
-    let mut records = 0_u64;
+    let (mut records, mut clear_secrets) = (0_u64, 0_u64);
     while let Some(batch) = snapshot.next().await? {
         for (kind, record) in batch.into_iter().filter(|(kind, _)| scope.takes(*kind)) {
+            clear_secrets += seal::clear_secrets(kind, &record);
             let [index1, index2] = record.index.map(|key| key.map(|key| STANDARD.encode(key.as_bytes())));
             out.line(&LineRef {
                 kind: kind.name(),
@@ -181,7 +185,7 @@ pub async fn write_backup(
     let sha256 = STANDARD.encode(out.hash.clone().finish());
     out.line(&EndLine { records, sha256 })?;
     let left_out = snapshot.left_out().iter().filter(|finding| scope.takes(finding.kind)).cloned().collect();
-    Ok(BackedUp { records, left_out })
+    Ok(BackedUp { records, clear_secrets, left_out })
 }
 
 struct Hashing<'a> {

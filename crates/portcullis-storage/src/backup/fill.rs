@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use portcullis_runtime::{Rng, Timestamp};
+use portcullis_runtime::Timestamp;
 use tokio::{task::JoinSet, time::sleep};
 
 use super::{
@@ -11,10 +11,12 @@ use super::{
     file::{BackupError, BackupFile, Reading},
 };
 use crate::{
-    error::{KernelError, Trouble},
+    error::{KernelError, StoreError, Trouble},
     inspect::Finding,
     kernel::{Kernel, Kind, Page, Record, Write},
+    leases::{Filling, NotTaken},
     snapshot::{Batch, Snapshot},
+    store::Store,
 };
 
 /// Writes on their way at a time: enough for a group commit and for every connection of a pool.
@@ -70,6 +72,25 @@ pub enum FillError {
         /// Where the target is.
         place: String,
     },
+    /// The target: something uses it, or fills it. Nothing was written, unless it began to while it was filled.
+    #[error("the target is in use ({place}): {holder:?} has renewed its lease {lease:?}")]
+    InUse {
+        /// Where the target is.
+        place: String,
+        /// The id of the lease.
+        lease: &'static str,
+        /// Whom it names.
+        holder: String,
+    },
+    /// The target: it could not be reached for so long that another process may fill it by now.
+    #[error("filling has stopped: the lease of the target could not be renewed in time ({place})")]
+    Lost {
+        /// Where the target is.
+        place: String,
+    },
+    /// The target: who uses it cannot be found out.
+    #[error("the leases of the target cannot be read or written")]
+    Lease(#[source] StoreError),
     /// The target holds something that cannot be a record, and so can neither be compared nor replaced.
     #[error("the target holds what cannot be a record: {what}; delete it")]
     Unfit {
@@ -134,50 +155,87 @@ impl Source<'_> {
 /// Fills a store from a backup.
 ///
 /// The target must be empty, or hold only what the backup holds, as after an earlier run that was cut off; any other is
-/// refused unless [`FillOptions::replace`] is set. Nothing may use the target meanwhile.
+/// refused unless [`FillOptions::replace`] is set. No provider may use it: one that does is found by its leases, which takes up to
+/// their lifetime of a minute, and one that starts is refused until the store is whole (docs/decisions/0042).
 ///
 /// # Errors
-/// [`FillError`].
+/// [`FillError`]. Once records were written, an error leaves a store that says of itself that it is half-filled; filling it again
+/// goes on where it was cut off.
 pub async fn restore_backup(
     file: &BackupFile,
-    target: &Arc<dyn Kernel>,
+    target: &Store,
     options: FillOptions,
     progress: Progress<'_>,
 ) -> Result<Filled, FillError> {
-    if !options.replace {
-        refuse_others(target, file.contents()).await?;
-    }
-    let source = Source::File(Box::new(file.read()?));
-    fill(source, target, options, progress).await
+    let kernel = target.shared_kernel();
+    let contents = (!options.replace).then(|| file.contents());
+    let from_file = async || fill(Source::File(Box::new(file.read()?)), &kernel, options, progress).await;
+    fill_alone(target, contents, from_file).await
 }
 
-/// Fills a store from another one, as it is at this moment. What is said of [`restore_backup`]'s target holds here too. `rng` names
-/// the record by which it is found out whether both are one.
+/// Fills a store from another one, as it is at this moment. What is said of [`restore_backup`]'s target holds here too.
 ///
 /// # Errors
-/// [`FillError`].
+/// As [`restore_backup`]'s.
 pub async fn copy_store(
     source: &dyn Kernel,
-    target: &Arc<dyn Kernel>,
-    rng: &Rng,
+    target: &Store,
     options: FillOptions,
     progress: Progress<'_>,
 ) -> Result<Filled, FillError> {
-    if is_same(source, target, &format!("probe {}", rng.token(16))).await? {
-        return Err(FillError::Same { place: target.description().place });
+    let kernel = target.shared_kernel();
+    if is_same(source, &kernel, &format!("probe {}", target.rng().token(16))).await? {
+        return Err(FillError::Same { place: kernel.description().place });
     }
-    if !options.replace && !is_empty(target).await? {
-        let mut contents = Contents::default();
-        let mut snapshot = source.snapshot().await.map_err(FillError::Source)?;
-        while let Some(batch) = snapshot.next().await.map_err(FillError::Source)? {
-            for (kind, record) in &batch {
-                contents.add(*kind, record);
+    let mut contents = None;
+    if !options.replace {
+        let known = contents.insert(Contents::default());
+        if !is_empty(&kernel).await? {
+            let mut snapshot = source.snapshot().await.map_err(FillError::Source)?;
+            while let Some(batch) = snapshot.next().await.map_err(FillError::Source)? {
+                for (kind, record) in &batch {
+                    known.add(*kind, record);
+                }
             }
         }
-        refuse_others(target, &contents).await?;
     }
-    let snapshot = source.snapshot().await.map_err(FillError::Source)?;
-    fill(Source::Store(snapshot), target, options, progress).await
+    let from_store = async || {
+        let snapshot = source.snapshot().await.map_err(FillError::Source)?;
+        fill(Source::Store(snapshot), &kernel, options, progress).await
+    };
+    fill_alone(target, contents.as_ref(), from_store).await
+}
+
+/// Fills the target while nobody else uses it. One that holds more than `allowed` is refused: before anybody waits for its
+/// leases, and once more when nothing else can write to it.
+async fn fill_alone(
+    target: &Store,
+    allowed: Option<&Contents>,
+    fill: impl AsyncFnOnce() -> Result<Filled, FillError>,
+) -> Result<Filled, FillError> {
+    let kernel = target.shared_kernel();
+    let not_taken = |why| match why {
+        NotTaken::InUse { lease, holder } => FillError::InUse { place: kernel.description().place, lease, holder },
+        NotTaken::Lost => FillError::Lost { place: kernel.description().place },
+        NotTaken::Store(error) => FillError::Lease(error),
+    };
+    let refuse = async || match allowed {
+        Some(allowed) => refuse_others(&kernel, allowed).await,
+        None => Ok(()),
+    };
+    refuse().await?;
+    let mut filling = Filling::begin(target).await.map_err(not_taken)?;
+    if let Err(error) = filling.run(refuse()).await.map_err(not_taken).flatten() {
+        filling.abandon().await;
+        return Err(error);
+    }
+    match filling.run(fill()).await.map_err(not_taken).flatten() {
+        Ok(filled) => filling.done().await.map_err(not_taken).map(|()| filled),
+        Err(error) => {
+            filling.fail().await;
+            Err(error)
+        }
+    }
 }
 
 /// Whether what is written to one is read from the other: a store has many addresses.

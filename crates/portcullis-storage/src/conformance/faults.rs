@@ -112,7 +112,9 @@ struct State {
 /// An operation that waits before it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
-    /// A read, or an expiry.
+    /// A read of one record of this kind.
+    Get(Kind),
+    /// Another read, or an expiry.
     Read,
     /// An insert of this kind.
     Insert(Kind),
@@ -236,8 +238,8 @@ impl FaultyKernel {
         }
     }
 
-    async fn read<T>(&self, operation: KernelFuture<'_, T>) -> Result<T, KernelError> {
-        self.hold(Held::Read).await;
+    async fn read<T>(&self, held: Held, operation: KernelFuture<'_, T>) -> Result<T, KernelError> {
+        self.hold(held).await;
         let result = match self.next_fault(false) {
             Fault::None | Fault::Duplicated => operation.await,
             Fault::Refused => Err(refused()),
@@ -321,7 +323,7 @@ fn unacceptable() -> KernelError {
 impl Kernel for FaultyKernel {
     fn get<'a>(&'a self, kind: Kind, id: &'a str) -> KernelFuture<'a, Option<Record>> {
         self.lock().counts.gets += 1;
-        Box::pin(self.read(self.inner.get(kind, id)))
+        Box::pin(self.read(Held::Get(kind), self.inner.get(kind, id)))
     }
 
     fn insert<'a>(&'a self, kind: Kind, id: &'a str, write: Write) -> KernelFuture<'a, Version> {
@@ -341,22 +343,22 @@ impl Kernel for FaultyKernel {
 
     fn list<'a>(&'a self, kind: Kind, page: Page) -> KernelFuture<'a, Listing> {
         self.lock().counts.lists += 1;
-        Box::pin(self.read(self.inner.list(kind, page)))
+        Box::pin(self.read(Held::Read, self.inner.list(kind, page)))
     }
 
     fn by_index<'a>(&'a self, kind: Kind, slot: Slot, key: IndexKey, page: Page) -> KernelFuture<'a, Listing> {
         self.lock().counts.lists += 1;
-        Box::pin(self.read(self.inner.by_index(kind, slot, key, page)))
+        Box::pin(self.read(Held::Read, self.inner.by_index(kind, slot, key, page)))
     }
 
     fn expire<'a>(&'a self, now: Timestamp, limit: usize) -> KernelFuture<'a, usize> {
         self.lock().counts.writes += 1;
-        Box::pin(self.read(self.inner.expire(now, limit)))
+        Box::pin(self.read(Held::Read, self.inner.expire(now, limit)))
     }
 
     fn snapshot(&self) -> KernelFuture<'_, Snapshot> {
         self.lock().counts.lists += 1;
-        Box::pin(self.read(self.inner.snapshot()))
+        Box::pin(self.read(Held::Read, self.inner.snapshot()))
     }
 
     fn description(&self) -> Description {
@@ -369,7 +371,7 @@ impl Kernel for FaultyKernel {
 
     fn recent<'a>(&'a self, kind: Kind, id: &'a str) -> KernelFuture<'a, Option<Record>> {
         self.lock().counts.gets += 1;
-        Box::pin(self.read(self.inner.recent(kind, id)))
+        Box::pin(self.read(Held::Get(kind), self.inner.recent(kind, id)))
     }
 
     fn feed(&self, kind: Kind) -> Option<Feed> {
@@ -377,7 +379,7 @@ impl Kernel for FaultyKernel {
     }
 
     fn mark<'a>(&'a self, kind: Kind) -> KernelFuture<'a, Mark> {
-        Box::pin(self.read(self.inner.mark(kind)))
+        Box::pin(self.read(Held::Read, self.inner.mark(kind)))
     }
 
     fn judge_with(&self, judge: Judge) {

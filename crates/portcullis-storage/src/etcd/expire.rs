@@ -64,10 +64,9 @@ fn deletion(keys: &Keys, entry: &KeyValue) -> Result<RequestOp, KernelError> {
     };
     let (kind, id) = keys.split_expiry(&entry.key).ok_or_else(damaged)?;
     let index = decode_expiry(&entry.value).ok_or_else(damaged)?;
-    let mut of_record = keys.of_record(kind, id, index);
-    let record = of_record.next().ok_or_else(damaged)?;
+    let (record, entries) = keys.of_record(kind, id, index);
     let mut success = vec![RequestOp::delete(record.clone()), RequestOp::delete(entry.key.clone())];
-    success.extend(of_record.map(RequestOp::delete));
+    success.extend(entries.into_iter().map(RequestOp::delete));
     // Record and entry are always written together: an unchanged entry beside another record belongs to nobody.
     let orphan = TxnRequest {
         compare: vec![Compare::changed_at(entry.key.clone(), entry.mod_revision)],

@@ -117,16 +117,11 @@ impl Keys {
         std::str::from_utf8(rest).ok()?.split_once('/')
     }
 
-    /// All keys of a record that has these index keys, but for its expiry.
-    pub(super) fn of_record(
-        &self,
-        kind: &str,
-        id: &str,
-        index: [Option<IndexKey>; 2],
-    ) -> impl Iterator<Item = Vec<u8>> {
+    /// A record's key, and those of its entries for these index keys.
+    pub(super) fn of_record(&self, kind: &str, id: &str, index: [Option<IndexKey>; 2]) -> (Vec<u8>, Vec<Vec<u8>>) {
         let index = [Slot::First, Slot::Second].into_iter().zip(index);
-        let index = index.filter_map(|(slot, key)| Some(joined(self.indexed_name(kind, slot, key?), id)));
-        std::iter::once(joined(self.records_name(kind), id)).chain(index)
+        let entries = index.filter_map(|(slot, key)| Some(joined(self.indexed_name(kind, slot, key?), id)));
+        (joined(self.records_name(kind), id), entries.collect())
     }
 }
 

@@ -335,7 +335,7 @@ impl Kernel for EtcdKernel {
     }
 
     fn description(&self) -> Description {
-        let place = format!("the keys {:?} in etcd at {}", self.keys.root(), self.client.origins());
+        let place = schema::place(&self.client, &self.keys);
         Description { backend: "etcd", place, schema: schema::SCHEMA }
     }
 

@@ -110,10 +110,12 @@ pub enum EtcdOpenError {
     },
     /// The configuration: a newer version of this program has used the store.
     #[error(
-        "the etcd store has schema number {found}, and this version knows {known} at most; use the newer version, or a \
-         backup from before its first start"
+        "the store under {place} has schema number {found}, and this version knows {known} at most; use the newer version, or \
+         a backup from before its first start"
     )]
     Newer {
+        /// The keys, and the servers.
+        place: String,
         /// The number in the store.
         found: u64,
         /// The last one that this version knows.
@@ -126,8 +128,9 @@ pub enum EtcdOpenError {
         place: String,
     },
     /// The configuration: the schema key is there, and was not written by this program.
-    #[error(
-        "another program uses this etcd namespace (the key `portcullis/schema` is not ours); configure another one"
-    )]
-    Foreign,
+    #[error("another program uses {place} (the key `schema` there is not ours); configure another namespace")]
+    Foreign {
+        /// The keys, and the servers.
+        place: String,
+    },
 }

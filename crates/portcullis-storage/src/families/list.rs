@@ -98,6 +98,9 @@ struct Entry {
     id: FamilyId,
     #[serde(with = "stamp")]
     at: Timestamp,
+    /// The family's.
+    #[serde(default)]
+    epoch: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +112,12 @@ struct Ending {
 impl ListDoc {
     fn owner(&self) -> Owner<'_> {
         Owner { user_id: &self.user_id, connector_id: &self.connector_id, client_id: &self.client_id }
+    }
+
+    /// Takes off what was signed out when `epoch` began, and is still here.
+    fn take_off_before(&mut self, epoch: u64) {
+        let over = self.families.extract_if(.., |entry| entry.epoch < epoch);
+        self.ending.extend(over.map(|Entry { id, .. }| Ending { id, why: EndReason::Revoked }));
     }
 
     fn take_off(&mut self, id: &FamilyId, why: EndReason) {
@@ -140,14 +149,14 @@ impl Families<'_> {
     pub(super) async fn admit(
         &self,
         owner: Owner<'_>,
-        id: &FamilyId,
+        (id, epoch): (&FamilyId, u64),
         expires_at: Option<Timestamp>,
         policy: &RotationPolicy,
         occasion: Occasion,
     ) -> Result<Admission, StoreError> {
         let record = owner.record_id();
         for _ in 0..RACES {
-            let entry = Entry { id: id.clone(), at: stamp::truncate(self.store.now()) };
+            let entry = Entry { id: id.clone(), at: stamp::truncate(self.store.now()), epoch };
             let Some(stored) = self.store.read::<ListDoc>(Kind::FamilyList, &record).await? else {
                 if occasion == Occasion::Use && !self.lives(id).await? {
                     return Ok(Admission::Ending);
@@ -179,6 +188,7 @@ impl Families<'_> {
             } else {
                 if !known {
                     doc.families.push(entry);
+                    doc.take_off_before(epoch);
                     self.make_room(&mut doc, id, policy).await?;
                 }
                 match self.store.swap(Kind::FamilyList, &record, version, &doc, owner.indexed(later)).await? {
@@ -258,7 +268,7 @@ impl Families<'_> {
         }
         let now = self.store.now();
         let mut idle: Vec<(Timestamp, FamilyId)> = Vec::new();
-        for Entry { id, at } in doc.families.clone() {
+        for Entry { id, at, .. } in doc.families.clone() {
             if id == *newest {
                 continue;
             }

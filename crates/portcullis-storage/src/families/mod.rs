@@ -1,7 +1,8 @@
 //! Refresh token families (design decision 3; RFC 9700 section 4.14.2).
 //!
-//! One family per grant. Its record decides every refresh: [`Families::open`] is the one read, [`Families::advance`] the
-//! one write. A rotation replaces the hash of the current token by that of its successor and keeps the one before:
+//! One family per grant. Its record decides every refresh: [`Families::open`] reads it, and its user's epoch (`epoch`);
+//! [`Families::advance`] is the one write. A rotation replaces the hash of the current token by that of its successor and keeps
+//! the one before:
 //! - the current token rotates;
 //! - the previous token, within a short grace, gives the current one again, because a reply can be lost;
 //! - any other token that this family once issued is reuse: the family ends, for thief and victim alike;
@@ -10,6 +11,7 @@
 //! Tokens form a chain (`token`), so parallel refreshes of one token all receive the same successor: there is never a
 //! second live branch. An ended family leaves a tombstone, so that a creation that is late fails.
 
+mod epoch;
 mod list;
 mod policy;
 mod record;
@@ -17,7 +19,7 @@ mod token;
 
 use portcullis_runtime::Timestamp;
 
-pub(crate) use self::list::inspect as inspect_list;
+pub(crate) use self::{epoch::inspect as inspect_epoch, list::inspect as inspect_list};
 pub use self::{
     list::MAX_FAMILIES,
     policy::RotationPolicy,
@@ -173,11 +175,14 @@ impl<'a> Families<'a> {
         let key = self.store.rng().bytes::<32>();
         let (chain, link) = (Chain::new(&key), Link::random(self.store.rng()));
         let data = new.connector_data.map(|data| self.store.seal(data_place(id), data.expose())).transpose()?;
+        // Before anything of the family is written: whoever signs the user out later ends it too.
+        let epoch = self.epoch(&new.identity.user_id, &new.connector_id).await?;
         let doc = LiveDoc {
             key: self.store.seal(key_place(id), &key)?,
             current: link.hash(),
             previous: None,
             connector_data: data,
+            epoch,
             family: Family {
                 client_id: new.client_id,
                 connector_id: new.connector_id,
@@ -190,7 +195,7 @@ impl<'a> Families<'a> {
             },
         };
         let indexed = doc.indexed(policy);
-        if self.admit(Owner::of(&doc.family), id, indexed.expires_at, policy, Occasion::Creation).await?
+        if self.admit(Owner::of(&doc.family), (id, epoch), indexed.expires_at, policy, Occasion::Creation).await?
             == Admission::Ending
         {
             return Err(CreateError::Ended);
@@ -222,6 +227,10 @@ impl<'a> Families<'a> {
         }
         if doc.family.client_id != client_id {
             return Err(RefreshError::OtherClient);
+        }
+        if self.is_signed_out(&doc).await? {
+            self.end(&token.family, EndReason::Revoked).await?;
+            return Err(RefreshError::Revoked);
         }
         let now = self.store.now();
         if doc.is_over(policy, now) {
@@ -289,7 +298,9 @@ impl<'a> Families<'a> {
             let indexed = doc.indexed(policy);
             let prolongs = expires_at.is_some_and(|old| indexed.expires_at.is_none_or(|new| new > old));
             if prolongs
-                && self.admit(Owner::of(&doc.family), &id, indexed.expires_at, policy, Occasion::Use).await?
+                && self
+                    .admit(Owner::of(&doc.family), (&id, doc.epoch), indexed.expires_at, policy, Occasion::Use)
+                    .await?
                     == Admission::Ending
             {
                 return Err(RefreshError::Revoked);
@@ -348,12 +359,18 @@ impl<'a> Families<'a> {
         self.end_list(Owner { user_id, connector_id, client_id }, EndReason::Revoked).await
     }
 
-    /// Ends every family of a user, at all clients.
+    /// Ends every family of a user, at all clients, with one write. What follows from it (tombstones, empty lists) is done
+    /// as far as the store lets it, and does not change that.
     ///
     /// # Errors
-    /// [`StoreError`].
-    pub async fn revoke_user(&self, user_id: &str, connector_id: &str) -> Result<usize, StoreError> {
-        self.end_lists(Slot::First, IndexKey::of(&[user_id, connector_id]), EndReason::Revoked).await
+    /// [`StoreError`] when that write may not have happened.
+    pub async fn revoke_user(&self, user_id: &str, connector_id: &str) -> Result<(), StoreError> {
+        self.next_epoch(user_id, connector_id).await?;
+        let key = IndexKey::of(&[user_id, connector_id]);
+        if let Err(error) = self.end_lists(Slot::First, key, EndReason::Revoked).await {
+            tracing::warn!(%error, "a user is signed out; the records of what has ended are cleared away later");
+        }
+        Ok(())
     }
 
     /// Ends every family at a client, of all users.
@@ -375,10 +392,12 @@ impl<'a> Families<'a> {
         policy: &RotationPolicy,
     ) -> Result<Vec<(FamilyId, Family)>, StoreError> {
         let now = self.store.now();
+        let epoch = self.epoch(user_id, connector_id).await?;
         let mut live = Vec::new();
         for id in self.ids_of_user(user_id, connector_id).await? {
             if let Some(Stored { value: FamilyDoc::Live(doc), .. }) = self.stored(&id).await?
                 && !doc.is_over(policy, now)
+                && doc.epoch >= epoch
             {
                 live.push((id, doc.family));
             }
@@ -409,6 +428,11 @@ impl<'a> Families<'a> {
             }
         }
         Err(StoreError::Contended { kind: Kind::Family })
+    }
+
+    /// Whether the family's user was signed out everywhere after it was created.
+    async fn is_signed_out(&self, doc: &LiveDoc) -> Result<bool, StoreError> {
+        Ok(doc.epoch < self.epoch(&doc.family.identity.user_id, &doc.family.connector_id).await?)
     }
 
     async fn stored(&self, id: &FamilyId) -> Result<Option<Stored<FamilyDoc>>, StoreError> {

@@ -66,6 +66,9 @@ pub(super) struct LiveDoc {
     pub(super) previous: Option<LinkHash>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) connector_data: Option<Blob>,
+    /// The user's epoch in which it was created.
+    #[serde(default)]
+    pub(super) epoch: u64,
     pub(super) family: Family,
 }
 

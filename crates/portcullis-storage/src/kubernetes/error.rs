@@ -65,6 +65,39 @@ pub enum KubernetesError {
         /// What the API server says about it, after a colon; empty when that cannot be read.
         conditions: String,
     },
+    /// There is no store in our namespace, and it was only to be looked at.
+    #[error("there is no store in namespace {namespace:?}")]
+    Absent {
+        /// Our namespace.
+        namespace: String,
+    },
+    /// A newer version of this program has used the store.
+    #[error(
+        "the store in namespace {namespace:?} has schema number {found}, and this version knows {known} at most; use the newer \
+         version, or a backup from before its first start"
+    )]
+    Newer {
+        /// Our namespace.
+        namespace: String,
+        /// The number in the store.
+        found: u64,
+        /// The last one that this version knows.
+        known: u64,
+    },
+    /// The object with the schema number was not written by this program.
+    #[error("the object records.portcullis.dev \"schema\" in namespace {namespace:?} is not ours")]
+    Foreign {
+        /// Our namespace.
+        namespace: String,
+    },
+    /// The schema number cannot be read or written.
+    #[error("cannot use the object records.portcullis.dev \"schema\" in namespace {namespace:?}: {source}")]
+    Schema {
+        /// Our namespace.
+        namespace: String,
+        /// Why not.
+        source: ClientError,
+    },
     /// The objects cannot be read.
     #[error("cannot list {name} in namespace {namespace:?}: {source}")]
     List {
@@ -90,7 +123,16 @@ impl KubernetesError {
                 "grant it with deploy/rbac/install-crds.yaml, or install deploy/crds/ by hand and set crdHandling: check",
             ),
             Self::List { source: ClientError::Forbidden { .. }, .. } => Some("grant it with deploy/rbac/provider.yaml"),
-            Self::Install { .. } | Self::NotServed { .. } | Self::List { .. } => None,
+            Self::Schema { source: ClientError::Forbidden { .. }, .. } => {
+                Some("grant it with deploy/rbac/provider.yaml")
+            }
+            Self::Absent { .. } => Some("see storage.config: the cluster, and the namespace of its context or pod"),
+            Self::Install { .. }
+            | Self::NotServed { .. }
+            | Self::List { .. }
+            | Self::Schema { .. }
+            | Self::Newer { .. }
+            | Self::Foreign { .. } => None,
         }
     }
 }

@@ -13,11 +13,13 @@
 
 mod base32;
 mod configured;
+mod definition;
 mod error;
 mod lease;
 mod object;
 mod open;
 mod scan;
+mod schema;
 mod seen;
 mod table;
 mod typed;
@@ -52,8 +54,6 @@ use crate::{
 
 /// Deletes of the collector on their way at a time: a small part of what an API server does at once.
 const DELETES_AT_ONCE: usize = 8;
-/// The form of the objects; the definition's version is its name at the API server.
-const SCHEMA: u64 = 1;
 
 /// A store on Kubernetes.
 pub struct KubernetesKernel {
@@ -70,7 +70,9 @@ impl KubernetesKernel {
     /// # Errors
     /// [`KubernetesError`].
     pub async fn open(options: &KubernetesOptions, clock: &Clock, rng: Rng) -> Result<Self, KubernetesError> {
-        Self::on(open::open(options, options.crds, rng).await?, options, clock)
+        let client = open::open(options, options.crds, rng).await?;
+        schema::check(&client, options.crds, Instant::now() + options.open_time).await?;
+        Ok(Self::on(client, options, clock))
     }
 
     /// Opens a store whose definitions are installed, for a tool that only reads: installs nothing.
@@ -79,12 +81,16 @@ impl KubernetesKernel {
     /// As [`KubernetesKernel::open`].
     pub async fn look(options: &KubernetesOptions, clock: &Clock, rng: Rng) -> Result<Self, KubernetesError> {
         let crds = if options.crds == CrdHandling::Skip { CrdHandling::Skip } else { CrdHandling::Check };
-        Self::on(open::open(options, crds, rng).await?, options, clock)
+        let client = open::open(options, crds, rng).await?;
+        if !schema::look(&client, Instant::now() + options.open_time).await? {
+            return Err(KubernetesError::Absent { namespace: client.namespace().to_owned() });
+        }
+        Ok(Self::on(client, options, clock))
     }
 
-    fn on(client: Client, options: &KubernetesOptions, clock: &Clock) -> Result<Self, KubernetesError> {
+    fn on(client: Client, options: &KubernetesOptions, clock: &Clock) -> Self {
         let configured = Configured::start(&client, clock);
-        Ok(Self { client, configured, answer_time: options.answer_time, scan_time: options.scan_time })
+        Self { client, configured, answer_time: options.answer_time, scan_time: options.scan_time }
     }
 
     fn soon(&self) -> Instant {
@@ -287,7 +293,7 @@ impl Kernel for KubernetesKernel {
 
     fn description(&self) -> Description {
         let place = format!("the namespace {:?} of the cluster at {}", self.client.namespace(), self.client.server());
-        Description { backend: "kubernetes", place, schema: SCHEMA }
+        Description { backend: "kubernetes", place, schema: schema::SCHEMA }
     }
 
     fn recent<'a>(&'a self, kind: Kind, id: &'a str) -> KernelFuture<'a, Option<Record>> {

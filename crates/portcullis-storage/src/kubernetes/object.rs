@@ -27,6 +27,9 @@ pub(super) const RECORDS: Resource =
 const API_VERSION: &str = "portcullis.dev/v1";
 const OBJECT_KIND: &str = "Record";
 const KIND_LABEL: &str = "portcullis.dev/kind";
+/// The name of the object with the number of the layout, and what stands there for a kind and an id. Names of records are
+/// longer, so no record has it.
+pub(super) const SCHEMA_NAME: &str = "schema";
 /// Whole seconds since 1970 of the expiry, rounded down; 0 for what is before. Selected by `<`.
 const EXPIRES_LABEL: &str = "portcullis.dev/expires";
 const INDEX_LABELS: [&str; 2] = ["portcullis.dev/index-1", "portcullis.dev/index-2"];
@@ -90,6 +93,26 @@ impl<'a> NewObject<'a> {
             kind: OBJECT_KIND,
             metadata: NewMetadata { name: name_of(kind, id), resource_version: replaced.clone(), labels, annotations },
             spec: NewSpec { kind: kind.name(), id, replaces: replaced, data: STANDARD.encode(&write.data) },
+        }
+    }
+
+    /// The object with the number of the layout.
+    pub(super) fn schema(number: u64) -> Self {
+        Self {
+            api_version: API_VERSION,
+            kind: OBJECT_KIND,
+            metadata: NewMetadata {
+                name: SCHEMA_NAME.to_owned(),
+                resource_version: None,
+                labels: BTreeMap::new(),
+                annotations: BTreeMap::new(),
+            },
+            spec: NewSpec {
+                kind: SCHEMA_NAME,
+                id: SCHEMA_NAME,
+                replaces: None,
+                data: STANDARD.encode(number.to_string()),
+            },
         }
     }
 
@@ -204,6 +227,16 @@ struct Spec {
 }
 
 impl Object {
+    /// Whether it is the object with the number of the layout.
+    pub(super) fn is_schema(&self) -> bool {
+        self.metadata.name == SCHEMA_NAME
+    }
+
+    /// What it says of the layout; nothing when that cannot be read.
+    pub(super) fn into_schema(self) -> Vec<u8> {
+        STANDARD.decode(&self.spec.data).unwrap_or_default()
+    }
+
     /// The record and its kind, which this program must know.
     pub(super) fn into_any_record(self) -> Result<(Kind, Record), KernelError> {
         let kind = Kind::ALL.into_iter().find(|kind| kind.name() == self.spec.kind);

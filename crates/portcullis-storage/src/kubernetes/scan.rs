@@ -120,7 +120,8 @@ impl Chunks {
                 Ok(List { metadata, items }) => {
                     self.token = Some(metadata.continue_token);
                     self.version = metadata.resource_version;
-                    return items.into_iter().map(Object::into_any_record).collect::<Result<_, _>>().map(Some);
+                    let records = items.into_iter().filter(|object| !object.is_schema());
+                    return records.map(Object::into_any_record).collect::<Result<_, _>>().map(Some);
                 }
                 Err(ClientError::TooLarge { .. }) if self.limit > 1 => self.limit /= 2,
                 Err(ClientError::Expired) => return Err(KernelError::not_applied(Trouble::Forgotten)),

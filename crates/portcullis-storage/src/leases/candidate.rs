@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Duty, LeaseDoc,
+    HALF_FILLED, LeaseDoc,
     tenure::{Moment, Tenure},
 };
 use crate::{
@@ -21,12 +21,15 @@ const RACES: usize = 4;
 #[derive(Debug)]
 pub struct Candidate {
     store: Store,
-    duty: Duty,
+    /// The record's id.
+    name: &'static str,
     /// By which it knows its own record; random, so that two processes never have the same.
     id: String,
     seconds: u32,
     tenure: Tenure,
     seen: Option<Seen>,
+    /// Whom the record named before it was taken.
+    before: Option<String>,
 }
 
 /// A record of another holder's, and since when it has not changed by our clock.
@@ -39,9 +42,15 @@ struct Seen {
 }
 
 impl Candidate {
-    pub(super) fn new(store: Store, duty: Duty, seconds: u32) -> Self {
-        let (id, tenure) = (store.rng().token(9), Tenure::new(store.clock().clone()));
-        Self { store, duty, id, seconds, tenure, seen: None }
+    pub(super) fn new(store: Store, name: &'static str, seconds: u32) -> Self {
+        let id = store.rng().token(9);
+        Self::called(store, name, id, seconds)
+    }
+
+    /// A candidate that calls itself so; `id` must have something random in it.
+    pub(super) fn called(store: Store, name: &'static str, id: String, seconds: u32) -> Self {
+        let tenure = Tenure::new(store.clock().clone());
+        Self { store, name, id, seconds, tenure, seen: None, before: None }
     }
 
     /// What it writes into the record as holder.
@@ -50,8 +59,13 @@ impl Candidate {
         &self.id
     }
 
-    pub(super) const fn duty(&self) -> Duty {
-        self.duty
+    pub(super) const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Whom the record named before it was taken; `None` when that was nobody.
+    pub(super) fn before(&self) -> Option<&str> {
+        self.before.as_deref()
     }
 
     pub(super) const fn store(&self) -> &Store {
@@ -100,24 +114,29 @@ impl Candidate {
                 transitions: 0,
             };
             let Some(Stored { version, value, .. }) = self.read().await? else {
-                match self.store.insert(Kind::Lease, self.duty.name(), &mine, Indexed::default()).await? {
-                    Inserted::Done(_) => return Ok(self.holds(began)),
+                match self.store.insert(Kind::Lease, self.name, &mine, Indexed::default()).await? {
+                    Inserted::Done(_) => {
+                        self.before = None;
+                        return Ok(self.holds(began));
+                    }
                     Inserted::Exists => continue,
                 }
             };
             let LeaseDoc { holder, taken_at, seconds, transitions, .. } = value;
-            let mine = match holder {
-                Some(holder) if holder == self.id => LeaseDoc { taken_at, transitions, ..mine },
-                Some(_) if !self.has_stood_still(version, seconds) => {
+            let (before, mine) = match holder {
+                Some(holder) if holder == self.id => (self.before.take(), LeaseDoc { taken_at, transitions, ..mine }),
+                Some(holder) if holder != HALF_FILLED && !self.has_stood_still(version, seconds) => {
                     self.tenure.end();
                     return Ok(false);
                 }
-                _ => {
+                other => {
                     self.tenure.end();
-                    LeaseDoc { transitions: transitions.saturating_add(1), ..mine }
+                    (other, LeaseDoc { transitions: transitions.saturating_add(1), ..mine })
                 }
             };
-            if self.swap(version, &mine).await? {
+            let swapped = self.swap(version, &mine).await;
+            self.before = before;
+            if swapped? {
                 return Ok(self.holds(began));
             }
         }
@@ -129,14 +148,19 @@ impl Candidate {
     /// # Errors
     /// Those of the store; it runs out then.
     pub async fn release(&mut self) -> Result<(), StoreError> {
+        self.leave_to(None).await.map(|_| ())
+    }
+
+    /// The same, with a word in the holder's place for whoever comes next. False when it was another's already.
+    pub(super) async fn leave_to(&self, next: Option<&str>) -> Result<bool, StoreError> {
         self.tenure.end();
         for _ in 0..RACES {
-            let Some(Stored { version, value, .. }) = self.read().await? else { return Ok(()) };
+            let Some(Stored { version, value, .. }) = self.read().await? else { return Ok(false) };
             if value.holder.as_ref() != Some(&self.id) {
-                return Ok(());
+                return Ok(false);
             }
-            if self.swap(version, &LeaseDoc { holder: None, ..value }).await? {
-                return Ok(());
+            if self.swap(version, &LeaseDoc { holder: next.map(ToOwned::to_owned), ..value }).await? {
+                return Ok(true);
             }
         }
         Err(StoreError::Contended { kind: Kind::Lease })
@@ -166,11 +190,11 @@ impl Candidate {
     }
 
     async fn read(&self) -> Result<Option<Stored<LeaseDoc>>, StoreError> {
-        self.store.read(Kind::Lease, self.duty.name()).await
+        self.store.read(Kind::Lease, self.name).await
     }
 
     async fn swap(&self, version: Version, doc: &LeaseDoc) -> Result<bool, StoreError> {
-        let swapped = self.store.swap(Kind::Lease, self.duty.name(), version, doc, Indexed::default()).await?;
+        let swapped = self.store.swap(Kind::Lease, self.name, version, doc, Indexed::default()).await?;
         Ok(matches!(swapped, Swapped::Done(_)))
     }
 }

@@ -10,10 +10,15 @@
 //! No lease stops a write that is on its way already. What is done under one must do no harm when two replicas do it for a
 //! moment; a lease saves work, and what decides something is decided by the record that it is about.
 //!
+//! One record more, `use`, says whether the store serves or is being filled (docs/decisions/0042): `usage` is the provider's side of it,
+//! `filling` that of `restore` and `copy`.
+//!
 //! On Kubernetes the record is a `Lease` of `coordination.k8s.io`, so that `kubectl get leases` shows the holder.
 
 mod candidate;
+mod filling;
 mod tenure;
+mod usage;
 mod work;
 
 use std::time::Duration;
@@ -21,7 +26,11 @@ use std::time::Duration;
 use portcullis_runtime::{Shutdown, Timestamp};
 use serde::{Deserialize, Serialize};
 
-pub use self::{candidate::Candidate, tenure::Tenure};
+pub use self::{candidate::Candidate, tenure::Tenure, usage::UseError};
+pub(crate) use self::{
+    filling::{Filling, NotTaken},
+    usage::Usage,
+};
 use crate::{stamp, store::Store};
 
 /// How long a lease lasts without being renewed. It is renewed three times as often, so that another replica takes over within
@@ -29,6 +38,14 @@ use crate::{stamp, store::Store};
 pub const LEASE_LIFETIME: Duration = Duration::from_secs(60);
 /// The shortest lifetime.
 const SHORTEST: Duration = Duration::from_secs(3);
+
+/// The id of the record that says whether the store serves or is being filled. On Kubernetes it is the `Lease` `portcullis-use`.
+pub(crate) const USE: &str = "use";
+/// What its holder is called, before a random id: any replica of the provider, or the one process that fills.
+const SERVING: &str = "serving ";
+const FILLING: &str = "filling ";
+/// In its holder's place when filling has ended before its end.
+const HALF_FILLED: &str = "half-filled";
 
 /// What one replica does for all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +87,7 @@ impl<'a> Leases<'a> {
     #[must_use]
     pub fn candidate(&self, duty: Duty, lifetime: Duration) -> Candidate {
         let seconds = lifetime.max(SHORTEST).as_millis().div_ceil(1000);
-        Candidate::new(self.store.clone(), duty, u32::try_from(seconds).unwrap_or(u32::MAX))
+        Candidate::new(self.store.clone(), duty.name(), u32::try_from(seconds).unwrap_or(u32::MAX))
     }
 
     /// Runs `job` whenever this process holds the lease of the duty, until `shutdown` or until a run of it ends by itself. A run

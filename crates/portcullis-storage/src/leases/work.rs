@@ -36,7 +36,7 @@ impl Worker {
         loop {
             match self.contend().await {
                 Some(true) => {
-                    let (duty, id) = (self.candidate.duty().name(), self.candidate.id().to_owned());
+                    let (duty, id) = (self.candidate.name(), self.candidate.id().to_owned());
                     tracing::info!(lease = duty, holder = id, "the lease is held here");
                     if self.while_held(job()).await {
                         return;
@@ -91,7 +91,7 @@ impl Worker {
         let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
         let said = format!("{error}: {source}");
         if said != self.said {
-            let lease = self.candidate.duty().name();
+            let lease = self.candidate.name();
             let hint =
                 "its work is not done here meanwhile; on Kubernetes, see that deploy/rbac/provider.yaml is applied";
             tracing::error!(%error, source, lease, hint, "the lease could not be taken or renewed");
@@ -126,7 +126,7 @@ impl Worker {
         match tokio::time::timeout(RELEASE_TIME, self.candidate.release()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.say(&error),
-            Err(_) => tracing::warn!(lease = self.candidate.duty().name(), "the lease could not be given back in time"),
+            Err(_) => tracing::warn!(lease = self.candidate.name(), "the lease could not be given back in time"),
         }
     }
 }

@@ -16,8 +16,11 @@ use sqlx::{
     mysql::{MySqlConnectOptions, MySqlSslMode},
 };
 
+#[cfg(feature = "conformance")]
+use crate::migrations::Migration;
 use crate::{
     kernel::{IndexKey, KernelFuture, Kind, Listing, Page, Record, Slot, Version, Write},
+    migrations::Migrations,
     sql::{
         Certificates, Dialect, Engine, Fault, LOCK_TIME, MigrationError, Reply, SqlOpenError, SqlOptions, SqlTls,
         SqlTlsMode, Work, kernel_on, look, prepare,
@@ -57,6 +60,24 @@ impl MySqlKernel {
         Ok(Self { engine })
     }
 
+    /// As a later version of this program opens the store, whose migrations come after ours.
+    ///
+    /// # Errors
+    /// [`SqlOpenError`], which names the server.
+    #[cfg(feature = "conformance")]
+    pub async fn open_later(
+        server: &MySqlServer,
+        clock: &Clock,
+        options: &SqlOptions,
+        later: &'static [Migration],
+    ) -> Result<Self, SqlOpenError> {
+        let dialect = MySql::new(server)?;
+        let dialect = MySql { migrations: dialect.migrations.and_later(later), ..dialect };
+        let engine = Engine::new(dialect, options);
+        prepare(&engine, clock).await?;
+        Ok(Self { engine })
+    }
+
     /// Opens a store that is there, for a tool that only reads: makes and changes nothing.
     ///
     /// # Errors
@@ -74,6 +95,7 @@ kernel_on!(MySqlKernel);
 struct MySql {
     options: MySqlConnectOptions,
     server: String,
+    migrations: Migrations,
 }
 
 impl MySql {
@@ -105,7 +127,8 @@ impl MySql {
             options = options.password(password.expose());
         }
         let place = if local { format!("in {host}") } else { format!("at {host}:{port}") };
-        Ok(Self { options, server: format!("the MySQL database {database:?} {place}") })
+        let server = format!("the MySQL database {database:?} {place}");
+        Ok(Self { options, server, migrations: schema::MIGRATIONS })
     }
 }
 
@@ -113,7 +136,6 @@ impl Dialect for MySql {
     type Connection = MySqlConnection;
 
     const NAME: &'static str = "mysql";
-    const SCHEMA: u64 = schema::SCHEMA;
     const BEGIN_SNAPSHOT: &'static [&'static str] = &[
         "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
         "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
@@ -121,6 +143,10 @@ impl Dialect for MySql {
 
     fn server(&self) -> &str {
         &self.server
+    }
+
+    fn migrations(&self) -> Migrations {
+        self.migrations
     }
 
     async fn connect(&self) -> sqlx::Result<MySqlConnection> {
@@ -146,12 +172,16 @@ impl Dialect for MySql {
             .await
     }
 
-    async fn migrate(connection: &mut MySqlConnection, now: i64) -> Result<usize, MigrationError> {
-        schema::migrate(connection, now).await
+    async fn migrate(
+        connection: &mut MySqlConnection,
+        migrations: Migrations,
+        now: i64,
+    ) -> Result<usize, MigrationError> {
+        schema::migrate(connection, migrations, now).await
     }
 
-    async fn schema(connection: &mut MySqlConnection) -> Result<i64, MigrationError> {
-        schema::found(connection).await
+    async fn schema(connection: &mut MySqlConnection, migrations: Migrations) -> Result<Option<i64>, MigrationError> {
+        schema::found(connection, migrations).await
     }
 
     async fn prepare<'a>(connection: &'a mut MySqlConnection, work: &'a Work<'a>) -> sqlx::Result<()> {

@@ -7,7 +7,10 @@
 
 use sqlx::MySqlConnection;
 
-use crate::sql::{MIGRATION_TIME, Migration, MigrationError, check_needs, is_newer, missing};
+use crate::{
+    migrations::{Migration, Migrations},
+    sql::{MIGRATION_TIME, MigrationError},
+};
 
 /// What the statements need (SKIP LOCKED is not among it; window functions, and index keys of 3072 bytes, are).
 const NEEDED: &str = "MySQL 8.0 or MariaDB 10.6";
@@ -19,7 +22,7 @@ const OLDEST_MARIADB: (u32, u32) = (10, 6);
 ///
 /// `bytes` tells the size of `data` without reading it. An index holds the primary key behind its own columns, so records
 /// of one index key come in order of their ids.
-const MIGRATIONS: &[Migration] = &[Migration {
+pub(super) const MIGRATIONS: Migrations = Migrations::new(&[Migration {
     name: "records",
     needs: 1,
     statements: &[
@@ -42,13 +45,14 @@ const MIGRATIONS: &[Migration] = &[Migration {
          ) ENGINE = InnoDB",
         "INSERT INTO portcullis_version_block VALUES (1, 1) ON DUPLICATE KEY UPDATE next = next",
     ],
-}];
-
-/// The number of the last one.
-pub(super) const SCHEMA: u64 = MIGRATIONS.len() as u64;
+}]);
 
 /// Applies the migrations that are missing; returns how many. `now` is in seconds.
-pub(super) async fn migrate(connection: &mut MySqlConnection, now: i64) -> Result<usize, MigrationError> {
+pub(super) async fn migrate(
+    connection: &mut MySqlConnection,
+    migrations: Migrations,
+    now: i64,
+) -> Result<usize, MigrationError> {
     let version: String = sqlx::query_scalar("SELECT VERSION()").fetch_one(&mut *connection).await?;
     if !is_new_enough(&version) {
         return Err(MigrationError::Old { found: version, needed: NEEDED });
@@ -61,24 +65,25 @@ pub(super) async fn migrate(connection: &mut MySqlConnection, now: i64) -> Resul
         let reason = "another replica has been changing the schema for too long";
         return Err(MigrationError::Sql(sqlx::Error::Configuration(reason.into())));
     }
-    let applied = apply(connection, now).await?;
+    let applied = apply(connection, migrations, now).await?;
     sqlx::query("DO RELEASE_LOCK(CONCAT('portcullis:', MD5(DATABASE())))").execute(connection).await?;
     Ok(applied)
 }
 
-async fn apply(connection: &mut MySqlConnection, now: i64) -> Result<usize, MigrationError> {
+async fn apply(connection: &mut MySqlConnection, migrations: Migrations, now: i64) -> Result<usize, MigrationError> {
     // Asked first, so that a user who may not make tables can use those that are there.
-    if !is_there(connection).await? {
+    let found = found(connection, migrations).await?;
+    if found.is_none() {
         let table = "CREATE TABLE portcullis_migration (
                          num BIGINT NOT NULL PRIMARY KEY, name VARCHAR(64) NOT NULL, applied_at BIGINT NOT NULL, needs BIGINT NOT NULL
                      ) ENGINE = InnoDB";
         sqlx::query(table).execute(&mut *connection).await?;
     }
-    let found = found(connection).await?;
     let mut applied = 0;
-    for (number, Migration { name, needs, statements }) in missing(MIGRATIONS, found) {
+    for (number, Migration { name, needs, statements }) in migrations.missing(found.unwrap_or(0)) {
         for sql in *statements {
-            sqlx::raw_sql(*sql).execute(&mut *connection).await?;
+            let step = |source| MigrationError::Step { number, name, source };
+            sqlx::raw_sql(*sql).execute(&mut *connection).await.map_err(step)?;
         }
         sqlx::query("INSERT INTO portcullis_migration VALUES (?, ?, ?, ?)")
             .bind(number)
@@ -92,17 +97,20 @@ async fn apply(connection: &mut MySqlConnection, now: i64) -> Result<usize, Migr
     Ok(applied)
 }
 
-/// The number of the last migration that was applied; 0 when there is none.
-pub(super) async fn found(connection: &mut MySqlConnection) -> Result<i64, MigrationError> {
+/// The number of the last migration that was applied, 0 when the first was cut off; `None` when none was begun.
+pub(super) async fn found(
+    connection: &mut MySqlConnection,
+    migrations: Migrations,
+) -> Result<Option<i64>, MigrationError> {
     if !is_there(connection).await? {
-        return Ok(0);
+        return Ok(None);
     }
     let last = "SELECT COALESCE(MAX(num), 0), COALESCE(MAX(needs), 0) FROM portcullis_migration";
     let (found, needs): (i64, i64) = sqlx::query_as(last).fetch_one(connection).await?;
-    if is_newer(MIGRATIONS, found) {
-        check_needs(MIGRATIONS, found, needs)?;
+    if migrations.is_newer(found) {
+        migrations.check_needs(found, needs)?;
     }
-    Ok(found)
+    Ok(Some(found))
 }
 
 async fn is_there(connection: &mut MySqlConnection) -> sqlx::Result<bool> {

@@ -18,6 +18,8 @@ const UPDATE: &str = "UPDATE portcullis_record SET version = ?, index1 = ?, inde
      WHERE kind = ? AND id = ? AND version = ?";
 const MARK: &str = "SELECT count(*), CAST(COALESCE(SUM(version), 0) AS SIGNED) FROM portcullis_record WHERE kind = ?";
 const DELETE: &str = "DELETE FROM portcullis_record WHERE kind = ? AND id = ? AND version = ?";
+/// Sizes that nothing has to be read for.
+const DUE: &str = "SELECT bytes FROM portcullis_record WHERE expires_at <= ? ORDER BY expires_at LIMIT ?";
 const EXPIRE: &str = "DELETE FROM portcullis_record WHERE expires_at <= ? ORDER BY expires_at LIMIT ?";
 /// The number comes back with the answer, as the last inserted id.
 const RESERVE: &str = "UPDATE portcullis_version_block SET next = LAST_INSERT_ID(next + ?)";
@@ -54,6 +56,7 @@ pub(super) const fn sql(work: &Work<'_>) -> &'static str {
         Work::List { index: Some((Slot::First, _)), .. } => BY_INDEX1,
         Work::List { index: Some((Slot::Second, _)), .. } => BY_INDEX2,
         Work::Mark { .. } => MARK,
+        Work::Due { .. } => DUE,
         Work::Expire { .. } => EXPIRE,
         Work::Reserve { .. } => RESERVE,
     }
@@ -86,6 +89,12 @@ pub(super) async fn perform(connection: &mut MySqlConnection, work: &Work<'_>) -
             let (count, sum): (i64, i64) =
                 sqlx::query_as(MARK).bind(i16::from(kind.code())).fetch_one(connection).await?;
             return Ok(Reply::Mark(Mark(count.unsigned_abs(), sum.unsigned_abs())));
+        }
+        Work::Due { now, limit } => {
+            let sizes: Vec<i32> = sqlx::query_scalar(DUE).bind(now).bind(limit).fetch_all(connection).await?;
+            return Ok(Reply::Sizes(
+                sizes.into_iter().map(|size| usize::try_from(size).unwrap_or(usize::MAX)).collect(),
+            ));
         }
         Work::Reserve { count } => {
             return Ok(Reply::Count(query.bind(count).execute(connection).await?.last_insert_id()));

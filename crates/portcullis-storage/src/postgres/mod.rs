@@ -7,6 +7,9 @@
 mod fault;
 mod schema;
 mod statements;
+mod together;
+
+use std::sync::Arc;
 
 use portcullis_runtime::{Clock, Secret, Timestamp};
 use sqlx::{
@@ -14,11 +17,14 @@ use sqlx::{
     postgres::{PgConnectOptions, PgSslMode},
 };
 
+#[cfg(feature = "conformance")]
+use crate::migrations::Migration;
 use crate::{
     kernel::{IndexKey, KernelFuture, Kind, Listing, Page, Record, Slot, Version, Write},
+    migrations::Migrations,
     sql::{
-        Certificates, Dialect, Engine, Fault, LOCK_TIME, MigrationError, Reply, STATEMENT_TIME, SqlOpenError,
-        SqlOptions, SqlTls, SqlTlsMode, Work, kernel_on, look, prepare,
+        Certificates, Dialect, Engine, Fault, LOCK_TIME, MigrationError, Put, Reply, STATEMENT_TIME, SqlOpenError,
+        SqlOptions, SqlTls, SqlTlsMode, Wanted, Work, kernel_on, look, prepare,
     },
 };
 
@@ -55,6 +61,24 @@ impl PostgresKernel {
         Ok(Self { engine })
     }
 
+    /// As a later version of this program opens the store, whose migrations come after ours.
+    ///
+    /// # Errors
+    /// [`SqlOpenError`], which names the server.
+    #[cfg(feature = "conformance")]
+    pub async fn open_later(
+        server: &PostgresServer,
+        clock: &Clock,
+        options: &SqlOptions,
+        later: &'static [Migration],
+    ) -> Result<Self, SqlOpenError> {
+        let dialect = Postgres::new(server)?;
+        let dialect = Postgres { migrations: dialect.migrations.and_later(later), ..dialect };
+        let engine = Engine::new(dialect, options);
+        prepare(&engine, clock).await?;
+        Ok(Self { engine })
+    }
+
     /// Opens a store that is there, for a tool that only reads: makes and changes nothing.
     ///
     /// # Errors
@@ -72,6 +96,7 @@ kernel_on!(PostgresKernel);
 struct Postgres {
     options: PgConnectOptions,
     server: String,
+    migrations: Migrations,
 }
 
 impl Postgres {
@@ -113,7 +138,7 @@ impl Postgres {
             Some(database) => format!("the PostgreSQL database {database:?} {place}"),
             None => format!("PostgreSQL {place}"),
         };
-        Ok(Self { options, server })
+        Ok(Self { options, server, migrations: schema::MIGRATIONS })
     }
 }
 
@@ -121,7 +146,6 @@ impl Dialect for Postgres {
     type Connection = PgConnection;
 
     const NAME: &'static str = "postgres";
-    const SCHEMA: u64 = schema::SCHEMA;
     /// A reader that is slower than this holds the database's clean-up back for too long, and is cut off.
     const BEGIN_SNAPSHOT: &'static [&'static str] = &[
         "SET idle_in_transaction_session_timeout = '10min'",
@@ -132,11 +156,20 @@ impl Dialect for Postgres {
         &self.server
     }
 
+    fn migrations(&self) -> Migrations {
+        self.migrations
+    }
+
     async fn connect(&self) -> sqlx::Result<PgConnection> {
         let mut connection = self.options.connect().await?;
+        // Every statement finds its records by an index. A plan is kept for long, and one that was made while the table was small,
+        // and read it from end to end, would be slow later. Nothing here is worth compiling.
         let session = format!(
             "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED; SET lock_timeout = {}; \
-             SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}",
+             SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
+             SELECT set_config(name, value, false) FROM (VALUES ('plan_cache_mode', 'force_generic_plan'), \
+             ('enable_seqscan', 'off'), ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'), ('jit', 'off')) \
+             AS s (name, value) WHERE current_setting(name, true) IS NOT NULL",
             LOCK_TIME.as_millis(),
             STATEMENT_TIME.as_millis(),
             STATEMENT_TIME.as_millis(),
@@ -156,12 +189,12 @@ impl Dialect for Postgres {
             .await
     }
 
-    async fn migrate(connection: &mut PgConnection, now: i64) -> Result<usize, MigrationError> {
-        schema::migrate(connection, now).await
+    async fn migrate(connection: &mut PgConnection, migrations: Migrations, now: i64) -> Result<usize, MigrationError> {
+        schema::migrate(connection, migrations, now).await
     }
 
-    async fn schema(connection: &mut PgConnection) -> Result<i64, MigrationError> {
-        schema::found(connection).await
+    async fn schema(connection: &mut PgConnection, migrations: Migrations) -> Result<Option<i64>, MigrationError> {
+        schema::found(connection, migrations).await
     }
 
     async fn prepare<'a>(connection: &'a mut PgConnection, work: &'a Work<'a>) -> sqlx::Result<()> {
@@ -170,6 +203,24 @@ impl Dialect for Postgres {
 
     async fn perform<'a>(connection: &'a mut PgConnection, work: &'a Work<'a>) -> sqlx::Result<Reply> {
         statements::perform(connection, work).await
+    }
+
+    const TOGETHER: usize = 64;
+
+    async fn prepare_reads(connection: &mut PgConnection) -> sqlx::Result<()> {
+        connection.prepare(together::READ.into_sql_str()).await.map(|_| ())
+    }
+
+    async fn read_together(connection: &mut PgConnection, wanted: &[Arc<Wanted>]) -> sqlx::Result<Vec<Option<Record>>> {
+        together::read(connection, wanted).await
+    }
+
+    async fn prepare_puts(connection: &mut PgConnection) -> sqlx::Result<()> {
+        connection.prepare(together::PUT.into_sql_str()).await.map(|_| ())
+    }
+
+    async fn put_together(connection: &mut PgConnection, puts: &[Arc<Put>]) -> sqlx::Result<Vec<bool>> {
+        together::put(connection, puts).await
     }
 
     fn fault(error: &sqlx::Error) -> Fault {

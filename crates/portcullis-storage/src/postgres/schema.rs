@@ -6,7 +6,10 @@
 
 use sqlx::{Connection, PgConnection};
 
-use crate::sql::{MIGRATION_TIME, Migration, MigrationError, check_needs, is_newer, missing};
+use crate::{
+    migrations::{Migration, Migrations},
+    sql::{MIGRATION_TIME, MigrationError},
+};
 
 /// The advisory lock of all migrations: "Portcull" as a number.
 const LOCK: i64 = 0x506f_7274_6375_6c6c;
@@ -14,7 +17,7 @@ const LOCK: i64 = 0x506f_7274_6375_6c6c;
 /// The migrations in order; the first has number 1. An entry is never changed once it has been released.
 ///
 /// Pages are not filled, so that an update that touches no index finds room beside its record.
-const MIGRATIONS: &[Migration] = &[Migration {
+pub(super) const MIGRATIONS: Migrations = Migrations::new(&[Migration {
     name: "records",
     needs: 1,
     statements: &[
@@ -34,17 +37,18 @@ const MIGRATIONS: &[Migration] = &[Migration {
         "CREATE TABLE portcullis_version_block (singleton boolean PRIMARY KEY CHECK (singleton), next bigint NOT NULL)",
         "INSERT INTO portcullis_version_block VALUES (true, 1)",
     ],
-}];
-
-/// The number of the last one.
-pub(super) const SCHEMA: u64 = MIGRATIONS.len() as u64;
+}]);
 
 /// What the statements need (`AS MATERIALIZED`).
 const NEEDED: &str = "PostgreSQL 12";
 const OLDEST: i32 = 120_000;
 
 /// Applies the migrations that are missing; returns how many. `now` is in seconds.
-pub(super) async fn migrate(connection: &mut PgConnection, now: i64) -> Result<usize, MigrationError> {
+pub(super) async fn migrate(
+    connection: &mut PgConnection,
+    migrations: Migrations,
+    now: i64,
+) -> Result<usize, MigrationError> {
     let (number, version): (i32, String) =
         sqlx::query_as("SELECT current_setting('server_version_num')::int, current_setting('server_version')")
             .fetch_one(&mut *connection)
@@ -60,17 +64,18 @@ pub(super) async fn migrate(connection: &mut PgConnection, now: i64) -> Result<u
         .await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *transaction).await?;
     // Asked first, so that a user who may not make tables can use those that are there.
-    if !is_there(&mut transaction).await? {
+    let found = found(&mut transaction, migrations).await?;
+    if found.is_none() {
         let table = "CREATE TABLE portcullis_migration (
                          num bigint PRIMARY KEY, name text NOT NULL, applied_at bigint NOT NULL, needs bigint NOT NULL
                      )";
         sqlx::query(table).execute(&mut *transaction).await?;
     }
-    let found = found(&mut transaction).await?;
     let mut applied = 0;
-    for (number, Migration { name, needs, statements }) in missing(MIGRATIONS, found) {
+    for (number, Migration { name, needs, statements }) in migrations.missing(found.unwrap_or(0)) {
         for sql in *statements {
-            sqlx::raw_sql(*sql).execute(&mut *transaction).await?;
+            let step = |source| MigrationError::Step { number, name, source };
+            sqlx::raw_sql(*sql).execute(&mut *transaction).await.map_err(step)?;
         }
         sqlx::query("INSERT INTO portcullis_migration VALUES ($1, $2, $3, $4)")
             .bind(number)
@@ -85,17 +90,20 @@ pub(super) async fn migrate(connection: &mut PgConnection, now: i64) -> Result<u
     Ok(applied)
 }
 
-/// The number of the last migration that was applied; 0 when there is none.
-pub(super) async fn found(connection: &mut PgConnection) -> Result<i64, MigrationError> {
+/// The number of the last migration that was applied, 0 when the first was cut off; `None` when none was begun.
+pub(super) async fn found(
+    connection: &mut PgConnection,
+    migrations: Migrations,
+) -> Result<Option<i64>, MigrationError> {
     if !is_there(connection).await? {
-        return Ok(0);
+        return Ok(None);
     }
     let last = "SELECT coalesce(max(num), 0), coalesce(max(needs), 0) FROM portcullis_migration";
     let (found, needs): (i64, i64) = sqlx::query_as(last).fetch_one(connection).await?;
-    if is_newer(MIGRATIONS, found) {
-        check_needs(MIGRATIONS, found, needs)?;
+    if migrations.is_newer(found) {
+        migrations.check_needs(found, needs)?;
     }
-    Ok(found)
+    Ok(Some(found))
 }
 
 async fn is_there(connection: &mut PgConnection) -> sqlx::Result<bool> {

@@ -18,11 +18,14 @@ const UPDATE: &str = "UPDATE portcullis_record SET version = $3, index1 = $4, in
      WHERE kind = $1 AND id = $2 AND version = $8";
 const MARK: &str = "SELECT count(*), coalesce(sum(version), 0)::bigint FROM portcullis_record WHERE kind = $1";
 const DELETE: &str = "DELETE FROM portcullis_record WHERE kind = $1 AND id = $2 AND version = $3";
-/// Passes over what another transaction holds: that one is deleting or changing it.
+/// Sizes that nothing has to be read for.
+const DUE: &str =
+    "SELECT octet_length(data) FROM portcullis_record WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2";
+/// Passes over what another transaction holds: that one is deleting or changing it. Joined by the key alone (see `together`).
 const EXPIRE: &str = "WITH due AS MATERIALIZED ( \
          SELECT kind, id FROM portcullis_record WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 \
          FOR UPDATE SKIP LOCKED \
-     ) DELETE FROM portcullis_record AS r USING due WHERE r.kind = due.kind AND r.id = due.id";
+     ) DELETE FROM portcullis_record AS r USING due WHERE r.kind = ANY (ARRAY[due.kind]) AND r.id = due.id";
 const RESERVE: &str = "UPDATE portcullis_version_block SET next = next + $1 RETURNING next";
 
 /// A list ends with the record after the one that makes the page heavy: what lies before that one weighs less than a page.
@@ -57,6 +60,7 @@ pub(super) const fn sql(work: &Work<'_>) -> &'static str {
         Work::List { index: Some((Slot::First, _)), .. } => BY_INDEX1,
         Work::List { index: Some((Slot::Second, _)), .. } => BY_INDEX2,
         Work::Mark { .. } => MARK,
+        Work::Due { .. } => DUE,
         Work::Expire { .. } => EXPIRE,
         Work::Reserve { .. } => RESERVE,
     }
@@ -89,6 +93,12 @@ pub(super) async fn perform(connection: &mut PgConnection, work: &Work<'_>) -> s
             let (count, sum): (i64, i64) =
                 sqlx::query_as(MARK).bind(i16::from(kind.code())).fetch_one(connection).await?;
             return Ok(Reply::Mark(Mark(count.unsigned_abs(), sum.unsigned_abs())));
+        }
+        Work::Due { now, limit } => {
+            let sizes: Vec<i32> = sqlx::query_scalar(DUE).bind(now).bind(limit).fetch_all(connection).await?;
+            return Ok(Reply::Sizes(
+                sizes.into_iter().map(|size| usize::try_from(size).unwrap_or(usize::MAX)).collect(),
+            ));
         }
         Work::Reserve { count } => {
             let next: i64 = sqlx::query_scalar(RESERVE).bind(count).fetch_one(connection).await?;

@@ -28,12 +28,15 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use self::data_keys::{DataKey, Ring};
-pub(crate) use self::data_keys::{Sealing, inspect};
 pub use self::{
     data_keys::{PUBLISH_BEFORE, SealingError, SealingState, Unlocked},
     sweep::{DataKeySummary, FieldCounts, KeyEncryptionKeySummary, SealingSummary, Sweep, SweepStep},
     vault::{VaultToken, VaultTransit, VaultTransitOptions},
     wrap::{KeyEncryption, KeyEncryptionKey, KeyEncryptionKeyError, KeyWrapper, WrapError, WrapFuture},
+};
+pub(crate) use self::{
+    data_keys::{Sealing, inspect},
+    sweep::clear_secrets,
 };
 use crate::{error::StoreError, kernel::Kind, store::Store};
 

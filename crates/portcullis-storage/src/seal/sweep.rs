@@ -143,7 +143,23 @@ pub struct FieldCounts {
     pub unreadable: u64,
 }
 
+/// How many secrets of a record are in clear.
+pub(crate) fn clear_secrets(kind: Kind, record: &Record) -> u64 {
+    let mut counts = FieldCounts::default();
+    if holds_secrets(kind) {
+        counts.count_record(kind, record);
+    }
+    counts.clear
+}
+
 impl FieldCounts {
+    fn count_record(&mut self, kind: Kind, record: &Record) {
+        match serde_json::from_slice::<Value>(&record.data) {
+            Ok(mut value) => each_secret(kind, &record.id, &mut value, &mut |_, blob| self.count(blob)),
+            Err(_) => self.unreadable += 1,
+        }
+    }
+
     fn count(&mut self, blob: &Blob) {
         if blob.0.starts_with("p.") {
             self.clear += 1;
@@ -381,11 +397,7 @@ impl Store {
                     return Ok((fields, false));
                 }
                 rest -= 1;
-                let counts = fields.entry(kind).or_default();
-                match serde_json::from_slice::<Value>(&record.data) {
-                    Ok(mut value) => each_secret(kind, &record.id, &mut value, &mut |_, blob| counts.count(blob)),
-                    Err(_) => counts.unreadable += 1,
-                }
+                fields.entry(kind).or_default().count_record(kind, &record);
             }
         }
         fields.retain(|_, counts| *counts != FieldCounts::default());
@@ -434,7 +446,7 @@ const fn holds_secrets(kind: Kind) -> bool {
         | Kind::Password
         | Kind::Connector => true,
         // Ids, counts, and requests that the caller has sealed; data keys are wrapped.
-        Kind::FamilyList | Kind::Failures | Kind::Request | Kind::DataKeys | Kind::Lease => false,
+        Kind::FamilyList | Kind::Failures | Kind::Request | Kind::DataKeys | Kind::Lease | Kind::Epoch => false,
     }
 }
 
@@ -466,7 +478,7 @@ fn each_secret(kind: Kind, id: &str, record: &mut Value, visit: &mut dyn FnMut(P
         Kind::Client => field(doc, id, "secret"),
         Kind::Password => field(doc, id, "hash"),
         Kind::Connector => field(doc, id, "config"),
-        Kind::FamilyList | Kind::Failures | Kind::Request | Kind::DataKeys | Kind::Lease => {}
+        Kind::FamilyList | Kind::Failures | Kind::Request | Kind::DataKeys | Kind::Lease | Kind::Epoch => {}
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{
     future::Future,
-    sync::atomic::{AtomicI64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -10,11 +13,13 @@ use portcullis_runtime::Timestamp;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
-    Dialect, Fault, Reply, Work,
+    Dialect, Fault, Put, Reply, Wanted, Work,
+    gather::{Gatherer, Outcome},
     pool::{Lease, Pool},
     versions::{VERSION_BLOCK, Versions},
 };
 use crate::{
+    batch,
     error::{KernelError, Trouble},
     kernel::{
         Description, IndexKey, Kind, Listing, MAX_EXPIRE, MAX_PAGE_RECORDS, Mark, Page, Record, Slot, Version, Write,
@@ -27,16 +32,6 @@ use crate::{
 const MAX_ATTEMPTS: u32 = 8;
 /// The pause before the second attempt; it doubles.
 const PAUSE: Duration = Duration::from_millis(1);
-
-/// How many records one statement of the collector deletes at first, and at most.
-const FIRST_BATCH: i64 = 32;
-const LARGEST_BATCH: i64 = 256;
-/// And at least, however long they take.
-const FEWEST: i64 = 8;
-/// A batch that took longer is followed by one of half its size, so that no lock is held for 50 ms.
-const LONG_BATCH: Duration = Duration::from_millis(20);
-/// A batch that took less is followed by one of twice its size.
-const SHORT_BATCH: Duration = Duration::from_millis(5);
 
 /// How a store on a SQL server behaves.
 #[derive(Clone, Debug)]
@@ -66,10 +61,11 @@ impl Default for SqlOptions {
 }
 
 pub(crate) struct Engine<D: Dialect> {
-    pool: Pool<D>,
+    pool: Arc<Pool<D>>,
+    gatherer: Arc<Gatherer<D>>,
     versions: Versions,
     answer_time: Duration,
-    batch: AtomicI64,
+    batch: AtomicUsize,
 }
 
 /// What to do after an attempt.
@@ -80,11 +76,13 @@ enum Next {
 
 impl<D: Dialect> Engine<D> {
     pub(crate) fn new(dialect: D, options: &SqlOptions) -> Self {
+        let pool = Arc::new(Pool::new(dialect, options));
         Self {
-            pool: Pool::new(dialect, options),
+            gatherer: Arc::new(Gatherer::new(Arc::clone(&pool))),
+            pool,
             versions: Versions::default(),
             answer_time: options.answer_time,
-            batch: AtomicI64::new(FIRST_BATCH),
+            batch: AtomicUsize::new(batch::FIRST),
         }
     }
 
@@ -99,15 +97,24 @@ impl<D: Dialect> Engine<D> {
 
     pub(crate) async fn get(&self, kind: Kind, id: &str) -> Result<Option<Record>, KernelError> {
         check_id(id)?;
-        Ok(self.run(&Work::Get { kind, id }).await?.records().into_iter().next())
+        let deadline = Instant::now() + self.answer_time;
+        if self.gatherer.is_called_for() {
+            match self.gatherer.join(&Arc::new(Wanted { kind, id: id.to_owned() }), deadline).await {
+                Outcome::Done(record) => return Ok(record),
+                Outcome::Failed(error) => return Err(error),
+                Outcome::Alone => {}
+            }
+        }
+        Ok(self.run_until(&Work::Get { kind, id }, deadline).await?.records().into_iter().next())
     }
 
     pub(crate) async fn insert(&self, kind: Kind, id: &str, write: Write) -> Result<Version, KernelError> {
         check_write(id, &write)?;
         let version = self.next_version().await?;
-        match self.run(&Work::Insert { kind, id, version, write: &write }).await?.count() {
-            0 => Err(KernelError::AlreadyExists),
-            _ => Ok(Version::new(version.unsigned_abs())),
+        if self.put(kind, id, None, version, write).await? {
+            Ok(Version::new(version.unsigned_abs()))
+        } else {
+            Err(KernelError::AlreadyExists)
         }
     }
 
@@ -120,10 +127,25 @@ impl<D: Dialect> Engine<D> {
     ) -> Result<Version, KernelError> {
         check_write(id, &write)?;
         let (from, to) = (stored(version), self.next_version().await?);
-        match self.run(&Work::Update { kind, id, from, to, write: &write }).await?.count() {
-            0 => Err(self.missed(kind, id).await),
-            _ => Ok(Version::new(to.unsigned_abs())),
+        if self.put(kind, id, Some(from), to, write).await? {
+            Ok(Version::new(to.unsigned_abs()))
+        } else {
+            Err(self.missed(kind, id).await)
         }
+    }
+
+    /// Makes or replaces a record; false when it was not as it had to be.
+    async fn put(&self, kind: Kind, id: &str, from: Option<i64>, to: i64, write: Write) -> Result<bool, KernelError> {
+        let deadline = Instant::now() + self.answer_time;
+        let put = Arc::new(Put { kind, id: id.to_owned(), from, to, write });
+        if self.gatherer.is_called_for() {
+            match self.gatherer.join(&put, deadline).await {
+                Outcome::Done(done) => return Ok(done),
+                Outcome::Failed(error) => return Err(error),
+                Outcome::Alone => {}
+            }
+        }
+        Ok(self.run_until(&put.alone(), deadline).await?.count() > 0)
     }
 
     pub(crate) async fn delete(&self, kind: Kind, id: &str, version: Version) -> Result<(), KernelError> {
@@ -142,7 +164,7 @@ impl<D: Dialect> Engine<D> {
     ) -> Result<Listing, KernelError> {
         // No id is empty, so every id comes after "". One more than the page tells whether there is another page.
         let after = page.after.as_deref().unwrap_or("");
-        let limit = i64::try_from(page.clamped_limit() + 1).unwrap_or(i64::MAX);
+        let limit = number(page.clamped_limit() + 1);
         let records = self.run(&Work::List { kind, index, after, limit }).await?.records();
         Listing::collect(&page, records.into_iter().map(Ok))
     }
@@ -151,22 +173,30 @@ impl<D: Dialect> Engine<D> {
         Ok(self.run(&Work::Mark { kind }).await?.mark())
     }
 
-    /// Deletes in statements of their own, each of which is over before it could hold anybody up.
+    /// Deletes in statements of their own, each of which is over before it could hold anybody up. Each is weighed first; only what
+    /// others delete or renew in between can make it delete records that come behind those.
     pub(crate) async fn expire(&self, now: Timestamp, limit: usize) -> Result<usize, KernelError> {
         let limit = limit.min(MAX_EXPIRE);
+        let now = now.unix_nanos();
         let mut deleted = 0;
         while deleted < limit {
-            let left = i64::try_from(limit - deleted).unwrap_or(i64::MAX);
-            let batch = self.batch.load(Ordering::Relaxed).min(left);
-            let begun = Instant::now();
-            let expired = self.run(&Work::Expire { now: now.unix_nanos(), limit: batch }).await;
-            let count = expired.map_err(|error| error.after(deleted))?.count();
-            // Only what was asked for in full says how long so many take.
-            if batch == self.batch.load(Ordering::Relaxed) {
-                self.batch.store(next_batch(batch, begun.elapsed()), Ordering::Relaxed);
+            let batch = self.batch.load(Ordering::Relaxed).min(limit - deleted);
+            let due = self.run(&Work::Due { now, limit: number(batch) }).await.map_err(|error| error.after(deleted))?;
+            let due = due.sizes();
+            let fitting = batch::fitting(due.iter().copied());
+            if fitting == 0 {
+                break;
             }
-            deleted += usize::try_from(count).unwrap_or(usize::MAX);
-            if count < batch.unsigned_abs() {
+            let begun = Instant::now();
+            let work = Work::Expire { now, limit: number(fitting) };
+            let count = self.run(&work).await.map_err(|error| error.after(deleted))?.count();
+            let count = usize::try_from(count).unwrap_or(usize::MAX);
+            // Only what was asked for in full says how long so many take.
+            if fitting == self.batch.load(Ordering::Relaxed) {
+                self.batch.store(batch::next(fitting, begun.elapsed()), Ordering::Relaxed);
+            }
+            deleted += count;
+            if count < fitting || due.len() < batch && fitting == due.len() {
                 break;
             }
         }
@@ -197,7 +227,9 @@ impl<D: Dialect> Engine<D> {
     }
 
     pub(crate) fn description(&self) -> Description {
-        Description { backend: D::NAME, place: self.dialect().server().to_owned(), schema: D::SCHEMA }
+        let dialect = self.dialect();
+        let schema = dialect.migrations().number().unsigned_abs();
+        Description { backend: D::NAME, place: dialect.server().to_owned(), schema }
     }
 
     /// Why a compare-and-swap met nothing.
@@ -232,7 +264,10 @@ impl<D: Dialect> Engine<D> {
     }
 
     async fn run(&self, work: &Work<'_>) -> Result<Reply, KernelError> {
-        let deadline = Instant::now() + self.answer_time;
+        self.run_until(work, Instant::now() + self.answer_time).await
+    }
+
+    async fn run_until(&self, work: &Work<'_>, deadline: Instant) -> Result<Reply, KernelError> {
         let mut pause = PAUSE;
         for _ in 1..MAX_ATTEMPTS {
             match self.attempt(work, deadline).await {
@@ -263,7 +298,7 @@ impl<D: Dialect> Engine<D> {
                     return Next::Done(Ok(reply));
                 }
                 Ok(Err(error)) => D::fault(&error),
-                Err(_) => return Next::Done(Err(unknown(work, Trouble::Timeout))),
+                Err(_) => return Next::Done(Err(unknown(work.writes(), Trouble::Timeout))),
             },
         };
         after(work, fault, lease)
@@ -303,7 +338,7 @@ async fn read_page<D: Dialect>(
     page: &Page,
     time: Duration,
 ) -> Result<Listing, KernelError> {
-    let limit = i64::try_from(page.clamped_limit() + 1).unwrap_or(i64::MAX);
+    let limit = number(page.clamped_limit() + 1);
     let work = Work::List { kind, index: None, after: page.after.as_deref().unwrap_or(""), limit };
     let reply = within(Instant::now() + time, D::perform(connection, &work)).await.map_err(failed::<D>)?;
     Listing::collect(page, reply.records().into_iter().map(Ok))
@@ -326,46 +361,16 @@ fn failed<D: Dialect>(error: Option<sqlx::Error>) -> KernelError {
     }
 }
 
-/// How many records the next statement of the collector deletes, after one of `batch` took so long.
-fn next_batch(batch: i64, took: Duration) -> i64 {
-    if took > LONG_BATCH {
-        // A slow way to the server is no reason to delete one by one: nobody waits for the way.
-        (batch / 2).max(FEWEST)
-    } else if took < SHORT_BATCH {
-        (batch * 2).min(LARGEST_BATCH)
-    } else {
-        batch
-    }
-}
-
 /// What follows from a fault, for the caller and for the connection.
 fn after<D: Dialect>(work: &Work<'_>, fault: Fault, lease: Lease<'_, D>) -> Next {
+    let used_before = lease.used_before;
+    lease.after(&fault);
     match fault {
-        Fault::Duplicate => {
-            lease.give_back();
-            Next::Done(Err(KernelError::AlreadyExists))
-        }
-        Fault::Again(trouble) => {
-            lease.give_back();
-            Next::Again(KernelError::not_applied(trouble))
-        }
-        Fault::Refused(trouble) => {
-            lease.give_back();
-            Next::Done(Err(KernelError::not_applied(trouble)))
-        }
-        Fault::Unfit(trouble) => {
-            // What has become of this server has become of it for all.
-            lease.distrust_others();
-            Next::Done(Err(KernelError::not_applied(trouble)))
-        }
-        Fault::Unsent(trouble) => {
-            lease.distrust_others();
-            once_more(lease.used_before, KernelError::not_applied(trouble))
-        }
-        Fault::Lost(trouble) => {
-            lease.distrust_others();
-            once_more(lease.used_before && !work.writes(), unknown(work, trouble))
-        }
+        Fault::Duplicate => Next::Done(Err(KernelError::AlreadyExists)),
+        Fault::Again(trouble) => Next::Again(KernelError::not_applied(trouble)),
+        Fault::Refused(trouble) | Fault::Unfit(trouble) => Next::Done(Err(KernelError::not_applied(trouble))),
+        Fault::Unsent(trouble) => once_more(used_before, KernelError::not_applied(trouble)),
+        Fault::Lost(trouble) => once_more(used_before && !work.writes(), unknown(work.writes(), trouble)),
         Fault::Corrupt(what) => Next::Done(Err(KernelError::Corrupt { what })),
     }
 }
@@ -376,8 +381,13 @@ const fn once_more(again: bool, error: KernelError) -> Next {
 }
 
 /// A failure after the statement may have been carried out.
-const fn unknown(work: &Work<'_>, trouble: Trouble) -> KernelError {
-    if work.writes() { KernelError::maybe_applied(trouble) } else { KernelError::not_applied(trouble) }
+pub(super) const fn unknown(writes: bool, trouble: Trouble) -> KernelError {
+    if writes { KernelError::maybe_applied(trouble) } else { KernelError::not_applied(trouble) }
+}
+
+/// As a parameter.
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// A version as it is stored. One that does not fit was never given, and no record has it.
@@ -444,16 +454,3 @@ macro_rules! kernel_on {
     };
 }
 pub(crate) use kernel_on;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn batches_follow_the_time_that_they_take_and_never_become_single_records() {
-        let of = |batch, millis| next_batch(batch, Duration::from_millis(millis));
-        assert_eq!((of(FIRST_BATCH, 1), of(FIRST_BATCH, 10), of(FIRST_BATCH, 21)), (64, 32, 16));
-        assert_eq!((of(LARGEST_BATCH, 1), of(200, 1)), (LARGEST_BATCH, LARGEST_BATCH));
-        assert_eq!((of(16, 100), of(FEWEST, 100)), (FEWEST, FEWEST));
-    }
-}

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use portcullis_runtime::Clock;
 
 use super::{Dialect, Engine, fault::text};
-use crate::error::{KernelError, Trouble};
+use crate::{
+    error::{KernelError, Trouble},
+    migrations::Newer,
+};
 
 /// Why a store on a SQL server cannot be used. No text holds a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,7 +70,7 @@ pub enum SqlOpenError {
         /// The number of the last migration in it.
         found: i64,
         /// The number of the last one that this version knows.
-        known: u64,
+        known: i64,
     },
     /// The server: it refuses to make or change the tables.
     #[error("cannot bring the schema in {server} up to date: {reason}")]
@@ -85,58 +88,25 @@ pub enum SqlOpenError {
     },
 }
 
-/// A step of the schema. One that was released is never changed.
-pub(crate) struct Migration {
-    pub(crate) name: &'static str,
-    /// The oldest schema whose programs can use the store afterwards: so that replicas are upgraded one after the other, a
-    /// migration takes nothing away that its predecessor's programs read or write.
-    pub(crate) needs: i64,
-    pub(crate) statements: &'static [&'static str],
-}
-
 /// Why a schema cannot be brought up to date.
 #[derive(Debug)]
 pub(crate) enum MigrationError {
     Newer { found: i64, known: i64 },
     Old { found: String, needed: &'static str },
+    Step { number: i64, name: &'static str, source: sqlx::Error },
     Sql(sqlx::Error),
+}
+
+impl From<Newer> for MigrationError {
+    fn from(Newer { found, known }: Newer) -> Self {
+        Self::Newer { found, known }
+    }
 }
 
 impl From<sqlx::Error> for MigrationError {
     fn from(error: sqlx::Error) -> Self {
         Self::Sql(error)
     }
-}
-
-/// The migrations after the one with the number `found`, with their numbers; the first has number 1.
-pub(crate) fn missing(
-    all: &'static [Migration],
-    found: i64,
-) -> impl Iterator<Item = (i64, &'static Migration)> + use<> {
-    (1..).zip(all).filter(move |(number, _)| *number > found)
-}
-
-/// Whether a newer program has migrated the store. Then it may be used when its migrations need no more than is known here.
-pub(crate) fn is_newer(all: &'static [Migration], found: i64) -> bool {
-    found > number_of(all)
-}
-
-/// Refuses a store of a newer program whose migrations need more than is known here.
-pub(crate) fn check_needs(all: &'static [Migration], found: i64, needs: i64) -> Result<(), MigrationError> {
-    let known = number_of(all);
-    if needs > known {
-        return Err(MigrationError::Newer { found, known });
-    }
-    tracing::info!(
-        schema = found,
-        known,
-        "a newer version of this program has migrated the store; this one can use it"
-    );
-    Ok(())
-}
-
-fn number_of(all: &[Migration]) -> i64 {
-    i64::try_from(all.len()).unwrap_or(i64::MAX)
 }
 
 /// Connects, brings the schema up to date, and takes version numbers.
@@ -149,7 +119,8 @@ pub(crate) async fn prepare<D: Dialect>(engine: &Engine<D>, clock: &Clock) -> Re
         error => SqlOpenError::Unreachable { reason: error.to_string() },
     };
     let mut lease = engine.lease().await.map_err(failed)?;
-    let migrating = D::migrate(&mut lease.connection, clock.now().unix_seconds());
+    let migrations = engine.dialect().migrations();
+    let migrating = D::migrate(&mut lease.connection, migrations, clock.now().unix_seconds());
     // PostgreSQL ends a statement that takes too long; this ends the wait for MySQL, and for a server that has gone.
     let migrated = tokio::time::timeout(super::MIGRATION_TIME * 2, migrating).await;
     let server = server.to_owned();
@@ -169,6 +140,10 @@ fn refused<D: Dialect>(server: String, error: MigrationError) -> SqlOpenError {
     match error {
         MigrationError::Newer { found, known } => SqlOpenError::Newer { server, found, known },
         MigrationError::Old { found, needed } => SqlOpenError::Old { server, found, needed },
+        MigrationError::Step { number, name, source } => match D::fault(&source).trouble() {
+            Trouble::ReadOnly => SqlOpenError::ReadOnly { server },
+            _ => SqlOpenError::Schema { server, reason: format!("migration {number} ({name:?}): {}", text(&source)) },
+        },
         MigrationError::Sql(error) => match D::fault(&error).trouble() {
             Trouble::ReadOnly => SqlOpenError::ReadOnly { server },
             _ => SqlOpenError::Schema { server, reason: text(&error) },
@@ -182,7 +157,9 @@ pub(crate) async fn look<D: Dialect>(engine: &Engine<D>) -> Result<(), SqlOpenEr
     let server = || engine.dialect().server().to_owned();
     let unreachable = |error: KernelError| SqlOpenError::Unreachable { reason: error.to_string() };
     let mut lease = engine.lease().await.map_err(unreachable)?;
-    let asked = tokio::time::timeout(super::STATEMENT_TIME, D::schema(&mut lease.connection)).await;
+    let asked =
+        tokio::time::timeout(super::STATEMENT_TIME, D::schema(&mut lease.connection, engine.dialect().migrations()))
+            .await;
     let found = match asked {
         Ok(Ok(found)) => found,
         Ok(Err(MigrationError::Sql(error))) => return Err(SqlOpenError::Unreachable { reason: text(&error) }),
@@ -190,15 +167,15 @@ pub(crate) async fn look<D: Dialect>(engine: &Engine<D>) -> Result<(), SqlOpenEr
         Err(_) => return Err(SqlOpenError::Unreachable { reason: format!("{} does not answer in time", server()) }),
     };
     lease.give_back();
-    readable(server, found, D::SCHEMA)
+    readable(server, found.unwrap_or(0), engine.dialect().migrations().number())
 }
 
 /// Whether what the last migration was can be read without another one.
-fn readable(server: impl FnOnce() -> String, found: i64, known: u64) -> Result<(), SqlOpenError> {
-    match u64::try_from(found) {
-        Err(_) | Ok(0) => Err(SqlOpenError::Missing { server: server() }),
-        Ok(number) if number < known => Err(SqlOpenError::Older { server: server(), found, known }),
-        Ok(_) => Ok(()),
+fn readable(server: impl FnOnce() -> String, found: i64, known: i64) -> Result<(), SqlOpenError> {
+    match found {
+        ..=0 => Err(SqlOpenError::Missing { server: server() }),
+        number if number < known => Err(SqlOpenError::Older { server: server(), found, known }),
+        _ => Ok(()),
     }
 }
 
@@ -206,30 +183,11 @@ fn readable(server: impl FnOnce() -> String, found: i64, known: u64) -> Result<(
 mod tests {
     use super::*;
 
-    static ALL: [Migration; 2] =
-        [Migration { name: "one", needs: 1, statements: &[] }, Migration { name: "two", needs: 1, statements: &[] }];
-
     #[test]
     fn a_store_that_needs_a_migration_is_not_looked_at() {
         let look = |found| readable(|| "x".to_owned(), found, 2);
         assert!(matches!(look(0), Err(SqlOpenError::Missing { .. })));
         assert!(matches!(look(1), Err(SqlOpenError::Older { found: 1, known: 2, .. })));
         assert_eq!((look(2), look(3)), (Ok(()), Ok(())));
-    }
-
-    #[test]
-    fn only_what_is_missing_is_applied() {
-        let names = |found| missing(&ALL, found).map(|(n, m)| (n, m.name)).collect::<Vec<_>>();
-        assert_eq!(names(0), [(1, "one"), (2, "two")]);
-        assert_eq!(names(1), [(2, "two")]);
-        assert_eq!(names(2), []);
-        assert_eq!(names(3), []);
-    }
-
-    #[test]
-    fn a_newer_store_is_used_when_its_migrations_allow_it() {
-        assert!(!is_newer(&ALL, 2) && is_newer(&ALL, 3));
-        assert!(check_needs(&ALL, 3, 2).is_ok() && check_needs(&ALL, 3, 1).is_ok());
-        assert!(matches!(check_needs(&ALL, 4, 3), Err(MigrationError::Newer { found: 4, known: 2 })));
     }
 }

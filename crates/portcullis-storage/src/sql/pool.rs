@@ -4,7 +4,7 @@
 
 use std::{
     future::Future,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -14,8 +14,12 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{Fault, MigrationError, Reply, SqlOptions, Work, fault::text};
-use crate::error::{KernelError, Trouble};
+use super::{Fault, MigrationError, Put, Reply, SqlOptions, Wanted, Work, fault::text};
+use crate::{
+    error::{KernelError, Trouble},
+    kernel::Record,
+    migrations::Migrations,
+};
 
 /// A connection that was idle for longer is asked whether it is alive before it is used.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
@@ -32,13 +36,14 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     /// The server, for messages; without credentials.
     fn server(&self) -> &str;
 
+    /// The steps of the schema that this program knows.
+    fn migrations(&self) -> Migrations;
+
     /// Connects and prepares the session.
     fn connect(&self) -> impl Future<Output = sqlx::Result<Self::Connection>> + Send;
 
     /// The backend's name in the configuration.
     const NAME: &'static str;
-    /// The number of the last migration.
-    const SCHEMA: u64;
     /// Begins a transaction that only reads and sees one moment. The first read fixes the moment, if nothing has before.
     const BEGIN_SNAPSHOT: &'static [&'static str];
 
@@ -56,12 +61,16 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     /// `now` is in seconds.
     fn migrate(
         connection: &mut Self::Connection,
+        migrations: Migrations,
         now: i64,
     ) -> impl Future<Output = Result<usize, MigrationError>> + Send;
 
-    /// The number of the last migration that was applied, 0 when there is no store. Refuses what only a newer program can use,
-    /// and changes nothing.
-    fn schema(connection: &mut Self::Connection) -> impl Future<Output = Result<i64, MigrationError>> + Send;
+    /// The number of the last migration that was applied, 0 when the first was cut off; `None` when none was begun. Refuses what
+    /// only a newer program can use, and changes nothing.
+    fn schema(
+        connection: &mut Self::Connection,
+        migrations: Migrations,
+    ) -> impl Future<Output = Result<Option<i64>, MigrationError>> + Send;
 
     /// Makes one statement ready. It does not wait for the server when the connection has sent it before.
     fn prepare<'a>(
@@ -75,8 +84,43 @@ pub(crate) trait Dialect: Send + Sync + 'static {
         work: &'a Work<'a>,
     ) -> impl Future<Output = sqlx::Result<Reply>> + Send + 'a;
 
+    /// Most operations that one statement carries out; 1 when the server has no statement for several.
+    const TOGETHER: usize = 1;
+
+    /// As [`Dialect::prepare`], for [`Dialect::read_together`].
+    fn prepare_reads(_connection: &mut Self::Connection) -> impl Future<Output = sqlx::Result<()>> + Send {
+        async { Err(not_together()) }
+    }
+
+    /// Reads up to [`Dialect::TOGETHER`] records; the answers are in their order.
+    fn read_together(
+        _connection: &mut Self::Connection,
+        _wanted: &[Arc<Wanted>],
+    ) -> impl Future<Output = sqlx::Result<Vec<Option<Record>>>> + Send {
+        async { Err(not_together()) }
+    }
+
+    /// As [`Dialect::prepare`], for [`Dialect::put_together`].
+    fn prepare_puts(_connection: &mut Self::Connection) -> impl Future<Output = sqlx::Result<()>> + Send {
+        async { Err(not_together()) }
+    }
+
+    /// Makes and replaces up to [`Dialect::TOGETHER`] different records; each of them is, or is not, by itself. The answers are in
+    /// their order.
+    fn put_together(
+        _connection: &mut Self::Connection,
+        _puts: &[Arc<Put>],
+    ) -> impl Future<Output = sqlx::Result<Vec<bool>>> + Send {
+        async { Err(not_together()) }
+    }
+
     /// What an error means.
     fn fault(error: &sqlx::Error) -> Fault;
+}
+
+/// Nobody asks for several at once where there is no such statement.
+fn not_together() -> sqlx::Error {
+    sqlx::Error::InvalidArgument("this server takes one operation at a time".to_owned())
 }
 
 pub(crate) struct Pool<D: Dialect> {
@@ -120,13 +164,32 @@ impl<D: Dialect> Pool<D> {
         &self.dialect
     }
 
+    /// Whether a connection could be had without waiting for another operation.
+    pub(crate) fn has_room(&self) -> bool {
+        self.slots.available_permits() > 0
+    }
+
     /// A connection, which may have to be made. Whatever fails here, nothing has been asked of the store.
     pub(crate) async fn lease(&self, deadline: Instant) -> Result<Lease<'_, D>, KernelError> {
-        let slot = match timeout_at(deadline, self.slots.acquire()).await {
-            Ok(Ok(slot)) => slot,
-            Ok(Err(_)) => return Err(KernelError::not_applied(Trouble::Closed)),
-            Err(_) => return Err(KernelError::not_applied(Trouble::Timeout)),
-        };
+        let slot = self.slot(deadline).await?;
+        self.lease_in(slot, deadline).await
+    }
+
+    /// The right to use one of the connections, in the order in which it was asked for.
+    pub(crate) async fn slot(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, KernelError> {
+        match timeout_at(deadline, self.slots.acquire()).await {
+            Ok(Ok(slot)) => Ok(slot),
+            Ok(Err(_)) => Err(KernelError::not_applied(Trouble::Closed)),
+            Err(_) => Err(KernelError::not_applied(Trouble::Timeout)),
+        }
+    }
+
+    /// A connection for whoever has the right to one.
+    pub(crate) async fn lease_in<'a>(
+        &'a self,
+        slot: SemaphorePermit<'a>,
+        deadline: Instant,
+    ) -> Result<Lease<'a, D>, KernelError> {
         while let Some(idle) = self.take_idle() {
             let Idle { mut connection, made, since } = idle;
             if self.max_lifetime.is_some_and(|most| made.elapsed() >= most) {
@@ -170,9 +233,13 @@ impl<D: Dialect> Pool<D> {
 }
 
 impl<D: Dialect> Lease<'_, D> {
-    /// Lets go of all kept connections: what ended this one may have ended them.
-    pub(crate) fn distrust_others(&self) {
-        self.pool.idle().clear();
+    /// What a fault means for it, and for those that are kept: what ended this one, or became of its server, may have ended them.
+    pub(crate) fn after(self, fault: &Fault) {
+        match fault {
+            Fault::Duplicate | Fault::Again(_) | Fault::Refused(_) => self.give_back(),
+            Fault::Unfit(_) | Fault::Unsent(_) | Fault::Lost(_) => self.pool.idle().clear(),
+            Fault::Corrupt(_) => {}
+        }
     }
 
     /// Keeps the connection for the next operation, if there is room.

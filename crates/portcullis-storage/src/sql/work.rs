@@ -20,6 +20,8 @@ pub(crate) enum Work<'a> {
     List { kind: Kind, index: Option<(Slot, IndexKey)>, after: &'a str, limit: i64 },
     /// How many records of a kind there are, and the sum of their versions.
     Mark { kind: Kind },
+    /// How much data the records have whose expiry is at or before `now`, in the order in which `Expire` deletes them.
+    Due { now: i64, limit: i64 },
     /// Deletes records whose expiry is at or before `now`.
     Expire { now: i64, limit: i64 },
     /// Takes version numbers; the answer is the first that was not taken.
@@ -30,12 +32,39 @@ impl Work<'_> {
     /// Whether it changes anything.
     pub(crate) const fn writes(&self) -> bool {
         match self {
-            Self::Get { .. } | Self::Exists { .. } | Self::List { .. } | Self::Mark { .. } => false,
+            Self::Get { .. } | Self::Exists { .. } | Self::List { .. } | Self::Mark { .. } | Self::Due { .. } => false,
             Self::Insert { .. }
             | Self::Update { .. }
             | Self::Delete { .. }
             | Self::Expire { .. }
             | Self::Reserve { .. } => true,
+        }
+    }
+}
+
+/// A record that is wanted, beside others.
+pub(crate) struct Wanted {
+    pub(crate) kind: Kind,
+    pub(crate) id: String,
+}
+
+/// A record that is to be made or replaced, beside others.
+pub(crate) struct Put {
+    pub(crate) kind: Kind,
+    pub(crate) id: String,
+    /// The version that is replaced; `None` when there must be no record yet.
+    pub(crate) from: Option<i64>,
+    pub(crate) to: i64,
+    pub(crate) write: Write,
+}
+
+impl Put {
+    /// The same by itself.
+    pub(crate) fn alone(&self) -> Work<'_> {
+        let Self { kind, id, from, to, write } = self;
+        match *from {
+            None => Work::Insert { kind: *kind, id, version: *to, write },
+            Some(from) => Work::Update { kind: *kind, id, from, to: *to, write },
         }
     }
 }
@@ -48,19 +77,21 @@ pub(crate) enum Reply {
     Count(u64),
     /// Whether records have changed.
     Mark(Mark),
+    /// Bytes of data.
+    Sizes(Vec<usize>),
 }
 
 impl Reply {
     pub(crate) fn records(self) -> Vec<Record> {
         match self {
             Self::Records(records) => records,
-            Self::Count(_) | Self::Mark(_) => Vec::new(),
+            Self::Count(_) | Self::Mark(_) | Self::Sizes(_) => Vec::new(),
         }
     }
 
     pub(crate) const fn count(&self) -> u64 {
         match self {
-            Self::Records(_) | Self::Mark(_) => 0,
+            Self::Records(_) | Self::Mark(_) | Self::Sizes(_) => 0,
             Self::Count(count) => *count,
         }
     }
@@ -68,7 +99,14 @@ impl Reply {
     pub(crate) fn mark(&self) -> Mark {
         match self {
             Self::Mark(mark) => *mark,
-            Self::Records(_) | Self::Count(_) => Mark::default(),
+            Self::Records(_) | Self::Count(_) | Self::Sizes(_) => Mark::default(),
+        }
+    }
+
+    pub(crate) fn sizes(self) -> Vec<usize> {
+        match self {
+            Self::Sizes(sizes) => sizes,
+            Self::Records(_) | Self::Count(_) | Self::Mark(_) => Vec::new(),
         }
     }
 }

@@ -29,12 +29,15 @@ use self::{
     reader::{Query, Read},
     writer::{Answer, Job, Work},
 };
+#[cfg(feature = "conformance")]
+use crate::migrations::Migration;
 use crate::{
     error::{KernelError, Trouble},
     kernel::{
         Description, IndexKey, Kernel, KernelFuture, Kind, Listing, MAX_EXPIRE, Mark, Page, Record, Slot, Version,
         Write, check_id, check_write,
     },
+    migrations::Migrations,
     snapshot::Snapshot,
 };
 
@@ -65,6 +68,7 @@ pub struct SqliteKernel {
     /// Locked by nobody but the drop; the mutex only makes the kernel shareable.
     closed: Mutex<std_mpsc::Receiver<()>>,
     path: PathBuf,
+    schema: u64,
     options: SqliteOptions,
 }
 
@@ -81,7 +85,25 @@ impl SqliteKernel {
     /// # Errors
     /// [`OpenError`], which names the file.
     pub fn open(path: &Path, clock: &Clock, options: &SqliteOptions) -> Result<Self, OpenError> {
-        let mut writing = open::prepare(path, clock, options)?;
+        Self::with(path, clock, options, schema::MIGRATIONS)
+    }
+
+    /// As a later version of this program opens the file, whose migrations come after ours.
+    ///
+    /// # Errors
+    /// As [`SqliteKernel::open`].
+    #[cfg(feature = "conformance")]
+    pub fn open_later(
+        path: &Path,
+        clock: &Clock,
+        options: &SqliteOptions,
+        later: &'static [Migration],
+    ) -> Result<Self, OpenError> {
+        Self::with(path, clock, options, schema::MIGRATIONS.and_later(later))
+    }
+
+    fn with(path: &Path, clock: &Clock, options: &SqliteOptions, migrations: Migrations) -> Result<Self, OpenError> {
+        let mut writing = open::prepare(path, clock, options, migrations)?;
         let versions = schema::reserve_versions(&mut writing).map_err(|error| OpenError::of(path, &error))?;
         let points = open::reading(path, options)?;
         let scans = open::reading(path, options)?;
@@ -104,7 +126,13 @@ impl SqliteKernel {
         spawn("store-scan", Box::new(move || reader::run(&scans, scan_queue)))?;
 
         let threads = Threads { writer: writer_jobs, points: point_jobs, scans: scan_jobs };
-        Ok(Self { threads: Some(threads), closed: Mutex::new(closed), path: path.to_owned(), options: options.clone() })
+        Ok(Self {
+            threads: Some(threads),
+            closed: Mutex::new(closed),
+            path: path.to_owned(),
+            schema: migrations.number().unsigned_abs(),
+            options: options.clone(),
+        })
     }
 
     /// Opens a store that is there, for a tool that only reads: makes no file, and changes no schema. Blocks as
@@ -132,14 +160,23 @@ impl SqliteKernel {
     async fn write_version(&self, work: Work) -> Result<Version, KernelError> {
         match self.write(work).await? {
             Answer::Version(version) => Ok(version),
-            Answer::Deleted(_) => Err(KernelError::Corrupt { what: "the writer gave the wrong answer".to_owned() }),
+            Answer::Deleted | Answer::Expired(_) => Err(wrong_answer()),
         }
     }
 
-    async fn write_count(&self, work: Work) -> Result<usize, KernelError> {
-        match self.write(work).await? {
-            Answer::Deleted(count) => Ok(count),
-            Answer::Version(_) => Err(KernelError::Corrupt { what: "the writer gave the wrong answer".to_owned() }),
+    /// In transactions of their own, between which others have their turn.
+    async fn expire_in_batches(&self, now: Timestamp, limit: usize) -> Result<usize, KernelError> {
+        let mut deleted = 0;
+        loop {
+            let work = Work::Expire { now, limit: limit - deleted };
+            let expired = match self.write(work).await.map_err(|error| error.after(deleted))? {
+                Answer::Expired(expired) => expired,
+                Answer::Version(_) | Answer::Deleted => return Err(wrong_answer()),
+            };
+            deleted += expired.records;
+            if deleted >= limit || !expired.more {
+                return Ok(deleted);
+            }
         }
     }
 
@@ -148,6 +185,10 @@ impl SqliteKernel {
         let queue = self.threads.as_ref().map(|threads| &threads.scans);
         read(queue, Query { kind, read: Read::List { index, page, reply } }, answer, self.options.answer_time).await
     }
+}
+
+fn wrong_answer() -> KernelError {
+    KernelError::Corrupt { what: "the writer gave the wrong answer".to_owned() }
 }
 
 /// Queues a job; returns how much of the time is left.
@@ -209,7 +250,7 @@ impl Kernel for SqliteKernel {
     fn delete<'a>(&'a self, kind: Kind, id: &'a str, version: Version) -> KernelFuture<'a, ()> {
         Box::pin(async move {
             check_id(id)?;
-            self.write_count(Work::Delete { kind, id: id.to_owned(), version }).await.map(|_| ())
+            self.write(Work::Delete { kind, id: id.to_owned(), version }).await.map(|_| ())
         })
     }
 
@@ -222,7 +263,7 @@ impl Kernel for SqliteKernel {
     }
 
     fn expire<'a>(&'a self, now: Timestamp, limit: usize) -> KernelFuture<'a, usize> {
-        Box::pin(async move { self.write_count(Work::Expire { now, limit: limit.min(MAX_EXPIRE) }).await })
+        Box::pin(self.expire_in_batches(now, limit.min(MAX_EXPIRE)))
     }
 
     /// By a thread and a connection of its own, for as long as it is read. The log grows meanwhile.
@@ -248,7 +289,7 @@ impl Kernel for SqliteKernel {
     }
 
     fn description(&self) -> Description {
-        Description { backend: "sqlite3", place: self.path.display().to_string(), schema: schema::SCHEMA }
+        Description { backend: "sqlite3", place: self.path.display().to_string(), schema: self.schema }
     }
 
     fn mark<'a>(&'a self, kind: Kind) -> KernelFuture<'a, Mark> {

@@ -15,7 +15,10 @@ use super::{
     error::{Class, classify},
     schema::{self, APPLICATION_ID, MigrationError},
 };
-use crate::error::Trouble;
+use crate::{
+    error::Trouble,
+    migrations::{Migrations, Newer},
+};
 
 /// Log size to which the file is cut back after a burst, in bytes.
 const LOG_BYTES: i64 = 16 * 1024 * 1024;
@@ -60,9 +63,9 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
         /// The number of the last migration in it.
-        found: usize,
+        found: i64,
         /// The number of the last one that this version knows.
-        known: usize,
+        known: i64,
     },
     /// The configuration: the file was made by another program.
     #[error("cannot open the store {path:?}: {owner} made this file; name another one, it is left as it is")]
@@ -81,9 +84,9 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
         /// The number of the last migration in it.
-        found: usize,
+        found: i64,
         /// The number of the last one that this version knows.
-        known: usize,
+        known: i64,
     },
     /// The machine: not allowed, or a read-only file system.
     #[error("cannot open the store {path:?}: it or its folder cannot be written ({reason})")]
@@ -154,7 +157,12 @@ impl OpenError {
 }
 
 /// Makes the file if need be, checks it, brings its schema up to date, and returns the connection that writes.
-pub(super) fn prepare(path: &Path, clock: &Clock, options: &SqliteOptions) -> Result<Connection, OpenError> {
+pub(super) fn prepare(
+    path: &Path,
+    clock: &Clock,
+    options: &SqliteOptions,
+    migrations: Migrations,
+) -> Result<Connection, OpenError> {
     let file = make_private(path).map_err(|error| OpenError::io(path, &error))?;
     check_size(path, file)?;
     // While processes open a new file together, SQLite says "locked" to some at once, without waiting as it does later: so
@@ -162,12 +170,12 @@ pub(super) fn prepare(path: &Path, clock: &Clock, options: &SqliteOptions) -> Re
     let attempts = (options.lock_time.as_millis() / OPENING_LOCK_TIME.as_millis()).max(1);
     let mut connection = connect(path, OPENING_LOCK_TIME.min(options.lock_time))?;
     for _ in 1..attempts {
-        match bring_up_to_date(path, clock, &mut connection) {
+        match bring_up_to_date(path, clock, migrations, &mut connection) {
             Err(OpenError::Locked { .. }) => std::thread::park_timeout(OPENING_PAUSE),
             outcome => return outcome.and_then(|()| settled(path, connection, options)),
         }
     }
-    bring_up_to_date(path, clock, &mut connection)?;
+    bring_up_to_date(path, clock, migrations, &mut connection)?;
     settled(path, connection, options)
 }
 
@@ -182,7 +190,7 @@ pub(super) fn look(path: &Path, options: &SqliteOptions) -> Result<(), OpenError
     let mut connection = connect(path, options.lock_time)?;
     check_owner(path, &mut connection)?;
     let found = schema::found(&connection).map_err(|error| OpenError::of(path, &error))?;
-    let known = schema::KNOWN;
+    let known = schema::MIGRATIONS.number();
     match found {
         0 => Err(missing()),
         found if found < known => Err(OpenError::Older { path: path.to_owned(), found, known }),
@@ -191,11 +199,23 @@ pub(super) fn look(path: &Path, options: &SqliteOptions) -> Result<(), OpenError
 }
 
 /// What changes the file. It can be done again when it failed.
-fn bring_up_to_date(path: &Path, clock: &Clock, connection: &mut Connection) -> Result<(), OpenError> {
+fn bring_up_to_date(
+    path: &Path,
+    clock: &Clock,
+    migrations: Migrations,
+    connection: &mut Connection,
+) -> Result<(), OpenError> {
     let of = |error: rusqlite::Error| OpenError::of(path, &error);
     check_owner(path, connection)?;
-    let applied = schema::migrate(connection, clock.now()).map_err(|error| match error {
-        MigrationError::Newer { found, known } => OpenError::Newer { path: path.to_owned(), found, known },
+    let applied = schema::migrate(connection, migrations, clock.now()).map_err(|error| match error {
+        MigrationError::Newer(Newer { found, known }) => OpenError::Newer { path: path.to_owned(), found, known },
+        MigrationError::Step { number, name, source } => match (&source, OpenError::of(path, &source)) {
+            // Our statement and this file do not fit: the one may be as wrong as the other.
+            (rusqlite::Error::SqlInputError { .. }, _) | (_, OpenError::Other { .. }) => {
+                OpenError::Other { path: path.to_owned(), reason: format!("migration {number} ({name:?}): {source}") }
+            }
+            (_, error) => error,
+        },
         MigrationError::Sqlite(error) => of(error),
     })?;
     if applied > 0 {

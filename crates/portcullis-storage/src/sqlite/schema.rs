@@ -5,26 +5,20 @@
 //! migrations say that this one can, and refused otherwise.
 
 use portcullis_runtime::Timestamp;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::migrations::{Migration, Migrations, Newer};
 
 /// Marks the file as ours (`PRAGMA application_id`): "Port".
 pub(super) const APPLICATION_ID: i32 = 0x506f_7274;
 /// Versions that a process takes at once. Those it does not use are never used.
 const VERSION_BLOCK: i64 = 1 << 20;
 
-/// A step of the schema.
-struct Migration {
-    name: &'static str,
-    /// The oldest schema whose programs can use the store afterwards.
-    needs: usize,
-    sql: &'static str,
-}
-
 /// The migrations in order; the first has number 1. An entry is never changed once it has been released.
-const MIGRATIONS: &[Migration] = &[Migration {
+pub(super) const MIGRATIONS: Migrations = Migrations::new(&[Migration {
     name: "records",
     needs: 1,
-    sql: "CREATE TABLE record (
+    statements: &["CREATE TABLE record (
          row INTEGER PRIMARY KEY,
          kind INTEGER NOT NULL,
          id TEXT NOT NULL,
@@ -39,26 +33,21 @@ const MIGRATIONS: &[Migration] = &[Migration {
      CREATE INDEX record_by_index2 ON record (kind, index2, id) WHERE index2 IS NOT NULL;
      CREATE INDEX record_by_expiry ON record (expires_at) WHERE expires_at IS NOT NULL;
      CREATE TABLE version_block (only INTEGER PRIMARY KEY CHECK (only = 1), next INTEGER NOT NULL) STRICT;
-     INSERT INTO version_block VALUES (1, 1);",
-}];
-
-/// The number of the last one.
-pub(super) const SCHEMA: u64 = MIGRATIONS.len() as u64;
-
-pub(super) const KNOWN: usize = MIGRATIONS.len();
+     INSERT INTO version_block VALUES (1, 1);"],
+}]);
 
 /// The number of the last migration that was applied; 0 when there is none.
-pub(super) fn found(connection: &Connection) -> rusqlite::Result<usize> {
+pub(super) fn found(connection: &Connection) -> rusqlite::Result<i64> {
     if !connection.table_exists(None, "migrations")? {
         return Ok(0);
     }
-    let found: i64 = connection.query_row("SELECT coalesce(max(num), 0) FROM migrations", [], |row| row.get(0))?;
-    Ok(usize::try_from(found).unwrap_or(usize::MAX))
+    connection.query_row("SELECT coalesce(max(num), 0) FROM migrations", [], |row| row.get(0))
 }
 
 /// Why a schema cannot be brought up to date.
 pub(super) enum MigrationError {
-    Newer { found: usize, known: usize },
+    Newer(Newer),
+    Step { number: i64, name: &'static str, source: rusqlite::Error },
     Sqlite(rusqlite::Error),
 }
 
@@ -69,7 +58,11 @@ impl From<rusqlite::Error> for MigrationError {
 }
 
 /// Applies the migrations that are missing; returns how many.
-pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> Result<usize, MigrationError> {
+pub(super) fn migrate(
+    connection: &mut Connection,
+    migrations: Migrations,
+    now: Timestamp,
+) -> Result<usize, MigrationError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch(
         "CREATE TABLE IF NOT EXISTS migrations (
@@ -77,29 +70,24 @@ pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> Result<usi
          ) STRICT",
     )?;
     let found = found(&transaction)?;
-    if found > MIGRATIONS.len() {
-        let needs: i64 = transaction.query_row("SELECT max(needs) FROM migrations", [], |row| row.get(0))?;
-        if usize::try_from(needs).map_or(true, |needs| needs > MIGRATIONS.len()) {
-            return Err(MigrationError::Newer { found, known: MIGRATIONS.len() });
-        }
-        return Ok(0);
+    if migrations.is_newer(found) {
+        let needs = transaction.query_row("SELECT max(needs) FROM migrations", [], |row| row.get(0))?;
+        return migrations.check_needs(found, needs).map(|()| 0).map_err(MigrationError::Newer);
     }
-    for (index, migration) in MIGRATIONS.iter().enumerate().skip(found) {
-        apply(&transaction, index + 1, migration, now)?;
+    let mut applied = 0;
+    for (number, Migration { name, needs, statements }) in migrations.missing(found) {
+        for sql in *statements {
+            transaction.execute_batch(sql).map_err(|source| MigrationError::Step { number, name, source })?;
+        }
+        let row = (number, name, now.unix_seconds(), needs);
+        transaction.execute("INSERT INTO migrations VALUES (?1, ?2, ?3, ?4)", row)?;
+        applied += 1;
     }
     if found == 0 {
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     }
     transaction.commit()?;
-    Ok(MIGRATIONS.len() - found)
-}
-
-fn apply(transaction: &Transaction<'_>, num: usize, migration: &Migration, now: Timestamp) -> rusqlite::Result<()> {
-    let Migration { name, needs, sql } = migration;
-    transaction.execute_batch(sql)?;
-    let [num, needs] = [num, *needs].map(|number| i64::try_from(number).unwrap_or(i64::MAX));
-    transaction.execute("INSERT INTO migrations VALUES (?1, ?2, ?3, ?4)", (num, name, now.unix_seconds(), needs))?;
-    Ok(())
+    Ok(applied)
 }
 
 /// Version numbers that no other process, now or later, has.
@@ -144,8 +132,8 @@ mod tests {
     #[test]
     fn migrations_are_applied_once_and_recorded() {
         let mut connection = Connection::open_in_memory().unwrap();
-        assert!(matches!(migrate(&mut connection, now()), Ok(applied) if applied == MIGRATIONS.len()));
-        assert!(matches!(migrate(&mut connection, now()), Ok(0)));
+        assert!(matches!(migrate(&mut connection, MIGRATIONS, now()), Ok(1)));
+        assert!(matches!(migrate(&mut connection, MIGRATIONS, now()), Ok(0)));
         let row = connection.query_row("SELECT num, name, applied_at FROM migrations", [], |row| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))
         });
@@ -155,18 +143,24 @@ mod tests {
     #[test]
     fn a_newer_file_is_used_when_its_migrations_allow_it() {
         let mut connection = Connection::open_in_memory().unwrap();
-        assert!(migrate(&mut connection, now()).is_ok());
+        assert!(migrate(&mut connection, MIGRATIONS, now()).is_ok());
         connection.execute("INSERT INTO migrations VALUES (2, 'next', 0, 1)", []).unwrap();
-        assert!(matches!(migrate(&mut connection, now()), Ok(0)));
+        assert!(matches!(migrate(&mut connection, MIGRATIONS, now()), Ok(0)));
         connection.execute("INSERT INTO migrations VALUES (3, 'after', 0, 2)", []).unwrap();
-        assert!(matches!(migrate(&mut connection, now()), Err(MigrationError::Newer { found: 3, known: 1 })));
+        assert!(matches!(
+            migrate(&mut connection, MIGRATIONS, now()),
+            Err(MigrationError::Newer(Newer { found: 3, known: 1 }))
+        ));
     }
 
     #[test]
     fn a_migration_that_fails_leaves_nothing_behind() {
         let mut connection = Connection::open_in_memory().unwrap();
         connection.execute_batch("CREATE TABLE version_block (x)").unwrap();
-        assert!(matches!(migrate(&mut connection, now()), Err(MigrationError::Sqlite(_))));
+        assert!(matches!(
+            migrate(&mut connection, MIGRATIONS, now()),
+            Err(MigrationError::Step { number: 1, name: "records", .. })
+        ));
         let tables: i64 = connection
             .query_row("SELECT count(*) FROM sqlite_schema WHERE name IN ('record', 'migrations')", [], |r| r.get(0))
             .unwrap();
@@ -176,7 +170,7 @@ mod tests {
     #[test]
     fn blocks_of_versions_never_overlap() {
         let mut connection = Connection::open_in_memory().unwrap();
-        assert!(migrate(&mut connection, now()).is_ok());
+        assert!(migrate(&mut connection, MIGRATIONS, now()).is_ok());
         let mut first = reserve_versions(&mut connection).unwrap();
         let second = reserve_versions(&mut connection).unwrap();
         assert_eq!(first.end, second.next);
@@ -190,7 +184,7 @@ mod tests {
     #[test]
     fn lookups_use_their_indices() {
         let mut connection = Connection::open_in_memory().unwrap();
-        assert!(migrate(&mut connection, now()).is_ok());
+        assert!(migrate(&mut connection, MIGRATIONS, now()).is_ok());
         for (sql, index) in [
             (crate::sqlite::reader::GET, "sqlite_autoindex_record_1"),
             (crate::sqlite::reader::MARK, "sqlite_autoindex_record_1"),
@@ -199,7 +193,7 @@ mod tests {
             (crate::sqlite::reader::BY_INDEX1, "record_by_index1"),
             (crate::sqlite::reader::BY_INDEX2, "record_by_index2"),
             (crate::sqlite::writer::UPDATE_DATA, "sqlite_autoindex_record_1"),
-            (crate::sqlite::writer::EXPIRE, "record_by_expiry"),
+            (crate::sqlite::writer::OVER, "record_by_expiry"),
         ] {
             let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
             let parameters = vec![rusqlite::types::Value::Null; statement.parameter_count()];

@@ -4,6 +4,8 @@
 //! fails for another reason than a conflict, the whole transaction is rolled back and its operations are run again one
 //! by one, each in a transaction of its own, so that none suffers for another. Nobody is answered before the commit.
 
+use std::time::{Duration, Instant};
+
 use portcullis_runtime::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -13,6 +15,7 @@ use super::{
     schema::{Versions, reserve_versions},
 };
 use crate::{
+    batch,
     error::{Applied, KernelError, Trouble},
     kernel::{IndexKey, Kind, Version, Write},
 };
@@ -31,8 +34,10 @@ const UPDATE: &str = "UPDATE record SET version = ?3, data = ?7, index1 = ?4, in
      WHERE kind = ?1 AND id = ?2 AND version = ?8";
 const DELETE: &str = "DELETE FROM record WHERE kind = ?1 AND id = ?2 AND version = ?3";
 const EXISTS: &str = "SELECT 1 FROM record WHERE kind = ?1 AND id = ?2";
-pub(super) const EXPIRE: &str = "DELETE FROM record WHERE row IN \
-     (SELECT row FROM record WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)";
+/// The length of a record's data stands before it, so that no data is read.
+pub(super) const OVER: &str =
+    "SELECT row, length(data) FROM record WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2";
+const DELETE_ROW: &str = "DELETE FROM record WHERE row = ?1";
 
 /// An operation and where its answer goes.
 pub(super) struct Job {
@@ -41,17 +46,36 @@ pub(super) struct Job {
 }
 
 pub(super) enum Work {
-    Insert { kind: Kind, id: String, write: Write },
-    Update { kind: Kind, id: String, version: Version, write: Write },
-    Delete { kind: Kind, id: String, version: Version },
-    Expire { now: Timestamp, limit: usize },
+    Insert {
+        kind: Kind,
+        id: String,
+        write: Write,
+    },
+    Update {
+        kind: Kind,
+        id: String,
+        version: Version,
+        write: Write,
+    },
+    Delete {
+        kind: Kind,
+        id: String,
+        version: Version,
+    },
+    /// As many of those that are over as one transaction is to delete.
+    Expire {
+        now: Timestamp,
+        limit: usize,
+    },
 }
 
 impl Work {
     const fn bytes(&self) -> usize {
         match self {
             Self::Insert { write, .. } | Self::Update { write, .. } => write.data.len(),
-            Self::Delete { .. } | Self::Expire { .. } => 0,
+            Self::Delete { .. } => 0,
+            // The last of its transaction: whoever comes after it waits for no second one.
+            Self::Expire { .. } => GROUP_BYTES,
         }
     }
 }
@@ -59,12 +83,21 @@ impl Work {
 #[derive(Clone, Copy)]
 pub(super) enum Answer {
     Version(Version),
-    Deleted(usize),
+    Deleted,
+    Expired(Expired),
+}
+
+/// What of the records that are over was deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Expired {
+    pub(super) records: usize,
+    /// Whether others are over that this transaction had no room for.
+    pub(super) more: bool,
 }
 
 /// Runs jobs until the queue is closed and empty.
 pub(super) fn run(connection: Connection, versions: Versions, mut queue: mpsc::Receiver<Job>) {
-    let mut writer = Writer { connection, versions };
+    let mut writer = Writer::new(connection, versions);
     let mut group = Vec::with_capacity(GROUP);
     while let Some(first) = queue.blocking_recv() {
         let mut bytes = first.work.bytes();
@@ -81,6 +114,8 @@ pub(super) fn run(connection: Connection, versions: Versions, mut queue: mpsc::R
 struct Writer {
     connection: Connection,
     versions: Versions,
+    /// How many records the collector's next transaction deletes.
+    batch: usize,
 }
 
 /// Why a transaction came to nothing.
@@ -92,6 +127,10 @@ enum Failure {
 }
 
 impl Writer {
+    const fn new(connection: Connection, versions: Versions) -> Self {
+        Self { connection, versions, batch: batch::FIRST }
+    }
+
     /// Runs a group and empties it.
     fn answer(&mut self, group: &mut Vec<Job>) {
         match self.transact(group) {
@@ -122,6 +161,7 @@ impl Writer {
             self.versions = reserve_versions(&mut self.connection).map_err(not_begun)?;
         }
         self.execute("BEGIN IMMEDIATE").map_err(not_begun)?;
+        let begun = Instant::now();
         let mut answers = Vec::with_capacity(group.len());
         for job in group {
             match self.perform(&job.work) {
@@ -136,7 +176,17 @@ impl Writer {
             self.roll_back();
             Failure::Transaction(commit_error(&error))
         })?;
+        self.learn(&answers, begun.elapsed());
         Ok(answers)
+    }
+
+    /// How long the lock was held tells how much the next transaction of the collector deletes, when this one deleted as many as
+    /// it was to.
+    fn learn(&mut self, answers: &[Result<Answer, KernelError>], took: Duration) {
+        let full = |answer: &_| matches!(answer, Ok(Answer::Expired(expired)) if expired.records == self.batch);
+        if answers.iter().any(full) {
+            self.batch = batch::next(self.batch, took);
+        }
     }
 
     fn execute(&self, sql: &str) -> rusqlite::Result<()> {
@@ -191,14 +241,27 @@ impl Writer {
             Work::Delete { kind, id, version: old } => {
                 let old = i64::try_from(old.number()).unwrap_or(i64::MAX);
                 let deleted = self.connection.prepare_cached(DELETE)?.execute((kind.code(), id, old))?;
-                if deleted == 1 { Ok(Ok(Answer::Deleted(1))) } else { self.missed(*kind, id).map(Err) }
+                if deleted == 1 { Ok(Ok(Answer::Deleted)) } else { self.missed(*kind, id).map(Err) }
             }
-            Work::Expire { now, limit } => {
-                let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
-                let deleted = self.connection.prepare_cached(EXPIRE)?.execute((now.unix_nanos(), limit))?;
-                Ok(Ok(Answer::Deleted(deleted)))
-            }
+            Work::Expire { now, limit } => self.expire(*now, *limit).map(|expired| Ok(Answer::Expired(expired))),
         }
+    }
+
+    /// Deletes what one transaction is to delete: no more than the time of the last one admits, and no more than a few large ones.
+    fn expire(&self, now: Timestamp, limit: usize) -> rusqlite::Result<Expired> {
+        let batch = i64::try_from(self.batch.min(limit)).unwrap_or(i64::MAX);
+        let mut over = self.connection.prepare_cached(OVER)?;
+        let over = over.query_map((now.unix_nanos(), batch), |row| {
+            let bytes: i64 = row.get(1)?;
+            Ok((row.get(0)?, usize::try_from(bytes).unwrap_or(usize::MAX)))
+        })?;
+        let over: Vec<(i64, usize)> = over.collect::<rusqlite::Result<_>>()?;
+        let records = batch::fitting(over.iter().map(|(_, bytes)| *bytes));
+        let mut delete = self.connection.prepare_cached(DELETE_ROW)?;
+        for (row, _) in over.iter().take(records) {
+            delete.execute([row])?;
+        }
+        Ok(Expired { records, more: records < over.len() || over.len() >= self.batch.min(limit) })
     }
 
     /// Why a compare-and-swap met nothing.
@@ -232,12 +295,12 @@ fn commit_error(error: &rusqlite::Error) -> KernelError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sqlite::schema::migrate;
+    use crate::sqlite::schema::{MIGRATIONS, migrate};
 
     fn writer(mut connection: Connection) -> Writer {
-        assert!(migrate(&mut connection, Timestamp::UNIX_EPOCH).is_ok());
+        assert!(migrate(&mut connection, MIGRATIONS, Timestamp::UNIX_EPOCH).is_ok());
         let versions = reserve_versions(&mut connection).unwrap();
-        Writer { connection, versions }
+        Writer::new(connection, versions)
     }
 
     type Reply = oneshot::Receiver<Result<Answer, KernelError>>;
@@ -306,7 +369,7 @@ mod tests {
         let connection = Connection::open(folder.path().join("store.db")).unwrap();
         connection.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
         let _: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).unwrap();
-        let Writer { connection, versions } = writer(connection);
+        let Writer { connection, versions, .. } = writer(connection);
         let other = Connection::open(folder.path().join("store.db")).unwrap();
         let _: (i64, i64) =
             other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
@@ -319,7 +382,7 @@ mod tests {
             drop(sender);
             run(connection, versions, queue);
         } else {
-            let mut writer = Writer { connection, versions };
+            let mut writer = Writer::new(connection, versions);
             for (job, _) in jobs {
                 writer.answer(&mut vec![job]);
             }
@@ -335,5 +398,58 @@ mod tests {
         assert!(frames(false) >= 400);
         let shared = frames(true);
         assert!(shared < 40, "{shared} frames");
+    }
+
+    /// Records that are over at 10, with so much data each.
+    fn over(writer: &mut Writer, count: usize, bytes: usize) {
+        let (mut jobs, replies): (Vec<_>, Vec<_>) =
+            (0..count).map(|number| insert(&format!("{bytes} {number}"), bytes)).unzip();
+        for job in &mut jobs {
+            if let Work::Insert { write, .. } = &mut job.work {
+                write.expires_at = Some(Timestamp::from_unix_seconds(10));
+            }
+        }
+        jobs.into_iter().for_each(|job| writer.answer(&mut vec![job]));
+        replies.into_iter().for_each(|mut reply| assert_eq!(outcome(&mut reply), Ok(())));
+    }
+
+    /// One transaction of the collector, after which `batch` is as if it had taken no particular time.
+    fn expire(writer: &mut Writer, limit: usize) -> (usize, bool) {
+        let batch = writer.batch;
+        let (reply, mut answer) = oneshot::channel();
+        let work = Work::Expire { now: Timestamp::from_unix_seconds(10), limit };
+        assert!(work.bytes() >= GROUP_BYTES, "nothing joins its transaction");
+        writer.answer(&mut vec![Job { work, reply }]);
+        writer.batch = batch;
+        match answer.try_recv().unwrap() {
+            Ok(Answer::Expired(Expired { records, more })) => (records, more),
+            _ => panic!("the collector failed"),
+        }
+    }
+
+    #[test]
+    fn one_transaction_deletes_few_large_records_and_more_small_ones() {
+        let mut writer = writer(Connection::open_in_memory().unwrap());
+        over(&mut writer, 10, 256 * 1024);
+        let deleted: Vec<_> = (0..4).map(|_| expire(&mut writer, 250)).collect();
+        assert_eq!(deleted, [(4, true), (4, true), (2, false), (0, false)]);
+
+        over(&mut writer, 100, 10);
+        writer.batch = 40;
+        let deleted: Vec<_> = [250, 250, 7, 250].into_iter().map(|limit| expire(&mut writer, limit)).collect();
+        assert_eq!(deleted, [(40, true), (40, true), (7, true), (13, false)]);
+        assert!(stored(&writer).is_empty());
+    }
+
+    #[test]
+    fn the_next_transaction_follows_the_time_of_a_full_one() {
+        let mut writer = writer(Connection::open_in_memory().unwrap());
+        let expired = |records| [Ok(Answer::Expired(Expired { records, more: true }))];
+        writer.learn(&expired(batch::FIRST), Duration::from_millis(30));
+        assert_eq!(writer.batch, batch::FIRST / 2);
+        writer.learn(&expired(batch::FIRST / 2 - 1), Duration::from_millis(30));
+        assert_eq!(writer.batch, batch::FIRST / 2, "fewer than asked for say nothing");
+        writer.learn(&expired(batch::FIRST / 2), Duration::ZERO);
+        assert_eq!(writer.batch, batch::FIRST);
     }
 }

@@ -373,21 +373,21 @@ async fn an_object_that_is_too_large_says_so_and_is_missing_in_backups_and_copie
     named(&written.left_out);
     let file = cluster.plane.folder().join("backup");
     std::fs::write(&file, out).unwrap();
+    let on = |kernel: &Arc<dyn Kernel>| Store::new(Arc::clone(kernel), Clock::system(), Rng::system());
     let target: Arc<dyn Kernel> = Arc::new(MemoryKernel::new());
     let backup = BackupFile::open(&file).unwrap();
-    let restored = restore_backup(&backup, &target, FillOptions::default(), &mut |_| {}).await.unwrap();
+    let restored = restore_backup(&backup, &on(&target), FillOptions::default(), &mut |_| {}).await.unwrap();
     assert_eq!((restored.written, written.records), (written.records, restored.written));
     assert!(target.get(Kind::Client, "app").await.unwrap().is_some());
     let target: Arc<dyn Kernel> = Arc::new(MemoryKernel::new());
-    let copied =
-        copy_store(store.kernel(), &target, &Rng::system(), FillOptions::default(), &mut |_| {}).await.unwrap();
+    let copied = copy_store(store.kernel(), &on(&target), FillOptions::default(), &mut |_| {}).await.unwrap();
     named(&copied.left_out);
     let mut findings = Vec::new();
     store.check(|finding| findings.push(finding)).await.unwrap();
     named(&findings);
     assert!(!store.sealing_summary(1000).await.unwrap().complete);
     // Nor can it be told whether it is what a backup has.
-    let again = restore_backup(&backup, &store.shared_kernel(), FillOptions::default(), &mut |_| {}).await;
+    let again = restore_backup(&backup, &store, FillOptions::default(), &mut |_| {}).await;
     assert!(matches!(&again, Err(FillError::Unfit { what }) if what.contains("large")), "{again:?}");
 }
 

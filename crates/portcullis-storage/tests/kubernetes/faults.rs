@@ -76,33 +76,44 @@ async fn nothing_is_lost_across_restarts_of_the_api_server_and_a_killed_etcd() {
     assert_eq!(kernel.update(Kind::Code, "id", before, data("z")).await, Err(KernelError::Conflict));
 }
 
-/// A server that does two writes at a time and refuses the rest with 429: all of them are done in the end.
+/// A server that does one write at a time and refuses the rest with 429, for a second: all of them are done in the end. How often they
+/// are refused, and how long that may take, follows from what is waited after each refusal.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn throttled_writes_are_done_in_the_end() {
+    const WRITES: u32 = 16;
+    /// What the server asks for; clients wait up to a quarter longer.
+    const ASKED: Duration = Duration::from_secs(1);
     let flags =
         ["--enable-priority-and-fairness=false", "--max-mutating-requests-inflight=1", "--max-requests-inflight=4"];
     let plane = ControlPlane::start(&flags.map(str::to_owned)).await;
     let pod = Pod::deploy_all(&plane);
     let mut options = pod.options(CrdHandling::Check);
-    options.answer_time = Duration::from_secs(120);
+    // A write is refused while another one is done, and is back only when that is over: each of the others can refuse it once.
+    options.answer_time += ASKED * 5 / 4 * (WRITES - 1);
     let kernel: Shared = Arc::new(open(&options).await.unwrap());
+    let before = answered_with(&plane, 429).await;
     let mut tasks = JoinSet::new();
-    for number in 0..64 {
+    for number in 0..WRITES {
         let kernel = Arc::clone(&kernel);
         let large = Write { data: vec![b'x'; 128 * 1024], ..Write::default() };
-        tasks.spawn(async move { kernel.insert(Kind::Code, &number.to_string(), large).await });
+        tasks.spawn(async move {
+            let begun = Instant::now();
+            kernel.insert(Kind::Code, &number.to_string(), large).await.map(|_| begun.elapsed())
+        });
     }
-    for done in tasks.join_all().await {
-        done.unwrap();
-    }
-    assert!(answered_with(&plane, 429).await >= 1.0, "nothing was throttled");
+    let times: Vec<Duration> = tasks.join_all().await.into_iter().map(Result::unwrap).collect();
+    let refused = answered_with(&plane, 429).await - before;
+    assert!(refused >= 1.0, "nothing was throttled");
+    // Whoever was refused has waited for as long as the server asked, each time.
+    let waits: u64 = times.iter().map(Duration::as_secs).sum();
+    assert!(refused <= waits as f64, "{refused} refusals, in {times:?}");
     let mut seen = 0;
     let mut page = Some(Page::first(10));
     while let Some(current) = page {
         let listing = kernel.list(Kind::Code, current).await.unwrap();
         (seen, page) = (seen + listing.records.len(), listing.next);
     }
-    assert_eq!(seen, 64);
+    assert_eq!(seen, WRITES as usize);
 }
 
 /// Somebody with kubectl changes and deletes records: our next write notices, and what cannot be read stops nothing else.

@@ -1,8 +1,9 @@
 //! A cluster, namespaces in it, and kernels.
 
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use portcullis_runtime::http_client::ProxyFromEnv;
@@ -12,6 +13,9 @@ use portcullis_storage::{
     CrdHandling, InCluster, KernelError, KubernetesAccess, KubernetesError, KubernetesKernel, KubernetesOptions,
 };
 use portcullis_testkit::{ControlPlane, HttpClient, TempDir, temp_dir};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 
 /// The repository's folder `deploy`.
 pub(crate) fn deploy(file: &str) -> PathBuf {
@@ -97,9 +101,11 @@ impl Pod {
         Self { files, port: plane.port() }
     }
 
-    /// With all definitions installed by hand, and the rights that are enough then.
+    /// With all definitions installed by hand, and the rights that are enough then: the provider's, and those of whoever fills a
+    /// store.
     pub(crate) fn deploy_all(plane: &ControlPlane) -> Self {
-        let manifests: Vec<&str> = CRDS.into_iter().chain(["rbac/provider.yaml"]).collect();
+        let rights = ["rbac/provider.yaml", "rbac/store-commands.yaml"];
+        let manifests: Vec<&str> = CRDS.into_iter().chain(rights).collect();
         Self::deploy(plane, &manifests)
     }
 
@@ -144,3 +150,42 @@ pub(crate) const CRDS: [&str; 4] = [
 
 /// A kernel that is shared by tasks.
 pub(crate) type Shared = Arc<KubernetesKernel>;
+
+/// What an operator sees: everything that is logged as `info` or graver.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<String>>);
+
+impl Log {
+    /// What was logged since the last time.
+    pub(crate) fn take(&self) -> String {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+impl Subscriber for Log {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= Level::INFO && metadata.target().starts_with("portcullis")
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        struct Text<'a>(&'a mut String);
+        impl Visit for Text<'_> {
+            fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+                let _infallible = writeln!(self.0, "{field}={value:?}");
+            }
+        }
+        event.record(&mut Text(&mut self.0.lock().unwrap()));
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}

@@ -55,9 +55,11 @@ async fn people_see_who_holds_a_lease() {
     assert_eq!(one.contend().await, Ok(true));
 
     // A lease is no record and no configured object, and in no snapshot.
-    for plural in ["records", "oauthclients", "localusers", "connectors"] {
+    for plural in ["oauthclients", "localusers", "connectors"] {
         assert_eq!(in_namespace(&plane, &["get", plural, "-o", "name"]), "", "{plural}");
     }
+    let records = in_namespace(&plane, &["get", "records", "-o", "name"]);
+    assert_eq!(records, "record.portcullis.dev/schema\n", "the number of the layout, which is no record of a kind");
     assert_eq!(a.census().await.unwrap().len(), 0);
 
     // Deleted by hand, it is made anew.
@@ -80,8 +82,8 @@ async fn the_leases_of_others_are_out_of_reach() {
         let output = plane.kubectl(&plane.admin_kubeconfig()).args(args).output().unwrap();
         output.status.success()
     };
-    for duty in Duty::ALL {
-        let name = format!("portcullis-{}", duty.name());
+    for name in Duty::ALL.map(Duty::name).into_iter().chain(["use"]) {
+        let name = format!("portcullis-{name}");
         assert!(ask("get", &name) && ask("update", &name), "{name}");
         assert!(!ask("delete", &name) && !ask("patch", &name), "{name}");
     }

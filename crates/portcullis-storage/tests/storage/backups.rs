@@ -9,20 +9,21 @@ use std::{
     },
 };
 
-use portcullis_runtime::{Clock, Rng};
+use portcullis_runtime::{Clock, Rng, http_client::ProxyFromEnv};
 use portcullis_storage::{
-    BackupError, BackupFile, Client, FillError, FillOptions, Kernel, KeyEncryption, KeyEncryptionKey, MAX_LINE_BYTES,
-    MemoryKernel, Password, Scope, SigningKeySet, SqliteKernel, SqliteOptions, Store, StoreOptions,
+    BackupError, BackupFile, Client, CrdHandling, FillError, FillOptions, Kernel, KernelError, KeyEncryption,
+    KeyEncryptionKey, KubernetesAccess, KubernetesKernel, KubernetesOptions, MAX_LINE_BYTES, MemoryKernel, Password,
+    Scope, SigningKeySet, SqliteKernel, SqliteOptions, Store, StoreOptions,
     conformance::{Fault, FaultyKernel},
     copy_store,
     kernel::{IndexKey, Kind, MAX_DATA_BYTES, Record, Version, Write},
     restore_backup, write_backup,
 };
-use portcullis_testkit::{DatabaseKind, Etcd};
+use portcullis_testkit::{ControlPlane, DatabaseKind, Etcd};
 use tokio::task::JoinSet;
 
 use crate::{
-    kit::{Backend, Kit, MINUTE, START, new_family, new_login, policy, refresh},
+    kit::{Backend, Kit, MINUTE, START, new_family, new_login, policy, refresh, tool_on},
     servers::Server,
 };
 
@@ -82,7 +83,7 @@ async fn restored(
     target: &Arc<dyn Kernel>,
     options: FillOptions,
 ) -> Result<portcullis_storage::Filled, FillError> {
-    restore_backup(&BackupFile::open(file)?, target, options, &mut |_| {}).await
+    restore_backup(&BackupFile::open(file)?, &tool_on(target), options, &mut |_| {}).await
 }
 
 #[tokio::test]
@@ -219,12 +220,19 @@ async fn a_restore_that_was_cut_off_goes_on_and_lost_replies_do_no_harm() {
 
     let faulty = Arc::new(FaultyKernel::new(memory(), 1));
     let target: Arc<dyn Kernel> = Arc::clone(&faulty) as _;
-    faulty.script_writes(std::iter::repeat_n(Fault::None, 30).chain(std::iter::repeat_n(Fault::Refused, 1_000)));
+    let broken = || Err(KernelError::Corrupt { what: "a test".to_owned() });
+    faulty.before_write(Kind::Family, Box::new(move || Box::pin(async move { broken() })));
     let cut_off = restored(&file, &target, FillOptions::default()).await;
     assert!(matches!(cut_off, Err(FillError::Target(_))), "{cut_off:?}");
-    faulty.script_writes(
-        [Fault::LostReply, Fault::None, Fault::LostRequest, Fault::LateRequest, Fault::Refused].repeat(7),
-    );
+    let network = Arc::clone(&faulty);
+    let spoil = move || {
+        let faults = [Fault::LostReply, Fault::None, Fault::LostRequest, Fault::LateRequest, Fault::Refused].repeat(7);
+        Box::pin(async move {
+            network.script_writes(faults);
+            Ok(())
+        }) as _
+    };
+    faulty.before_write(Kind::Family, Box::new(spoil));
     let filled = restored(&file, &target, FillOptions::default()).await.unwrap();
     assert_eq!(filled.written + filled.unchanged, records);
     assert!(filled.unchanged >= 30, "{filled:?}");
@@ -243,7 +251,7 @@ async fn a_target_that_is_in_use_is_not_called_done() {
     let hook =
         Box::new(move || Box::pin(async move { other.insert(Kind::Client, "other", write).await.map(|_| ()) }) as _);
     faulty.before_write(Kind::Family, hook);
-    let copied = copy_store(kit.store.kernel(), &target, &Rng::system(), FillOptions::default(), &mut |_| {}).await;
+    let copied = copy_store(kit.store.kernel(), &tool_on(&target), FillOptions::default(), &mut |_| {}).await;
     assert!(matches!(copied, Err(FillError::Incomplete { others: 1, .. })), "{copied:?}");
 }
 
@@ -273,16 +281,16 @@ async fn a_store_is_copied_between_any_two_backends() {
     };
     for from in 0..5 {
         let source = empty(from).await;
-        copy_store(kit.store.kernel(), &source, &Rng::system(), FillOptions::default(), &mut |_| {}).await.unwrap();
+        copy_store(kit.store.kernel(), &tool_on(&source), FillOptions::default(), &mut |_| {}).await.unwrap();
         for to in 0..5 {
             let target = empty(to).await;
-            let filled = copy_store(&*source, &target, &Rng::system(), FillOptions::default(), &mut |_| {}).await;
+            let filled = copy_store(&*source, &tool_on(&target), FillOptions::default(), &mut |_| {}).await;
             let filled = filled.unwrap_or_else(|error| panic!("from {from} to {to}: {error}"));
             assert_eq!(filled.written, expected.len() as u64, "from {from} to {to}");
             assert_eq!(all(&*target).await, expected, "from {from} to {to}");
         }
         if from > 0 {
-            let onto_itself = copy_store(&*source, &source, &Rng::system(), FillOptions::default(), &mut |_| {}).await;
+            let onto_itself = copy_store(&*source, &tool_on(&source), FillOptions::default(), &mut |_| {}).await;
             assert!(matches!(onto_itself, Err(FillError::Same { .. })), "{onto_itself:?}");
         }
     }
@@ -347,10 +355,24 @@ async fn a_backup_under_load_is_of_one_moment_on_postgresql() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_under_load_is_of_one_moment_on_mariadb() {
+    backups_under_load(Server::start(DatabaseKind::MariaDb).kernel().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_under_load_is_of_one_moment_on_etcd() {
     let etcd = Etcd::start().await;
     let options = portcullis_storage::EtcdOptions { endpoints: vec![etcd.url()], ..Default::default() };
     backups_under_load(Arc::new(portcullis_storage::EtcdKernel::open(options).await.unwrap())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_under_load_is_of_one_moment_on_kubernetes() {
+    let plane = ControlPlane::start(&[]).await;
+    let access = KubernetesAccess::Kubeconfig { file: plane.admin_kubeconfig(), proxy: ProxyFromEnv::default() };
+    let options = KubernetesOptions::new(access, CrdHandling::Ensure);
+    backups_under_load(Arc::new(KubernetesKernel::open(&options, &Clock::system(), Rng::system()).await.unwrap()))
+        .await;
 }
 
 async fn findings(store: &Store) -> Vec<(Kind, String)> {
@@ -411,7 +433,7 @@ async fn a_check_finds_what_is_wrong_and_nothing_else() {
     ] {
         let before = all(kernel).await;
         let target = memory();
-        copy_store(kernel, &target, &Rng::system(), FillOptions::default(), &mut |_| {}).await.unwrap();
+        copy_store(kernel, &tool_on(&target), FillOptions::default(), &mut |_| {}).await.unwrap();
         let record = one(&before, kind);
         let there = target.get(kind, &record.id).await.unwrap().unwrap();
         let mut write = Write { index: record.index, expires_at: record.expires_at, data: record.data.clone() };

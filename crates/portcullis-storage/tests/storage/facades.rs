@@ -11,12 +11,13 @@ use portcullis_storage::{
 };
 use portcullis_testkit::{ControlPlane, Etcd};
 
-use crate::{codes, families, leases, logins, objects, sealing};
+use crate::{codes, families, filling, leases, logins, objects, sealing};
 
 /// Runs every check of the facades that is for all backends; `fresh` opens an empty store.
 pub(crate) async fn keep_every_invariant(fresh: &impl AsyncFn() -> Arc<dyn Kernel>) {
     codes::on_a_server(fresh).await;
     families::on_a_server(fresh).await;
+    filling::on_a_server(fresh).await;
     leases::on_a_server(fresh).await;
     logins::on_a_server(fresh).await;
     objects::on_a_server(fresh).await;

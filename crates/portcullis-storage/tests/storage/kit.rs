@@ -115,6 +115,11 @@ impl Kit {
     }
 }
 
+/// A store for tools, by the system's clock.
+pub(crate) fn tool_on(kernel: &Arc<dyn Kernel>) -> Store {
+    Store::new(Arc::clone(kernel), Clock::system(), Rng::system())
+}
+
 pub(crate) async fn refresh(
     store: &Store,
     token: &RefreshToken,

@@ -16,6 +16,10 @@ mod families;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod filling;
+#[cfg(test)]
+mod gathering;
+#[cfg(test)]
 mod kernels;
 #[cfg(test)]
 mod kit;
@@ -23,6 +27,8 @@ mod kit;
 mod leases;
 #[cfg(test)]
 mod logins;
+#[cfg(test)]
+mod migrations;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

@@ -12,14 +12,15 @@ use std::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use portcullis_runtime::{Clock, Rng, Secret, Timestamp};
 use portcullis_storage::{
-    Client, DataKeyBytes, KeyEncryption, KeyEncryptionKey, KeyWrapper, PUBLISH_BEFORE, Password, SealingError,
+    Client, DataKeyBytes, KeyEncryption, KeyEncryptionKey, KeyWrapper, PUBLISH_BEFORE, Password, Scope, SealingError,
     SealingPolicy, SealingState, Store, StoreError, StoreOptions, Sweep, SweepStep, WrapError, WrapFuture, WriteError,
     conformance::Fault,
     kernel::{Kind, Page, Write},
+    write_backup,
 };
 use tokio::task::JoinSet;
 
-use crate::kit::{Backend, DAY, HOUR, Kit, MINUTE, on_every_backend, policy, refresh};
+use crate::kit::{Backend, DAY, HOUR, Kit, MINUTE, START, on_every_backend, policy, refresh};
 
 on_every_backend!(
     a_new_store_seals_everything_at_once,
@@ -58,7 +59,7 @@ async fn fill(store: &Store) {
     let user = Password { email: "jane@x".into(), hash: Secret::new(PASSWORD_HASH), ..Password::default() };
     store.passwords().create(&user).await.unwrap();
     store.families().create(&store.families().new_id(), crate::kit::new_family("app"), &policy()).await.unwrap();
-    let until = Timestamp::from_unix_seconds(crate::kit::START) + 365 * DAY;
+    let until = Timestamp::from_unix_seconds(START) + 365 * DAY;
     store.logins().begin("flow", crate::kit::new_login(true), until).await.unwrap();
     let code = store.codes().new_code();
     store.logins().issue_code("flow", &code, crate::kit::code_request(), 10 * MINUTE).await.unwrap();
@@ -101,6 +102,12 @@ async fn counts(store: &Store) -> (u64, Vec<(String, u64)>) {
     (clear, by_key.into_iter().collect())
 }
 
+/// How many secrets in clear a backup says that it has.
+async fn clear_in_a_backup(store: &Store, scope: Scope) -> u64 {
+    let now = Timestamp::from_unix_seconds(START);
+    write_backup(store.kernel(), now, scope, &mut std::io::sink(), &mut |_| {}).await.unwrap().clear_secrets
+}
+
 async fn data_key(store: &Store) -> String {
     let summary = store.sealing_summary(0).await.unwrap();
     summary.data_keys.into_iter().find(|key| key.seals).unwrap().id
@@ -136,6 +143,7 @@ async fn a_store_in_clear_is_sealed_while_it_is_used(kit: Kit) {
     assert!(clear > 0 && sealed.is_empty());
     let (one, other) = (unlocked(&kit, 2, keys(&[("k1", 1)])).await, unlocked(&kit, 3, keys(&[("k1", 1)])).await);
     assert!(!one.seals_secrets(), "other replicas learn of the key first");
+    assert_eq!(clear_in_a_backup(&one, Scope::Everything).await, clear, "sealing has only begun");
     let mut sweep = Sweep::default();
     assert_eq!(sweep_all(&one, &mut sweep).await, SweepStep::Idle);
     kit.hand.advance(PUBLISH_BEFORE);
@@ -147,6 +155,9 @@ async fn a_store_in_clear_is_sealed_while_it_is_used(kit: Kit) {
     assert_eq!((left, why), (2, None), "the sign-in and the code under way are left alone");
     let (clear, sealed) = counts(&other).await;
     assert_eq!((clear, sealed.len()), (2, 1));
+    for (scope, clear) in [(Scope::Everything, 2), (Scope::WithoutSessions, 0)] {
+        assert_eq!(clear_in_a_backup(&one, scope).await, clear, "{scope:?}");
+    }
     open_all(&one).await.unwrap();
     // Those end, and the next sweep finds nothing left.
     kit.hand.advance(366 * DAY + 2 * HOUR);
@@ -671,7 +682,7 @@ async fn a_replica_that_does_not_learn_of_data_keys_stops_sealing() {
 #[tokio::test]
 async fn no_replica_writes_in_clear_because_its_clock_is_behind() {
     let behind = async |kit: &Kit, seed: u64, by: Duration| {
-        let (clock, _) = Clock::mock((Timestamp::from_unix_seconds(crate::kit::START) - by).unix_seconds());
+        let (clock, _) = Clock::mock((Timestamp::from_unix_seconds(START) - by).unix_seconds());
         let store =
             Store::with_options(Arc::clone(&kit.faults) as _, clock, Rng::seeded(seed), StoreOptions::default());
         store.unlock(Some(keys(&[("k1", 1)]))).await.unwrap();

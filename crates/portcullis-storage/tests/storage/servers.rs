@@ -12,9 +12,10 @@ use std::{
 
 use portcullis_runtime::{Clock, Secret, Timestamp};
 use portcullis_storage::{
-    Kernel, MySqlKernel, MySqlServer, PostgresKernel, PostgresServer, SqlOpenError, SqlOptions, SqlTls, SqlTlsMode,
+    Kernel, Migration, MySqlKernel, MySqlServer, PostgresKernel, PostgresServer, SqlOpenError, SqlOptions, SqlTls,
+    SqlTlsMode,
     conformance::check_kernel,
-    kernel::{Kind, Page, Write},
+    kernel::{Kind, MAX_DATA_BYTES, Page, Write},
 };
 use portcullis_testkit::{Database, DatabaseKind, DatabaseOptions, FaultProxy, TestCa, Validity, temp_dir};
 use tokio::task::JoinSet;
@@ -36,6 +37,13 @@ pub(crate) struct Way {
     pub(crate) password: &'static str,
     pub(crate) tls: SqlTls,
     pub(crate) options: SqlOptions,
+}
+
+#[derive(Clone, Copy)]
+enum How {
+    Open,
+    Look,
+    Later(&'static [Migration]),
 }
 
 impl Server {
@@ -70,14 +78,24 @@ impl Server {
     }
 
     pub(crate) async fn open(&self, database: &str, way: &Way) -> Result<Arc<dyn Kernel>, SqlOpenError> {
-        self.kernel_in(database, way, true).await
+        self.kernel_in(database, way, How::Open).await
     }
 
-    async fn look(&self, database: &str, way: &Way) -> Result<Arc<dyn Kernel>, SqlOpenError> {
-        self.kernel_in(database, way, false).await
+    /// As a program does whose migrations are ours and these.
+    pub(crate) async fn open_later(
+        &self,
+        database: &str,
+        way: &Way,
+        later: &'static [Migration],
+    ) -> Result<Arc<dyn Kernel>, SqlOpenError> {
+        self.kernel_in(database, way, How::Later(later)).await
     }
 
-    async fn kernel_in(&self, database: &str, way: &Way, make: bool) -> Result<Arc<dyn Kernel>, SqlOpenError> {
+    pub(crate) async fn look(&self, database: &str, way: &Way) -> Result<Arc<dyn Kernel>, SqlOpenError> {
+        self.kernel_in(database, way, How::Look).await
+    }
+
+    async fn kernel_in(&self, database: &str, way: &Way, how: How) -> Result<Arc<dyn Kernel>, SqlOpenError> {
         let Way { host, port, password, tls, options } = way.clone();
         let (user, password) = (Database::USER.to_owned(), Some(Secret::new(password)));
         let database = database.to_owned();
@@ -86,17 +104,19 @@ impl Server {
             DatabaseKind::Postgres => {
                 let (user, database) = (Some(user), Some(database));
                 let server = PostgresServer { host, port, user, password, database, tls };
-                match make {
-                    true => Arc::new(PostgresKernel::open(&server, &clock, &options).await?),
-                    false => Arc::new(PostgresKernel::look(&server, &options).await?),
-                }
+                Arc::new(match how {
+                    How::Open => PostgresKernel::open(&server, &clock, &options).await?,
+                    How::Look => PostgresKernel::look(&server, &options).await?,
+                    How::Later(later) => PostgresKernel::open_later(&server, &clock, &options, later).await?,
+                })
             }
             DatabaseKind::MariaDb => {
                 let server = MySqlServer { host, port, user, password, database, tls };
-                match make {
-                    true => Arc::new(MySqlKernel::open(&server, &clock, &options).await?),
-                    false => Arc::new(MySqlKernel::look(&server, &options).await?),
-                }
+                Arc::new(match how {
+                    How::Open => MySqlKernel::open(&server, &clock, &options).await?,
+                    How::Look => MySqlKernel::look(&server, &options).await?,
+                    How::Later(later) => MySqlKernel::open_later(&server, &clock, &options, later).await?,
+                })
             }
         })
     }
@@ -133,6 +153,7 @@ on_both!(
     replicas_share_one_store,
     what_was_acknowledged_survives_a_kill,
     the_collector_holds_nobody_up,
+    one_statement_deletes_few_large_records_and_more_small_ones,
 );
 
 async fn the_kernel_keeps_every_promise(kind: DatabaseKind) {
@@ -416,4 +437,51 @@ async fn the_collector_holds_nobody_up(kind: DatabaseKind) {
     println!("{kind:?}: {deleted} deleted, {held} kept, the longest wait was {longest:?}");
     // 50 ms is the promise; tests run beside others on few processors.
     assert!(longest < Duration::from_millis(1_000), "{longest:?}");
+}
+
+/// The collector's statements are bounded by what they delete, also before it is known how long that takes.
+async fn one_statement_deletes_few_large_records_and_more_small_ones(kind: DatabaseKind) {
+    const LARGE: usize = 21;
+    const SMALL: usize = 100;
+    let server = Server::start(kind);
+    let store = server.fresh();
+    let kernel = server.open(&store, &server.way()).await.unwrap();
+    for number in 0..LARGE + SMALL {
+        let (seconds, bytes) = if number < LARGE { (10, MAX_DATA_BYTES) } else { (11, 10) };
+        let due =
+            Write { expires_at: Some(Timestamp::from_unix_seconds(seconds)), data: vec![b'x'; bytes], ..write("") };
+        kernel.insert(Kind::Login, &number.to_string(), due).await.unwrap();
+    }
+    // Each row that goes leaves the time at which its statement began.
+    let watch: &[&str] = match kind {
+        DatabaseKind::Postgres => &[
+            "CREATE TABLE gone (at timestamptz, bytes int)",
+            "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS \
+             'BEGIN INSERT INTO gone VALUES (statement_timestamp(), octet_length(OLD.data)); RETURN NULL; END'",
+            "CREATE TRIGGER note AFTER DELETE ON portcullis_record FOR EACH ROW EXECUTE FUNCTION note()",
+            "GRANT ALL ON gone TO PUBLIC",
+        ],
+        DatabaseKind::MariaDb => &[
+            "CREATE TABLE gone (at DATETIME(6), bytes INT)",
+            "CREATE TRIGGER note AFTER DELETE ON portcullis_record FOR EACH ROW \
+             INSERT INTO gone VALUES (NOW(6), LENGTH(OLD.data))",
+        ],
+    };
+    watch.iter().for_each(|statement| drop(server.database.ask(&store, statement)));
+    let deleted = kernel.expire(Timestamp::from_unix_seconds(10), 1000).await.unwrap();
+    assert_eq!(deleted, LARGE, "all that is due, however many statements that takes");
+    let rest = kernel.expire(Timestamp::from_unix_seconds(11), 1000).await.unwrap();
+    assert_eq!(rest, SMALL);
+    let statements = server.database.ask(&store, "SELECT count(*), sum(bytes) FROM gone GROUP BY at ORDER BY at");
+    let statements: Vec<(usize, usize)> = statements
+        .lines()
+        .map(|line| {
+            line.split_once('\t').map(|(count, bytes)| (count.parse().unwrap(), bytes.parse().unwrap())).unwrap()
+        })
+        .collect();
+    let (large, small) = statements.split_at(LARGE.div_ceil(4));
+    assert!(large.iter().all(|(count, bytes)| *count <= 4 && *bytes <= 4 * MAX_DATA_BYTES), "{statements:?}");
+    // Eight is the smallest batch that a slow server brings about.
+    assert!(small.len() <= SMALL.div_ceil(8), "{statements:?}");
+    assert_eq!(small.iter().map(|(count, _)| count).sum::<usize>(), SMALL, "{statements:?}");
 }

@@ -74,11 +74,8 @@ pub(super) async fn a_connection_that_ends_after_the_commit_is_told_as_unknown(s
     store.proxy.set(Traffic::DropReplies);
     let (kernel, before) = (Arc::clone(&store.kernel), store.proxy.requests());
     let reading = tokio::spawn(async move { kernel.get(KIND, "read").await });
-    while store.proxy.requests() == before {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    store.proxy.set(Traffic::Pass);
-    store.proxy.cut();
+    store.proxy.asked_more_than(before).await;
+    store.proxy.cut_and_pass();
     assert_eq!(reading.await.unwrap().unwrap().unwrap().data, b"x");
 }
 
@@ -95,8 +92,7 @@ async fn cut_after_the_commit(store: &Behind, op: Op, id: &str) -> bool {
     while !writing.is_finished() && store.data(id).await.as_deref() == before {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    store.proxy.set(Traffic::Pass);
-    store.proxy.cut();
+    store.proxy.cut_and_pass();
     let written = writing.await.unwrap();
     let there = store.data(id).await;
     if there.as_deref() == before {

@@ -8,6 +8,7 @@ mod behind;
 mod clocks;
 mod load;
 mod lost;
+mod many;
 mod outage;
 mod wire;
 
@@ -32,7 +33,10 @@ faults!(
     lost::a_connection_that_ends_after_the_commit_is_told_as_unknown,
     lost::a_write_is_recognised_by_its_nonce_whatever_was_lost,
     wire::a_reply_that_comes_twice_answers_nothing_else,
-    load::a_storm_of_conflicts_is_counted_to_the_last,
+    many::a_page_of_an_index_is_right_whatever_was_lost,
+    many::the_collector_tells_what_it_has_done,
+    many::a_snapshot_is_whole_or_an_error,
+    load::of_a_storm_of_conflicts_one_wins_each_round,
     load::no_update_is_lost_over_a_network_that_loses_things,
 );
 faults!(
@@ -57,20 +61,20 @@ async fn a_store_that_is_gone_for_a_minute_comes_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_fault_is_survived_on_postgresql() {
-    all(Backend::Postgres).await;
+    Box::pin(all(Backend::Postgres)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_fault_is_survived_on_mariadb() {
-    all(Backend::MariaDb).await;
+    Box::pin(all(Backend::MariaDb)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_fault_is_survived_on_etcd() {
-    all(Backend::Etcd).await;
+    Box::pin(all(Backend::Etcd)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_fault_is_survived_on_kubernetes() {
-    all(Backend::Kubernetes).await;
+    Box::pin(all(Backend::Kubernetes)).await;
 }

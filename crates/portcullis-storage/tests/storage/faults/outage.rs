@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -14,7 +14,7 @@ use portcullis_storage::{
     kernel::{Kind, Page, Version},
 };
 use portcullis_testkit::Traffic;
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use super::behind::{Backend, Behind, KIND, RECOVERY, Server, write};
 use crate::kit::START;
@@ -49,10 +49,10 @@ async fn gone(backend: Backend) {
     };
     let version = store.there("before", "x").await;
     store.warm().await;
-    let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), watch::Sender::new(0));
     let mut writers = JoinSet::new();
     for number in 0..WRITERS {
-        writers.spawn(insert(Arc::clone(&store.kernel), number, Arc::clone(&stop), Arc::clone(&acknowledged)));
+        writers.spawn(insert(Arc::clone(&store.kernel), number, Arc::clone(&stop), acknowledged.clone()));
     }
     grows(&acknowledged).await;
 
@@ -107,14 +107,14 @@ async fn insert(
     kernel: Arc<dyn Kernel>,
     writer: usize,
     stop: Arc<AtomicBool>,
-    acknowledged: Arc<AtomicUsize>,
+    acknowledged: watch::Sender<usize>,
 ) -> Vec<Insert> {
     let mut inserts = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let id = format!("{writer}-{}", inserts.len());
         let begun = Instant::now();
         let answer = kernel.insert(KIND, &id, write(&id)).await;
-        acknowledged.fetch_add(usize::from(answer.is_ok()), Ordering::Relaxed);
+        acknowledged.send_modify(|count| *count += usize::from(answer.is_ok()));
         inserts.push(Insert { id, begun, took: begun.elapsed(), answer });
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -122,12 +122,11 @@ async fn insert(
 }
 
 /// Waits until more is acknowledged than any that was under way.
-async fn grows(acknowledged: &AtomicUsize) {
-    let (before, begun) = (acknowledged.load(Ordering::Relaxed), Instant::now());
-    while acknowledged.load(Ordering::Relaxed) < before + 4 * WRITERS {
-        assert!(begun.elapsed() < RECOVERY, "nothing is acknowledged");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+async fn grows(acknowledged: &watch::Sender<usize>) {
+    let mut count = acknowledged.subscribe();
+    let before = *count.borrow();
+    let grown = timeout(RECOVERY, count.wait_for(|now| *now >= before + 4 * WRITERS)).await;
+    assert!(grown.is_ok_and(|grown| grown.is_ok()), "nothing is acknowledged");
 }
 
 async fn list(kernel: Arc<dyn Kernel>) -> (Result<usize, KernelError>, Duration) {

@@ -82,8 +82,23 @@ pub(super) struct Family {
     /// A step failed without word: there may be a newer token than the model knows.
     doubt: bool,
     pub(super) ended: bool,
+    /// Its user was signed out everywhere: a refresh that was under way may still go on, to no avail.
+    signed_out: bool,
     /// A step failed without word that may have ended it.
     pub(super) may_have_ended: bool,
+    /// What calls have read that wait between this record and its user's epoch: what happens meanwhile they do not see, but
+    /// for the epoch.
+    looks: Vec<(u64, Look)>,
+}
+
+/// What can be read of a family at a time.
+#[derive(Clone, Copy)]
+struct Look {
+    tokens: usize,
+    used_after: Timestamp,
+    last_used: Timestamp,
+    doubt: bool,
+    ended: bool,
 }
 
 struct Creation {
@@ -93,15 +108,28 @@ struct Creation {
     admitted: bool,
     /// Everything of its owner was ended while it was.
     doomed: Option<Timestamp>,
+    /// Its user was signed out everywhere while it was: if it comes to be, it gives nothing.
+    signed_out: bool,
 }
 
 fn idle_life() -> Duration {
     policy().idle_lifetime.unwrap_or_default()
 }
 
-impl Family {
+impl Look {
     fn may_be_over(&self, now: Timestamp) -> bool {
         now >= self.used_after + idle_life()
+    }
+}
+
+impl Family {
+    fn look(&self) -> Look {
+        let &Self { used_after, last_used, doubt, ended, .. } = self;
+        Look { tokens: self.tokens.len(), used_after, last_used, doubt, ended }
+    }
+
+    fn may_be_over(&self, now: Timestamp) -> bool {
+        self.look().may_be_over(now)
     }
 
     fn is_surely_live(&self, now: Timestamp) -> bool {
@@ -125,7 +153,9 @@ impl Families {
             last_used: at,
             doubt: false,
             ended: false,
+            signed_out: false,
             may_have_ended: false,
+            looks: Vec::new(),
         });
     }
 
@@ -157,7 +187,13 @@ impl Model {
         let admitted = scene.held == Some(Held::Insert(Kind::Family));
         match self.families.creating.iter_mut().find(|creation| creation.call == scene.call) {
             Some(creation) => creation.admitted |= admitted,
-            None => self.families.creating.push(Creation { call: scene.call, owner, admitted, doomed: None }),
+            None => self.families.creating.push(Creation {
+                call: scene.call,
+                owner,
+                admitted,
+                doomed: None,
+                signed_out: false,
+            }),
         }
         self.room_may_be_made(owner, None, scene.now);
     }
@@ -210,6 +246,8 @@ impl Model {
                     })?;
                     // Others may have made room, or ended everything, before it was heard of.
                     self.families.known[family].may_have_ended = true;
+                    self.families.known[family].ended = creation.signed_out;
+                    self.families.known[family].signed_out = creation.signed_out;
                 }
                 self.tally.outcome(Outcome::Created);
                 self.room_may_be_made(owner, Some(family), scene.now);
@@ -232,31 +270,36 @@ impl Model {
         let RotationPolicy { grace, .. } = policy();
         let now = scene.now;
         let model = &mut self.families.known[number];
-        let count = model.tokens.len();
+        let waited = model.looks.iter().position(|(call, _)| *call == scene.call);
+        let look = match waited {
+            Some(place) => model.looks.swap_remove(place).1,
+            None => model.look(),
+        };
+        let count = look.tokens;
         let (newest, before) = (position + 1 == count, position + 2 == count);
-        let in_grace = now <= model.last_used + grace;
-        let surely_in_grace = now <= model.used_after + grace;
-        let over = model.may_be_over(now);
+        let in_grace = now <= look.last_used + grace;
+        let surely_in_grace = now <= look.used_after + grace;
+        let over = look.may_be_over(now);
         match answer {
             Ok(open) => {
-                violated(model.ended, || format!("F3: family {number} has ended and opens"))?;
+                violated(look.ended || model.signed_out, || format!("F3: family {number} has ended and opens"))?;
                 violated(!newest && !before, || format!("F2: token {position} of {count} of family {number} opens"))?;
                 violated(before && !in_grace, || {
                     format!("F2: the previous token of family {number} opens after its grace")
                 })?;
-                violated(now >= model.last_used + idle_life(), || format!("F6: family {number} opens after its end"))?;
+                violated(now >= look.last_used + idle_life(), || format!("F6: family {number} opens after its end"))?;
                 violated(*open.id() != model.id || open.family().client_id != model.owner.client_id(), || {
                     format!("F5: the token of family {number} opens another one")
                 })?;
                 // In doubt, the newest that the model knows may be the one before, which gives its successor unchanged.
-                let surely_newest = newest && !model.doubt;
+                let surely_newest = newest && !look.doubt;
                 self.handles[scene.replica].families.push((number, position, surely_newest, open));
             }
             Err(RefreshError::Reused) => {
-                violated(newest && !model.doubt, || {
+                violated(newest && !look.doubt, || {
                     format!("F1: the newest token of family {number} is called reused")
                 })?;
-                violated(before && surely_in_grace && !model.doubt, || {
+                violated(before && surely_in_grace && !look.doubt, || {
                     format!("F4: a retry for family {number} within the grace is called reuse")
                 })?;
                 model.ended = true;
@@ -292,7 +335,9 @@ impl Model {
                     self.tally.outcome(Outcome::GivenAgain);
                 }
                 None => {
-                    violated(model.ended && newest, || format!("F3: family {number} has ended and rotates"))?;
+                    violated(model.ended && !model.signed_out && newest, || {
+                        format!("F3: family {number} has ended and rotates")
+                    })?;
                     violated(model.tokens.contains(&token), || {
                         format!("F1: an old token of family {number} came back")
                     })?;
@@ -334,13 +379,19 @@ impl Model {
     fn revoked(&mut self, scope: Scope, known: usize, scene: &Scene) {
         self.revocation_in_doubt(scope);
         let covered = self.families.known.iter_mut().take(known).filter(|family| scope.covers(family.owner));
-        covered.for_each(|family| family.ended = true);
+        let by_epoch = matches!(scope, Scope::User(_));
+        for family in covered {
+            family.ended = true;
+            family.signed_out |= by_epoch;
+        }
         if scene.suspended {
             return;
         }
         for creation in self.families.creating.iter_mut().filter(|creation| scope.covers(creation.owner)) {
-            if creation.admitted && creation.doomed.is_none() {
-                creation.doomed = Some(scene.began);
+            match (creation.admitted, by_epoch) {
+                (true, true) => creation.signed_out = true,
+                (true, false) => creation.doomed = creation.doomed.or(Some(scene.began)),
+                (false, _) => {}
             }
         }
     }
@@ -447,7 +498,13 @@ impl World {
         self.ask(
             (op, replica, || format!("family {number}, token {position} of {count}")),
             move |store| async move { store.families().open(&token, client, &policy()).await },
-            move |model, _| model.families.known[number].reuse_in_doubt(position),
+            move |model, scene| {
+                let family = &mut model.families.known[number];
+                if scene.held == Some(Held::Get(Kind::Epoch)) {
+                    family.looks.push((scene.call, family.look()));
+                }
+                family.reuse_in_doubt(position);
+            },
             move |model, scene, answer| model.family_opened((number, position), scene, answer),
         )
     }
@@ -550,7 +607,10 @@ impl World {
             move |store| async move {
                 let families = store.families();
                 match scope {
-                    Scope::User(user) => families.revoke_user(Owner { user, client: 0 }.user_id(), CONNECTOR).await,
+                    Scope::User(user) => {
+                        let user = Owner { user, client: 0 };
+                        families.revoke_user(user.user_id(), CONNECTOR).await.map(|()| 0)
+                    }
                     Scope::Client(client) => families.revoke_client(Owner { user: 0, client }.client_id()).await,
                     Scope::Both(owner) => {
                         families.revoke_user_client(owner.user_id(), CONNECTOR, owner.client_id()).await
@@ -594,7 +654,7 @@ impl World {
         for user in 0..users {
             self.list_families_of(user, Op::ListFamilies)?;
         }
-        self.wait_out(policy().grace + MAX_SKEW + Duration::from_secs(1));
+        self.wait_out(policy().grace + MAX_SKEW + Duration::from_secs(1))?;
         // Of those who were there from the beginning, a few: the one that is idle the longest, and others.
         let crowd = if self.model.families.is_crowded() { MAX_FAMILIES } else { 0 };
         let crowd = SINGLES.len()..SINGLES.len() + crowd;

@@ -98,7 +98,7 @@ impl World {
     pub(super) fn leases_at_rest(&mut self) -> Checked {
         self.contend_on(0)?;
         self.at_most_one_holds_the_lease()?;
-        self.wait_out(LEASE_LIFETIME);
+        self.wait_out(LEASE_LIFETIME)?;
         self.contend_on(0)?;
         self.at_most_one_holds_the_lease()?;
         let held = self.model.handles[0].tenure.as_ref().is_some_and(|tenure| tenure.is_held());

@@ -16,6 +16,7 @@ mod leases;
 mod logins;
 mod mutants;
 mod objects;
+mod sealing;
 mod tally;
 mod world;
 

@@ -3,9 +3,12 @@
 //! Some faults are those that a kernel could have. Most are those of a facade, made where they show: a facade that does
 //! not look at the expiry of a code behaves as one to which the store shows codes that never expire.
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::HashSet,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use portcullis_runtime::Timestamp;
@@ -77,9 +80,14 @@ bugs! {
     FailuresAreNotWritten: "N2",
     RequestSlotsAreTakenTwice: "R1",
     RequestsNeverExpire: "R1",
+    EpochsAreNotStored: "F3",
     LeasesRunOutAtOnce: "T1",
     FirstLeasesAreTakenTwice: "T1",
     LeaseTakeoversOverwriteRenewals: "T1",
+    // Faults of sealing.
+    DataKeysAreDroppedWithTheNext: "S2" | "S7",
+    SweepsAreNotStored: "S5",
+    SweepsOverwriteRotations: "F1" | "F2" | "F3" | "F4" | "F5",
 }
 
 pub(super) struct Mutant {
@@ -88,10 +96,16 @@ pub(super) struct Mutant {
     /// Of the last record that was replaced or read: what it was before.
     before: Mutex<Option<(Kind, Record)>>,
     operations: AtomicU64,
+    /// Of all families that were written.
+    nonces: Mutex<HashSet<u64>>,
 }
 
 fn parse(data: &[u8]) -> Value {
     serde_json::from_slice(data).unwrap()
+}
+
+fn nonce(data: &[u8]) -> u64 {
+    parse(data)["n"].as_u64().unwrap()
 }
 
 fn says(write: &Write, what: &str) -> bool {
@@ -99,8 +113,8 @@ fn says(write: &Write, what: &str) -> bool {
 }
 
 impl Mutant {
-    pub(super) const fn new(inner: MemoryKernel, bug: Bug) -> Self {
-        Self { inner, bug, before: Mutex::new(None), operations: AtomicU64::new(0) }
+    pub(super) fn new(inner: MemoryKernel, bug: Bug) -> Self {
+        Self { inner, bug, before: Mutex::new(None), operations: AtomicU64::new(0), nonces: Mutex::new(HashSet::new()) }
     }
 
     fn every(&self, nth: u64) -> bool {
@@ -116,7 +130,7 @@ impl Mutant {
             (Bug::IssuedCodesAreNotStored, Kind::Login) => says(write, "\"code_issued\""),
             (Bug::DenialsAreNotStored, Kind::Login) => says(write, "\"denied\""),
             (Bug::ClientChangesGetLost, Kind::Client) => self.every(4),
-            (Bug::FailuresAreNotWritten, Kind::Failures) => true,
+            (Bug::FailuresAreNotWritten, Kind::Failures) | (Bug::EpochsAreNotStored, Kind::Epoch) => true,
             _ => false,
         }
     }
@@ -194,7 +208,8 @@ impl Mutant {
                 doc["v"].as_object_mut().unwrap().remove("ending");
                 write.data = serde_json::to_vec(&doc).unwrap();
             }
-            (Bug::SealingKeysAreDroppedEarly, Kind::SealingKeys) => {
+            (Bug::SealingKeysAreDroppedEarly, Kind::SealingKeys)
+            | (Bug::DataKeysAreDroppedWithTheNext, Kind::DataKeys) => {
                 let mut doc = parse(&write.data);
                 let keys = doc["v"]["keys"].as_array_mut().unwrap();
                 keys.drain(..keys.len() - 1);
@@ -211,6 +226,18 @@ impl Mutant {
             Bug::LeaseTakeoversOverwriteRenewals => kind == Kind::Lease,
             _ => false,
         }
+    }
+
+    /// A sweep keeps the request nonce of what it seals again, and nothing else does that.
+    fn is_a_sweep_that_is_dropped(&self, old: &Record, write: &Write) -> bool {
+        self.bug == Bug::SweepsAreNotStored && nonce(&old.data) == nonce(&write.data)
+    }
+
+    /// The nonce of an earlier version is that of a sweep, or of a write that is repeated.
+    fn is_a_sweep_that_overwrites(&self, kind: Kind, write: &Write) -> bool {
+        self.bug == Bug::SweepsOverwriteRotations
+            && kind == Kind::Family
+            && !self.nonces.lock().unwrap().insert(nonce(&write.data))
     }
 
     fn overwrites(&self, kind: Kind) -> bool {
@@ -251,6 +278,7 @@ impl Kernel for Mutant {
             if self.drops(kind, &write) {
                 return Ok(Version::new(1));
             }
+            let _noted = self.is_a_sweep_that_overwrites(kind, &write);
             match self.inner.get(kind, id).await? {
                 Some(old) if self.overwrites(kind) => self.inner.update(kind, id, old.version, write).await,
                 _ => self.inner.insert(kind, id, write).await,
@@ -261,11 +289,12 @@ impl Kernel for Mutant {
     fn update<'a>(&'a self, kind: Kind, id: &'a str, version: Version, mut write: Write) -> KernelFuture<'a, Version> {
         Box::pin(async move {
             let old = self.inner.get(kind, id).await?.ok_or(KernelError::NotFound)?;
-            if old.version == version && self.drops(kind, &write) {
+            if old.version == version && (self.drops(kind, &write) || self.is_a_sweep_that_is_dropped(&old, &write)) {
                 return Ok(version);
             }
             self.stored(kind, &old, &mut write);
-            let version = if self.ignores_the_version(kind) { old.version } else { version };
+            let ignores = self.ignores_the_version(kind) || self.is_a_sweep_that_overwrites(kind, &write);
+            let version = if ignores { old.version } else { version };
             let updated = self.inner.update(kind, id, version, write).await?;
             if self.bug == Bug::ReadsAreStale {
                 *self.before.lock().unwrap() = Some((kind, old));

@@ -596,6 +596,10 @@ impl World {
 
     pub(super) fn collect(&mut self) -> Checked {
         let replica = self.some_replica();
+        self.collect_on(replica)
+    }
+
+    pub(super) fn collect_on(&mut self, replica: usize) -> Checked {
         self.ask(
             (Op::Collect, replica, String::new),
             |store| async move { store.collect(1_000).await },
@@ -616,7 +620,6 @@ impl World {
         self.read_client()?;
         self.count()?;
         (0..self.model.objects.requests.len()).try_for_each(|at| self.find_this_request(at))?;
-        self.wait_out(2 * MINUTE);
-        Ok(())
+        self.wait_out(2 * MINUTE)
     }
 }

@@ -42,10 +42,13 @@ pub(super) enum Op {
     Collect,
     Contend,
     Release,
+    Tend,
+    Sweep,
+    Rekey,
 }
 
 impl Op {
-    pub(super) const ALL: [Self; 35] = [
+    pub(super) const ALL: [Self; 38] = [
         Self::Begin,
         Self::BeginAgain,
         Self::Approve,
@@ -81,6 +84,9 @@ impl Op {
         Self::Collect,
         Self::Contend,
         Self::Release,
+        Self::Tend,
+        Self::Sweep,
+        Self::Rekey,
     ];
 
     /// How often it is chosen, among all. What needs something that is not there is chosen in vain.
@@ -88,13 +94,15 @@ impl Op {
         match self {
             // These need what others gave, and are chosen in vain most of the time.
             Self::Redeem | Self::Create | Self::Advance => 700,
-            Self::RotateKeys => 220,
+            Self::RotateKeys => 260,
             Self::OpenCode | Self::CreateOneTooMany => 160,
             Self::Issue | Self::Release => 110,
             Self::Retry | Self::Begin => 80,
             Self::Refresh | Self::Reuse | Self::FindRequest | Self::ForgetRequest | Self::Contend => 60,
             Self::Approve | Self::SealingKeys | Self::Fail => 40,
             Self::Count | Self::LoadKeys | Self::Collect => 30,
+            // Chosen by themselves, where secrets are sealed.
+            Self::Tend | Self::Sweep | Self::Rekey => 0,
             _ => 22,
         }
     }
@@ -172,10 +180,13 @@ pub(super) enum Outcome {
     Unknown,
     Collected,
     LeaseTakenOver,
+    DataKeyMade,
+    DataKeyRemoved,
+    SealedAgain,
 }
 
 impl Outcome {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 19] = [
         Self::Redeemed,
         Self::Replayed,
         Self::Created,
@@ -192,6 +203,9 @@ impl Outcome {
         Self::Unknown,
         Self::Collected,
         Self::LeaseTakenOver,
+        Self::DataKeyMade,
+        Self::DataKeyRemoved,
+        Self::SealedAgain,
     ];
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use portcullis_runtime::{Clock, MockClock, Rng, Timestamp};
 use portcullis_storage::{
-    Candidate, FamilyId, Kernel, MAX_FAMILIES, MemoryKernel, OpenCode, OpenFamily, RefreshToken, Store, Tenure,
+    Candidate, FamilyId, Kernel, MAX_FAMILIES, MemoryKernel, OpenCode, OpenFamily, RefreshToken, Store, Sweep, Tenure,
     conformance::{Fault, FaultyKernel, Held, Noise},
     kernel::{Kind, Page, Write},
 };
@@ -22,6 +22,7 @@ use super::{
     logins::Logins,
     mutants::{Bug, Mutant},
     objects::Objects,
+    sealing::Sealed,
     tally::{Event, Op, Tally},
 };
 use crate::kit::{DAY, HOUR, MINUTE, START};
@@ -75,6 +76,8 @@ pub(super) struct Model {
     pub(super) families: Families,
     pub(super) objects: Objects,
     pub(super) leases: Leases,
+    /// Where secrets are sealed.
+    pub(super) sealed: Option<Sealed>,
     pub(super) handles: Vec<Handles>,
     pub(super) tally: Tally,
 }
@@ -89,6 +92,8 @@ pub(super) struct Handles {
     /// Not while it is in a call.
     pub(super) candidate: Option<Candidate>,
     pub(super) tenure: Option<Tenure>,
+    /// Not while it is in a call.
+    pub(super) sweep: Option<Sweep>,
 }
 
 type Verdict = Box<dyn FnOnce(&mut Model, &Scene) -> Checked>;
@@ -112,6 +117,10 @@ struct Replica {
 
 pub(super) struct World {
     seed: u64,
+    /// What the replicas share, without their networks.
+    pub(super) kernel: Arc<dyn Kernel>,
+    /// Whether networks lose things.
+    noise: Noise,
     replicas: Vec<Replica>,
     suspended: Vec<Call>,
     calls: u64,
@@ -130,7 +139,7 @@ struct Beginning {
 }
 
 /// Carries out what never waits.
-fn at_once<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn at_once<T>(future: impl Future<Output = T>) -> T {
     match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
         Poll::Pending => panic!("the memory kernel never waits"),
@@ -189,6 +198,7 @@ impl World {
             families: Families::default(),
             objects: Objects::default(),
             leases: Leases::default(),
+            sealed: None,
             handles: (0..count).map(|_| Handles::default()).collect(),
             tally: Tally::of_history(count),
         };
@@ -204,12 +214,12 @@ impl World {
             bug => Arc::new(Mutant::new(memory, bug)),
         };
         // Every fourth history has a quiet network.
-        let quiet = dice.below(4) == 0;
+        let noise = if dice.below(4) == 0 { Noise::default() } else { NOISE };
+        // In every sixteenth secrets are sealed: such a one takes four times as long.
+        model.sealed = (dice.below(16) == 0).then(|| Sealed::of(count));
         let replicas = (0..count).map(|number| {
             let network = Arc::new(FaultyKernel::new(Arc::clone(&kernel), seed * 4 + number as u64));
-            if !quiet {
-                network.set_noise(NOISE);
-            }
+            network.set_noise(noise);
             let (clock, hand) = Clock::mock(START);
             let store = Store::new(Arc::clone(&network) as _, clock.clone(), Rng::seeded(seed * 64 + number as u64));
             Replica { store, network, clock, hand, lives: 1 }
@@ -217,16 +227,29 @@ impl World {
         let replicas: Vec<Replica> = replicas.collect();
         let steps = told.then(Vec::new);
         let time = Timestamp::from_unix_seconds(START);
-        let mut world =
-            Self { seed, replicas, suspended: Vec::new(), calls: 0, time, steps, resting: false, dice, model };
+        let mut world = Self {
+            seed,
+            kernel,
+            noise,
+            replicas,
+            suspended: Vec::new(),
+            calls: 0,
+            time,
+            steps,
+            resting: false,
+            dice,
+            model,
+        };
         (0..count).for_each(|number| world.set_clock(number));
         world
     }
 
     pub(super) fn run(&mut self, calls: u32) -> Checked {
+        (0..self.replicas.len()).try_for_each(|number| self.unlock(number))?;
         while self.calls < u64::from(calls) {
             self.step()?;
             self.at_most_one_holds_the_lease()?;
+            self.every_secret_opens()?;
         }
         self.at_rest()
     }
@@ -268,10 +291,7 @@ impl World {
 
     fn step(&mut self) -> Checked {
         match self.dice.below(100) {
-            0..4 => {
-                self.pass();
-                Ok(())
-            }
+            0..4 => self.pass(),
             4 => {
                 let replica = self.some_replica();
                 self.set_clock(replica);
@@ -279,8 +299,7 @@ impl World {
             }
             5 => {
                 let replica = self.some_replica();
-                self.restart(replica);
-                Ok(())
+                self.restart(replica)
             }
             6 => {
                 // A write, with all its repetitions, whose outcome nobody learns.
@@ -306,6 +325,9 @@ impl World {
     }
 
     fn choose(&mut self) -> Op {
+        if self.model.sealed.is_some() && self.dice.below(4) == 0 {
+            return self.dice.one_of(&[Op::Tend, Op::Sweep, Op::Rekey]);
+        }
         const SUM: u32 = {
             let (mut sum, mut at) = (0, 0);
             while at < Op::ALL.len() {
@@ -357,6 +379,9 @@ impl World {
             Op::Collect => self.collect(),
             Op::Contend => self.contend(),
             Op::Release => self.release(),
+            Op::Tend => self.tend(),
+            Op::Sweep => self.sweep(),
+            Op::Rekey => self.rekey(),
         }
     }
 
@@ -426,12 +451,13 @@ impl World {
     }
 
     /// Lets time pass, on all clocks.
-    pub(super) fn wait_out(&mut self, time: Duration) {
+    pub(super) fn wait_out(&mut self, time: Duration) -> Checked {
         self.time += time;
         self.replicas.iter().for_each(|replica| replica.hand.advance(time));
+        self.tend_all()
     }
 
-    fn pass(&mut self) {
+    fn pass(&mut self) -> Checked {
         const STEPS: [Duration; 13] = [
             Duration::from_secs(1),
             Duration::from_secs(1),
@@ -450,7 +476,49 @@ impl World {
         let step = self.dice.one_of(&STEPS);
         self.note(|| format!("{step:?} pass"));
         self.model.tally.event(Event::Passed);
-        self.wait_out(step);
+        if self.model.sealed.is_some() {
+            self.end_what_cannot_wait(step)?;
+        }
+        self.wait_out(step)
+    }
+
+    /// Where secrets are sealed, no call is suspended for a day (docs/store-invariants.md, what is not promised), and what keeps the
+    /// data keys is never late.
+    fn end_what_cannot_wait(&mut self, time: Duration) -> Checked {
+        let cannot = |call: &Call| time >= DAY || call.op == Op::Tend;
+        while let Some(at) = self.suspended.iter().position(cannot) {
+            let call = self.suspended.swap_remove(at);
+            self.go_on(call, None)?;
+        }
+        Ok(())
+    }
+
+    /// What a replica does by itself, over a network that loses nothing.
+    pub(super) fn quietly<T>(&self, number: usize, work: impl FnOnce(&Store) -> T) -> T {
+        let Replica { store, network, .. } = &self.replicas[number];
+        network.set_noise(Noise::default());
+        let done = work(store);
+        network.set_noise(if self.resting { Noise::default() } else { self.noise });
+        done
+    }
+
+    pub(super) fn replicas(&self) -> usize {
+        self.replicas.len()
+    }
+
+    pub(super) const fn is_resting(&self) -> bool {
+        self.resting
+    }
+
+    /// By the clock that is right.
+    pub(super) const fn true_time(&self) -> Timestamp {
+        self.time
+    }
+
+    /// Whether a replica has asked, since this was asked last, to look at the data keys before their turn.
+    pub(super) fn has_missed_a_data_key(&self, number: usize) -> bool {
+        let missed = std::pin::pin!(self.replicas[number].store.data_key_missed());
+        missed.poll(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     /// Sets one replica's clock: ahead of the true time, by no more than the bound. Not while it is in the middle of a call: a call takes
@@ -467,7 +535,7 @@ impl World {
     }
 
     /// Ends a replica in whatever it does, and starts it with nothing but the store.
-    fn restart(&mut self, number: usize) {
+    pub(super) fn restart(&mut self, number: usize) -> Checked {
         self.note(|| format!("replica {number} starts anew"));
         self.model.tally.event(Event::Restarted);
         self.suspended.retain(|call| call.scene.replica != number);
@@ -477,6 +545,7 @@ impl World {
         let seed = self.seed * 64 + *lives * 4 + number as u64;
         *lives += 1;
         *store = Store::new(Arc::clone(network) as _, clock.clone(), Rng::seeded(seed));
+        self.unlock(number)
     }
 
     /// What was late arrives, what was suspended ends, the network is quiet: what the model knows must be there.
@@ -494,7 +563,8 @@ impl World {
         self.families_at_rest()?;
         self.logins_at_rest()?;
         self.objects_at_rest()?;
-        self.leases_at_rest()
+        self.leases_at_rest()?;
+        self.sealing_at_rest()
     }
 }
 

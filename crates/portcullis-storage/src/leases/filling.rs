@@ -1,0 +1,226 @@
+//! Filling a store that nobody uses, and that nobody can begin to use before it is whole.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::{Candidate, Duty, FILLING, HALF_FILLED, LEASE_LIFETIME, LeaseDoc, USE};
+use crate::{
+    document::Stored,
+    error::StoreError,
+    kernel::{Kind, Version},
+    store::Store,
+};
+
+/// How often a lease is looked at that may be somebody's.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How soon renewing is tried again after a failure, as a part of the time between two renewals.
+const RETRIES: u32 = 4;
+/// How often a call is made while the store does not take it, and the pause before the second time; it doubles.
+const ATTEMPTS: u32 = 6;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a store may not be filled, or not any longer.
+#[derive(Debug)]
+pub(crate) enum NotTaken {
+    /// Somebody has renewed a lease of it.
+    InUse { lease: &'static str, holder: String },
+    /// The record could not be renewed in time, or is another's.
+    Lost,
+    /// The leases cannot be read or written.
+    Store(StoreError),
+}
+
+impl From<StoreError> for NotTaken {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// The right to fill a store. Dropped without [`Filling::done`], the store is taken by nobody as whole.
+#[derive(Debug)]
+pub(crate) struct Filling {
+    candidate: Candidate,
+    /// The leases of the duties as they were when filling began.
+    duties: Vec<Option<Version>>,
+}
+
+impl Filling {
+    /// Waits until nobody uses the store, which takes a lease's lifetime where a lease names a holder, and closes it for all others.
+    pub(crate) async fn begin(store: &Store) -> Result<Self, NotTaken> {
+        let id = format!("{FILLING}{}", store.rng().token(9));
+        let seconds = u32::try_from(LEASE_LIFETIME.as_secs()).unwrap_or(u32::MAX);
+        let mut candidate = Candidate::called(store.clone(), USE, id, seconds);
+        // Programs that know nothing of the record are seen by the leases of what they do.
+        let duties = async {
+            let [collect, seal] = Duty::ALL.map(|duty| stands_still(store, duty.name()));
+            tokio::try_join!(collect, seal)
+        };
+        let waited = tokio::try_join!(take(&mut candidate), duties);
+        // While the others were waited for it may have run out here, or have gone to another.
+        let held = match waited {
+            Ok((_, (collect, seal))) => match contend(&mut candidate).await {
+                Ok(true) => Ok(vec![collect, seal]),
+                Ok(false) => Err(NotTaken::Lost),
+                Err(error) => Err(error.into()),
+            },
+            Err(error) => Err(error),
+        };
+        match held {
+            Ok(duties) => Ok(Self { candidate, duties }),
+            Err(error) => {
+                give_back(&candidate).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Runs `work` while the record is held, and stops it between two of its steps when it is not.
+    pub(crate) async fn run<T>(&mut self, work: impl Future<Output = T>) -> Result<T, NotTaken> {
+        let tenure = self.candidate.tenure();
+        tokio::select! {
+            biased;
+            done = tenure.while_held(work) => done.ok_or(NotTaken::Lost),
+            () = renew(&mut self.candidate) => Err(NotTaken::Lost),
+        }
+    }
+
+    /// Gives the store back as it was: nothing was written to it.
+    pub(crate) async fn abandon(self) {
+        give_back(&self.candidate).await;
+    }
+
+    /// Says that the store is half-filled. Where that fails, the record says that it is being filled.
+    pub(crate) async fn fail(self) {
+        if let Err(error) = leave_to(&self.candidate, Some(HALF_FILLED)).await {
+            tracing::warn!(%error, lease = USE, "it could not be written down that the store is half-filled");
+        }
+    }
+
+    /// The store is whole, and may be used; an error when somebody has used it meanwhile.
+    pub(crate) async fn done(mut self) -> Result<(), NotTaken> {
+        for (duty, before) in Duty::ALL.into_iter().zip(std::mem::take(&mut self.duties)) {
+            let Some(Held { version, holder, .. }) = held(self.candidate.store(), duty.name()).await? else { continue };
+            if Some(version) != before {
+                self.fail().await;
+                return Err(NotTaken::InUse { lease: duty.name(), holder });
+            }
+        }
+        if leave_to(&self.candidate, None).await? { Ok(()) } else { Err(NotTaken::Lost) }
+    }
+}
+
+/// Takes the record when nobody has it, or when its holder has not renewed it for its lifetime.
+async fn take(candidate: &mut Candidate) -> Result<(), NotTaken> {
+    if contend(candidate).await? {
+        return Ok(());
+    }
+    let store = candidate.store().clone();
+    loop {
+        // Somebody who gives it back, or renews it, is seen before its time is over.
+        stands_still(&store, USE).await?;
+        if contend(candidate).await? {
+            return Ok(());
+        }
+    }
+}
+
+async fn contend(candidate: &mut Candidate) -> Result<bool, StoreError> {
+    let mut patience = Patience::new();
+    loop {
+        match candidate.contend().await {
+            Err(error) => patience.after(error).await?,
+            done => return done,
+        }
+    }
+}
+
+async fn leave_to(candidate: &Candidate, next: Option<&str>) -> Result<bool, StoreError> {
+    let mut patience = Patience::new();
+    loop {
+        match candidate.leave_to(next).await {
+            Err(error) => patience.after(error).await?,
+            done => return done,
+        }
+    }
+}
+
+/// As much as the writes of the records have.
+struct Patience {
+    left: u32,
+    pause: Duration,
+}
+
+impl Patience {
+    const fn new() -> Self {
+        Self { left: ATTEMPTS - 1, pause: PAUSE }
+    }
+
+    /// Waits before the call is made again, or gives the failure back.
+    async fn after(&mut self, failure: StoreError) -> Result<(), StoreError> {
+        if self.left == 0 || !failure.is_temporary() {
+            return Err(failure);
+        }
+        sleep(self.pause).await;
+        self.left -= 1;
+        self.pause *= 2;
+        Ok(())
+    }
+}
+
+/// Waits until a lease is nobody's, or has not been renewed for its lifetime. The version in which it names somebody all the same.
+async fn stands_still(store: &Store, lease: &'static str) -> Result<Option<Version>, NotTaken> {
+    let clock = store.clock();
+    let began = clock.monotonic();
+    let Some(Held { version, holder, lifetime }) = held(store, lease).await? else { return Ok(None) };
+    tracing::warn!(lease, holder, "the store may be in use: looking for {} s whether it is", lifetime.as_secs());
+    loop {
+        let rest = began.saturating_add(lifetime).saturating_sub(clock.monotonic());
+        if rest.is_zero() {
+            return Ok(Some(version));
+        }
+        clock.sleep_until_monotonic(clock.monotonic().saturating_add(rest.min(LOOK_EVERY))).await;
+        match held(store, lease).await? {
+            None => return Ok(None),
+            Some(now) if now.version == version => {}
+            Some(Held { holder, .. }) => return Err(NotTaken::InUse { lease, holder }),
+        }
+    }
+}
+
+/// A lease that names somebody who may live.
+struct Held {
+    version: Version,
+    holder: String,
+    lifetime: Duration,
+}
+
+async fn held(store: &Store, lease: &'static str) -> Result<Option<Held>, StoreError> {
+    let found: Option<Stored<LeaseDoc>> = store.read(Kind::Lease, lease).await?;
+    Ok(found.and_then(|Stored { version, value, .. }| {
+        let holder = value.holder.filter(|holder| holder != HALF_FILLED)?;
+        Some(Held { version, holder, lifetime: Duration::from_secs(value.seconds.into()) })
+    }))
+}
+
+/// Until it is another's.
+async fn renew(candidate: &mut Candidate) {
+    let mut pause = candidate.every();
+    loop {
+        let clock = candidate.store().clock().clone();
+        clock.sleep_until_monotonic(clock.monotonic().saturating_add(pause)).await;
+        pause = match candidate.contend().await {
+            Ok(true) => candidate.every(),
+            Ok(false) => return,
+            Err(_) => candidate.every() / RETRIES,
+        };
+    }
+}
+
+/// Leaves the record as it was before: a store that was half-filled is so still.
+async fn give_back(candidate: &Candidate) {
+    let half = candidate.before().is_some_and(|before| before == HALF_FILLED || before.starts_with(FILLING));
+    if let Err(error) = leave_to(candidate, half.then_some(HALF_FILLED)).await {
+        tracing::warn!(%error, lease = USE, "the lease could not be given back; it runs out");
+    }
+}

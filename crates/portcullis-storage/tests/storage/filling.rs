@@ -1,0 +1,322 @@
+//! Invariants B7 and B8 of docs/store-invariants.md: nothing is filled that is used, and nothing is used that is half-filled.
+
+use std::{sync::Arc, time::Duration};
+
+use portcullis_runtime::{Clock, MockClock, Rng, Shutdown};
+use portcullis_storage::{
+    Client, Duty, FillError, FillOptions, Filled, Kernel, KernelError, LEASE_LIFETIME, MemoryKernel, Store, UseError,
+    conformance::{Fault, FaultyKernel, Noise},
+    copy_store,
+    kernel::{Kind, Write},
+};
+use serde_json::Value;
+use tokio::task::JoinHandle;
+
+use crate::kit::{Kit, START, on_every_backend};
+
+on_every_backend!(
+    a_store_that_nobody_uses_is_filled_at_once,
+    a_store_that_is_used_is_not_filled,
+    a_provider_of_an_older_version_is_seen_by_its_leases,
+    a_store_that_is_being_filled_is_not_used_and_not_filled_twice,
+    what_was_not_filled_to_its_end_is_not_used_until_it_is,
+    a_filler_that_was_killed_is_followed_after_its_lifetime,
+    a_filler_that_is_cut_off_stops_and_leaves_no_whole_store,
+    a_replica_that_slept_through_a_filling_ends,
+);
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A process with a clock of its own.
+struct Process {
+    store: Store,
+    hand: MockClock,
+    network: Arc<FaultyKernel>,
+}
+
+impl Process {
+    fn on(kernel: Arc<dyn Kernel>, seed: u64) -> Self {
+        let (clock, hand) = Clock::mock(START);
+        let network = Arc::new(FaultyKernel::new(kernel, seed));
+        let store = Store::new(Arc::clone(&network) as _, clock, Rng::seeded(seed));
+        Self { store, hand, network }
+    }
+}
+
+fn three(kit: &Kit) -> [Process; 3] {
+    [100, 101, 102].map(|seed| Process::on(Arc::clone(&kit.faults) as _, seed))
+}
+
+/// What is copied from: a few clients.
+async fn source() -> Arc<dyn Kernel> {
+    let kernel: Arc<dyn Kernel> = Arc::new(MemoryKernel::new());
+    let (clock, _) = Clock::mock(START);
+    let store = Store::new(Arc::clone(&kernel), clock, Rng::seeded(9));
+    for number in 0..5 {
+        store.clients().create(&Client { id: format!("client {number}"), ..Client::default() }).await.unwrap();
+    }
+    kernel
+}
+
+async fn filled(process: &Process, options: FillOptions) -> Result<Filled, FillError> {
+    copy_store(&*source().await, &process.store, options, &mut |_| {}).await
+}
+
+/// Begins to fill in a task of its own.
+fn filling(process: &Process) -> JoinHandle<Result<Filled, FillError>> {
+    let store = process.store.clone();
+    tokio::spawn(async move { copy_store(&*source().await, &store, FillOptions::default(), &mut |_| {}).await })
+}
+
+/// Lets time pass everywhere, in steps of a second, until the task has ended. What it does between two sleeps may take a server a
+/// moment, so a step waits until nothing sleeps any less than it did, or a few milliseconds.
+async fn passing<T>(processes: &[&Process], mut task: JoinHandle<T>) -> (T, Duration) {
+    for passed in 0..1_000 {
+        for _ in 0..10 {
+            if let Ok(done) = tokio::time::timeout(Duration::from_millis(2), &mut task).await {
+                return (done.unwrap(), passed * SECOND);
+            }
+        }
+        processes.iter().for_each(|process| process.hand.advance(SECOND));
+    }
+    panic!("not in 1,000 seconds");
+}
+
+async fn holder(kernel: &dyn Kernel) -> Option<String> {
+    let record = kernel.get(Kind::Lease, "use").await.unwrap()?;
+    let document: Value = serde_json::from_slice(&record.data).unwrap();
+    document["v"].get("holder").map(|holder| holder.as_str().unwrap().to_owned())
+}
+
+async fn clients(kit: &Kit) -> usize {
+    kit.store.clients().list().await.unwrap().len()
+}
+
+async fn a_store_that_nobody_uses_is_filled_at_once(kit: Kit) {
+    let [one, two, _] = three(&kit);
+    // Nobody lets time pass: a wait would have no end.
+    for round in 0..2 {
+        let filled = filled(&one, FillOptions::default()).await.unwrap();
+        assert_eq!((filled.written, filled.unchanged), if round == 0 { (5, 0) } else { (0, 5) });
+        assert_eq!(holder(kit.store.kernel()).await, None);
+    }
+    two.store.leases().whole().await.unwrap();
+    two.store.leases().announce().await.unwrap();
+    assert!(holder(kit.store.kernel()).await.unwrap().starts_with("serving "));
+    two.store.leases().whole().await.unwrap();
+}
+
+async fn a_store_that_is_used_is_not_filled(kit: Kit) {
+    let [serves, other, fills] = three(&kit);
+    let shutdown = Shutdown::new();
+    let serving = [&serves, &other].map(|process| {
+        let (store, shutdown) = (process.store.clone(), shutdown.clone());
+        tokio::spawn(async move { store.leases().keep_announced(&shutdown).await })
+    });
+    while holder(kit.store.kernel()).await.is_none() {
+        tokio::task::yield_now().await;
+    }
+    let (refused, waited) = passing(&[&serves, &other, &fills], filling(&fills)).await;
+    let Err(FillError::InUse { lease: "use", holder, .. }) = &refused else { panic!("{refused:?}") };
+    assert!(holder.starts_with("serving ") && waited < LEASE_LIFETIME, "{holder} {waited:?}");
+    assert_eq!(clients(&kit).await, 0, "nothing was written");
+    assert!(serving.iter().all(|task| !task.is_finished()), "who serves goes on");
+    // One of two is enough, whichever it is.
+    serving[0].abort();
+    let (refused, _) = passing(&[&other, &fills], filling(&fills)).await;
+    assert!(matches!(refused, Err(FillError::InUse { lease: "use", .. })), "{refused:?}");
+    shutdown.trigger();
+    let [_, other] = serving;
+    other.await.unwrap().unwrap();
+    // They have gone, and nobody can know it before the lease's time is over.
+    let (done, waited) = passing(&[&fills], filling(&fills)).await;
+    assert_eq!(done.unwrap().written, 5);
+    assert!(waited >= LEASE_LIFETIME, "{waited:?}");
+}
+
+async fn a_provider_of_an_older_version_is_seen_by_its_leases(kit: Kit) {
+    let [serves, _, fills] = three(&kit);
+    for duty in Duty::ALL {
+        let mut candidate = serves.store.leases().candidate(duty, LEASE_LIFETIME);
+        assert_eq!(candidate.contend().await, Ok(true));
+        let id = candidate.id().to_owned();
+        let hand = serves.hand.clone();
+        let renewing = tokio::spawn(async move {
+            loop {
+                assert_eq!(candidate.contend().await, Ok(true));
+                let before = hand.now();
+                while hand.now() < before + 20 * SECOND {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+        });
+        let (refused, _) = passing(&[&serves, &fills], filling(&fills)).await;
+        let Err(FillError::InUse { lease, holder, .. }) = &refused else { panic!("{refused:?}") };
+        assert_eq!((*lease, holder), (duty.name(), &id));
+        assert_eq!(clients(&kit).await, 0);
+        assert_eq!(self::holder(kit.store.kernel()).await, None, "the store is as it was, and may be used");
+        renewing.abort();
+        renewing.await.unwrap_err();
+        serves.store.leases().whole().await.unwrap();
+        // Its lease is left behind, as by a process that was killed.
+    }
+    let (done, waited) = passing(&[&fills], filling(&fills)).await;
+    assert_eq!(done.unwrap().written, 5);
+    assert!(waited >= LEASE_LIFETIME, "{waited:?}");
+    // One that begins while the store is filled is told of in the end.
+    let mut late = serves.store.leases().candidate(Duty::Collect, LEASE_LIFETIME);
+    assert_eq!(late.contend().await, Ok(false));
+    serves.hand.advance(LEASE_LIFETIME);
+    fills.network.before_write(
+        Kind::Client,
+        Box::new(move || {
+            Box::pin(async move {
+                assert_eq!(late.contend().await, Ok(true));
+                Ok(())
+            })
+        }),
+    );
+    kit.store.clients().delete("client 0").await.unwrap();
+    let (refused, _) = passing(&[&fills], filling(&fills)).await;
+    assert!(matches!(refused, Err(FillError::InUse { lease: "collector", .. })), "{refused:?}");
+    assert_eq!(serves.store.leases().announce().await, Err(UseError::HalfFilled));
+}
+
+async fn a_store_that_is_being_filled_is_not_used_and_not_filled_twice(kit: Kit) {
+    let [one, two, three] = three(&kit);
+    let (reached, reaches) = tokio::sync::oneshot::channel();
+    let (go_on, goes_on) = tokio::sync::oneshot::channel::<()>();
+    one.network.before_write(
+        Kind::Client,
+        Box::new(move || {
+            Box::pin(async move {
+                reached.send(()).unwrap();
+                goes_on.await.unwrap();
+                Ok(())
+            })
+        }),
+    );
+    let first = filling(&one);
+    reaches.await.unwrap();
+    for _ in 0..2 {
+        let refused = two.store.leases().announce().await;
+        let Err(UseError::Filling { holder }) = &refused else { panic!("{refused:?}") };
+        assert!(holder.starts_with("filling "), "{holder}");
+        assert_eq!(two.store.leases().whole().await, refused);
+    }
+    // A second one waits, and finds that the first renews its lease.
+    let (refused, _) = passing(&[&one, &two, &three], filling(&three)).await;
+    assert!(
+        matches!(&refused, Err(FillError::InUse { lease: "use", holder, .. }) if holder.starts_with("filling ")),
+        "{refused:?}"
+    );
+    go_on.send(()).unwrap();
+    assert_eq!(passing(&[&one], first).await.0.unwrap().written, 5);
+    two.store.leases().announce().await.unwrap();
+}
+
+async fn what_was_not_filled_to_its_end_is_not_used_until_it_is(kit: Kit) {
+    let [one, two, _] = three(&kit);
+    one.network.before_write(
+        Kind::Client,
+        Box::new(|| Box::pin(async { Err(KernelError::Corrupt { what: "a test".to_owned() }) })),
+    );
+    let failed = filled(&one, FillOptions::default()).await;
+    assert!(matches!(failed, Err(FillError::Target(_))), "{failed:?}");
+    for _ in 0..2 {
+        assert_eq!(two.store.leases().announce().await, Err(UseError::HalfFilled));
+        assert_eq!(two.store.leases().whole().await, Err(UseError::HalfFilled));
+    }
+    // A run that is refused changes nothing of that.
+    let write = Write { data: b"{\"n\":1,\"v\":{}}".to_vec(), ..Write::default() };
+    let version = kit.store.kernel().insert(Kind::Client, "other", write).await.unwrap();
+    let refused = filled(&two, FillOptions::default()).await;
+    assert!(matches!(refused, Err(FillError::NotEmpty { others: 1, .. })), "{refused:?}");
+    assert_eq!(two.store.leases().announce().await, Err(UseError::HalfFilled));
+    kit.store.kernel().delete(Kind::Client, "other", version).await.unwrap();
+    // Another process goes on, at once, and however its own writes fare.
+    let network = Arc::clone(&two.network);
+    two.network.before_write(
+        Kind::Lease,
+        Box::new(move || {
+            Box::pin(async move {
+                network
+                    .script_writes([Fault::LostReply, Fault::Refused, Fault::LostRequest, Fault::LostReply].repeat(2));
+                Ok(())
+            })
+        }),
+    );
+    let done = filled(&two, FillOptions::default()).await.unwrap();
+    assert_eq!(done.written + done.unchanged, 5);
+    one.store.leases().announce().await.unwrap();
+}
+
+async fn a_filler_that_was_killed_is_followed_after_its_lifetime(kit: Kit) {
+    let [one, two, three] = three(&kit);
+    let (reached, reaches) = tokio::sync::oneshot::channel();
+    one.network.before_write(
+        Kind::Client,
+        Box::new(move || {
+            Box::pin(async move {
+                reached.send(()).unwrap();
+                std::future::pending().await
+            })
+        }),
+    );
+    let first = filling(&one);
+    reaches.await.unwrap();
+    first.abort();
+    assert!(matches!(three.store.leases().announce().await, Err(UseError::Filling { .. })));
+    let (done, waited) = passing(&[&two], filling(&two)).await;
+    let done = done.unwrap();
+    assert_eq!(done.written + done.unchanged, 5);
+    assert!(waited >= LEASE_LIFETIME, "{waited:?}");
+    three.store.leases().announce().await.unwrap();
+}
+
+async fn a_filler_that_is_cut_off_stops_and_leaves_no_whole_store(kit: Kit) {
+    let [one, two, _] = three(&kit);
+    let (hand, network) = (one.hand.clone(), Arc::clone(&one.network));
+    one.network.before_write(
+        Kind::Client,
+        Box::new(move || {
+            Box::pin(async move {
+                network.set_noise(Noise { refusals: 1000, ..Noise::default() });
+                hand.advance(LEASE_LIFETIME * 2 / 3);
+                Ok(())
+            })
+        }),
+    );
+    let lost = filled(&one, FillOptions::default()).await;
+    assert!(matches!(lost, Err(FillError::Lost { .. })), "{lost:?}");
+    // It could not write that down, and its lease runs out.
+    assert!(matches!(two.store.leases().announce().await, Err(UseError::Filling { .. })));
+    let (done, waited) = passing(&[&two], filling(&two)).await;
+    let done = done.unwrap();
+    assert_eq!(done.written + done.unchanged, 5);
+    assert!(waited >= LEASE_LIFETIME, "{waited:?}");
+    two.store.leases().announce().await.unwrap();
+}
+
+async fn a_replica_that_slept_through_a_filling_ends(kit: Kit) {
+    let [slept, fresh, fills] = three(&kit);
+    let keep = async |process: &Process| {
+        let shutdown = Shutdown::new();
+        process.store.leases().keep_announced(&shutdown).await
+    };
+    slept.store.leases().announce().await.unwrap();
+    let (done, _) = passing(&[&fills], filling(&fills)).await;
+    done.unwrap();
+    assert_eq!(keep(&slept).await, Err(UseError::Replaced));
+    // Also when another has begun to use it since.
+    fresh.store.leases().announce().await.unwrap();
+    assert_eq!(keep(&slept).await, Err(UseError::Replaced));
+    // What is made from one store with another configuration knows as much.
+    let other = slept.store.with_static(Vec::new(), Vec::new(), Vec::new());
+    assert_eq!(other.leases().keep_announced(&Shutdown::new()).await, Err(UseError::Replaced));
+    // Started again it knows the store as it is.
+    slept.store.leases().announce().await.unwrap();
+    let shutdown = Shutdown::new();
+    shutdown.trigger();
+    slept.store.leases().keep_announced(&shutdown).await.unwrap();
+}
