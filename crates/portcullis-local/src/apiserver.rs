@@ -1,17 +1,17 @@
 //! `apiserver`: the dev API server alone, with an authority and an administrator's kubeconfig of its own.
 //!
 //! It is the API server of `up` without the provider: whoever has an issuer names it with kube-apiserver's own `--oidc-*`
-//! flags. It shares `up`'s state folder and its lock, binds loopback only, and is removed by `down`.
+//! flags, or names several in its `--authentication-config`. It shares `up`'s state folder and its lock, binds loopback only, and is removed by `down`.
 
 use std::path::PathBuf;
 
 use portcullis_apiserver::AuditLog;
 pub use portcullis_apiserver::{AuditMode, AuditOptions};
-use portcullis_authn::{Network, OidcFlags};
-use portcullis_runtime::telemetry::LogConfig;
+use portcullis_runtime::telemetry::{LogConfig, Metrics};
 use portcullis_runtime::{Clock, Rng, Secret, Shutdown};
 use tokio::net::TcpListener;
 
+pub use crate::authentication::AuthenticationOptions;
 use crate::ca::{Authority, Purpose};
 use crate::kubeconfig::{self, Entries};
 use crate::plugin_link;
@@ -19,6 +19,7 @@ use crate::ports;
 use crate::state::StateDir;
 use crate::steps::{Steps, shell_word};
 use crate::up::{UpError, api_server, log_to, name_flag, outside, parts};
+pub use portcullis_kube::go::parse_bool;
 
 /// What the command line says.
 pub struct Options {
@@ -28,8 +29,8 @@ pub struct Options {
     pub name: String,
     /// The port on loopback; 0 takes a free one.
     pub port: u16,
-    /// `--oidc-*` flags, as kube-apiserver takes them.
-    pub oidc: Vec<String>,
+    /// The `--oidc-*` flags, `--authentication-config` and `--anonymous-auth`.
+    pub authentication: AuthenticationOptions,
     /// Keep the objects for the next start.
     pub keep_state: bool,
     /// The `--audit-*` flags.
@@ -43,7 +44,7 @@ pub struct Options {
 /// # Errors
 /// See [`UpError`]; whatever was started is stopped before it returns.
 pub async fn run(options: Options, steps: &Steps, shutdown: &Shutdown) -> Result<(), UpError> {
-    let (flags, _) = OidcFlags::parse(&options.oidc)?;
+    let authentication = options.authentication.check()?;
     let state = StateDir::new(&options.root, &options.name)?;
     let (_lock, mut file) = state.open()?;
     let own = state.path("kubeconfig");
@@ -51,6 +52,9 @@ pub async fn run(options: Options, steps: &Steps, shutdown: &Shutdown) -> Result
     let logs = log_to(&state, LogConfig::default())?;
 
     let clock = Clock::system();
+    let stop = shutdown.child();
+    let (metrics, node) = (Metrics::new(&clock), format!("{}-control-plane", options.name));
+    let authentication = authentication.start(&clock, (&metrics, &node), &stop)?;
     let audit = AuditLog::open(&options.audit, &clock)?;
     for warning in audit.iter().flat_map(AuditLog::warnings) {
         steps.word(warning);
@@ -66,14 +70,15 @@ pub async fn run(options: Options, steps: &Steps, shutdown: &Shutdown) -> Result
     let (clients, _) = Authority::load_or_make(&state, Purpose::Clients, now)?;
     let serving = authority.issue_server("portcullis apiserver", now)?;
     let admin = clients.issue_client("kubernetes-admin", "system:masters", now)?;
-    let stop = shutdown.child();
     let asked_at = audit.is_none().then_some(&serving);
     let setup = api_server::Setup {
         listener,
         serving: &serving,
         client_ca_pem: clients.cert_pem(),
-        tokens: api_server::tokens(api_server::trust(&flags, None, &clock, &Network::default(), &stop)?),
-        node: format!("{}-control-plane", options.name),
+        tokens: authentication.tokens,
+        anonymous: authentication.anonymous,
+        node,
+        metrics,
         provider: None,
         keep_state: api_server::kept(&state, options.keep_state, steps),
         audit,
@@ -92,6 +97,9 @@ pub async fn run(options: Options, steps: &Steps, shutdown: &Shutdown) -> Result
     };
     let server = format!("https://127.0.0.1:{port}");
     steps.done("api server", &server);
+    if let Some(issuers) = &authentication.of_file {
+        steps.part("issuers", issuers);
+    }
 
     let cluster = format!("kind-{}", options.name);
     let entries = Entries {
@@ -105,7 +113,7 @@ pub async fn run(options: Options, steps: &Steps, shutdown: &Shutdown) -> Result
     };
     file.claim();
     file.server = Some(server);
-    file.issuer = flags.is_on().then(|| flags.issuer_url.clone());
+    file.issuer = authentication.issuer;
     if let Err(error) = outside::renew_own(&state, &mut file, &entries, steps) {
         stop.trigger();
         // A supervisor that panicked keeps nothing running any more.

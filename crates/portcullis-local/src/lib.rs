@@ -5,7 +5,9 @@
 //! one state folder, and changes nothing outside it unless asked (`--kubeconfig`, `--trust`), which `down` undoes.
 
 pub mod apiserver;
+mod authentication;
 pub mod ca;
+pub mod check;
 pub mod down;
 pub mod form;
 pub mod kubeconfig;

@@ -13,7 +13,7 @@ use portcullis_kube::yaml::YamlError;
 
 use crate::document::{INERT, Node, Place, Warning, WrongType};
 
-mod patch;
+pub(crate) mod patch;
 
 /// Bytes that a config may have.
 pub const BYTES_LIMIT: usize = 1024 * 1024;
@@ -298,7 +298,7 @@ fn refuse_json6902(node: &Node) -> Result<(), KindConfigError> {
     }
 }
 
-fn items(node: &Node) -> Result<&[Node], KindConfigError> {
+pub(crate) fn items(node: &Node) -> Result<&[Node], KindConfigError> {
     let items = node.list()?;
     if items.len() > ITEMS_LIMIT {
         return Err(KindConfigError::TooMany { place: node.place.clone(), count: items.len() });

@@ -30,9 +30,8 @@ pub(crate) enum Command {
     Login(PassedOn),
     /// Run the dev API server alone, on loopback
     Apiserver(Box<Apiserver>),
-    /// Not built yet; says what to use instead
-    #[command(hide = true, disable_help_flag = true)]
-    Check(PassedOn),
+    /// Say what a cluster makes of a token, and why
+    Check(Box<crate::check::Check>),
     /// Not built yet; says what to use instead
     #[command(hide = true, disable_help_flag = true)]
     Webhook(PassedOn),
@@ -273,10 +272,21 @@ pub(crate) struct Apiserver {
     /// Keep the objects in the state folder, for the next start
     #[arg(long)]
     pub(crate) keep_state: bool,
+    /// File with issuers and anonymous access (AuthenticationConfiguration), which is followed; instead of --oidc-* flags
+    #[arg(long, value_name = "FILE")]
+    pub(crate) authentication_config: Option<PathBuf>,
+    /// Let requests without credentials in, as system:anonymous [default: true, or what the file says]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
+    pub(crate) anonymous_auth: Option<bool>,
     #[command(flatten)]
     pub(crate) oidc: Oidc,
     #[command(flatten)]
     pub(crate) audit: Audit,
+}
+
+/// Compat: flags of kube-apiserver are read as Go reads truth values.
+fn go_bool(text: &str) -> Result<bool, &'static str> {
+    portcullis_local::apiserver::parse_bool(text).ok_or("write true or false")
 }
 
 /// kube-apiserver's flags of the same names.
@@ -336,7 +346,7 @@ impl Audit {
 }
 
 /// kube-apiserver's flags of the same names; `portcullis-authn` reads their values.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Oidc {
     /// URL of the issuer, https
     #[arg(long, value_name = "URL")]
@@ -441,7 +451,7 @@ pub(crate) enum StoreCommand {
         #[arg(long)]
         without_sessions: bool,
     },
-    /// Fill an empty store from a backup; stop the provider first
+    /// Fill an empty store from a backup; stop every replica of the provider first
     Restore {
         /// The provider's config file
         #[arg(value_name = "FILE")]
@@ -452,7 +462,7 @@ pub(crate) enum StoreCommand {
         #[command(flatten)]
         fill: StoreFill,
     },
-    /// Fill an empty store from another one, of whatever backend; stop what uses the target first
+    /// Fill an empty store from another one, of whatever backend; stop every replica that uses the target first
     Copy {
         /// The config file of the store that is read
         #[arg(value_name = "FROM")]
@@ -495,7 +505,6 @@ impl Command {
     /// For a command that is not built yet: its name, and what to use until it is.
     pub(crate) const fn not_built(&self) -> Option<(&'static str, &'static str)> {
         Some(match self {
-            Self::Check(_) => ("check", "run the token against the dev API server: `kubectl --token=… auth whoami`"),
             Self::Webhook(_) => ("webhook", "configure the API server's --oidc-* flags or --authentication-config"),
             Self::Gateway(_) => ("gateway", "use kube-oidc-proxy, or an API server that can be configured"),
             Self::CanI(_) => ("can-i", "`kubectl auth can-i VERB RESOURCE --as=USER`"),
@@ -510,9 +519,13 @@ impl Command {
             Self::Import(_) => {
                 ("import", "`portcullis serve FILE` reads Dex's config; Dex's stored objects are not read yet")
             }
-            Self::Up(_) | Self::Down(_) | Self::Serve(_) | Self::Login(_) | Self::Apiserver(_) | Self::Store(_) => {
-                return None;
-            }
+            Self::Up(_)
+            | Self::Down(_)
+            | Self::Serve(_)
+            | Self::Login(_)
+            | Self::Apiserver(_)
+            | Self::Check(_)
+            | Self::Store(_) => return None,
         })
     }
 }
@@ -657,6 +670,25 @@ mod tests {
     }
 
     #[test]
+    fn the_flag_about_anonymous_requests_is_read_as_go_does() {
+        let anonymous = |flag: &[&str]| {
+            let cli = Cli::try_parse_from(["portcullis", "apiserver"].iter().chain(flag))?;
+            let Command::Apiserver(apiserver) = cli.command else { panic!("another command") };
+            Ok::<_, clap::Error>(apiserver.anonymous_auth)
+        };
+        assert_eq!(anonymous(&[]).unwrap(), None);
+        assert_eq!(anonymous(&["--anonymous-auth"]).unwrap(), Some(true));
+        assert_eq!(anonymous(&["--anonymous-auth", "--secure-port=1"]).unwrap(), Some(true));
+        assert_eq!(anonymous(&["--anonymous-auth=T"]).unwrap(), Some(true));
+        assert_eq!(anonymous(&["--anonymous-auth=false"]).unwrap(), Some(false));
+        assert_eq!(anonymous(&["--anonymous-auth=false", "--anonymous-auth"]).unwrap(), Some(true));
+        for flag in ["--anonymous-auth=no", "--anonymous-auth="] {
+            assert!(anonymous(&[flag]).is_err(), "{flag}");
+        }
+        assert!(anonymous(&["--anonymous-auth", "false"]).is_err(), "a value needs its =");
+    }
+
+    #[test]
     fn the_audit_flags_have_upstreams_defaults_but_for_the_mode() {
         let options = |given: &[&str]| {
             let cli = Cli::try_parse_from(["portcullis", "apiserver"].iter().chain(given)).unwrap();
@@ -682,7 +714,7 @@ mod tests {
 
     #[test]
     fn every_command_that_is_not_built_names_a_way() {
-        for name in ["check", "webhook", "gateway", "can-i", "who-can", "trust", "doctor", "tunnel", "keys", "import"] {
+        for name in ["webhook", "gateway", "can-i", "who-can", "trust", "doctor", "tunnel", "keys", "import"] {
             let cli = Cli::try_parse_from(["portcullis", name, "--any", "x"]).unwrap();
             let (said, instead) = cli.command.not_built().unwrap();
             assert_eq!(said, name);

@@ -2,6 +2,7 @@
 //!
 //! It answers to other names too: `kubectl-oidc_login` and `kubelogin` are the sign-in plugin, `dex` is the provider.
 
+mod check;
 mod cli;
 mod output;
 mod serve;
@@ -46,6 +47,7 @@ fn portcullis(arguments: Vec<OsString>) -> ExitCode {
         Command::Down(down) => up::down(&down),
         Command::Apiserver(apiserver) => up::apiserver(*apiserver),
         Command::Serve(serve) => serve::serve_file(&serve),
+        Command::Check(check) => check::run(*check),
         Command::Store(command) => store::run(command),
         Command::Login(passed) => match cli::login_not_built(&passed.arguments) {
             Some((name, instead)) => not_built(&format!("login {name}"), instead),

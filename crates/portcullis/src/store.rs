@@ -15,8 +15,8 @@ use portcullis_runtime::telemetry::{Level, LogConfig, init_logs};
 use portcullis_runtime::{Clock, Rng, Shutdown, chain};
 use portcullis_storage::kernel::{Description, Kind};
 use portcullis_storage::{
-    BackedUp, BackupFile, FillError, FillOptions, Filled, Finding, Kernel, KindCensus, Scope, SealingState,
-    SealingSummary, Store, copy_store, restore_backup, write_backup,
+    BackedUp, BackupError, BackupFile, FillError, FillOptions, Filled, Finding, Kernel, KernelError, KindCensus, Scope,
+    SealingState, SealingSummary, Store, StoreError, Trouble, copy_store, restore_backup, write_backup,
 };
 use serde_json::{Map, Value, json};
 
@@ -63,7 +63,7 @@ pub(crate) fn run(command: StoreCommand) -> ExitCode {
                 if backup == Path::new("-") {
                     stream(&file, scope).await
                 } else {
-                    unless_stopped(write(&file, &backup, scope)).await
+                    Box::pin(unless_stopped(write(&file, &backup, scope))).await
                 }
             }
             StoreCommand::Restore { file, backup, fill } => restore(&file, &backup, &fill).await,
@@ -105,14 +105,26 @@ fn config(file: &Path) -> Result<Config, Failure> {
     }
 }
 
-/// What a store that is to be filled is in. It is made where there is none.
-async fn target(config: &Config) -> Result<Arc<dyn Kernel>, Failure> {
-    open_kernel(&config.storage, &Clock::system(), &Rng::system()).await.map_err(|error| unopened(&error))
+/// The store that is to be filled. It is made where there is none.
+async fn target(config: &Config) -> Result<Store, Failure> {
+    let kernel = open_kernel(&config.storage, &Clock::system(), &Rng::system()).await;
+    kernel.map(|kernel| Store::new(kernel, Clock::system(), Rng::system())).map_err(|error| unopened(&error))
 }
 
 /// What a store that is there is in. Where there is none, none is made.
 async fn existing(config: &Config) -> Result<Arc<dyn Kernel>, Failure> {
     look_at_kernel(&config.storage, &Clock::system(), &Rng::system()).await.map_err(|error| unopened(&error))
+}
+
+/// The same, of a store that is whole: what is half-filled must not pass for all that there was.
+async fn whole_store(config: &Config) -> Result<Arc<dyn Kernel>, Failure> {
+    let kernel = existing(config).await?;
+    refuse_half(&Store::new(Arc::clone(&kernel), Clock::system(), Rng::system())).await?;
+    Ok(kernel)
+}
+
+async fn refuse_half(store: &Store) -> Result<(), Failure> {
+    store.leases().whole().await.map_err(|error| Failure::new(chain(&error), error.hint()))
 }
 
 fn unopened(error: &ServeError) -> Failure {
@@ -127,6 +139,9 @@ async fn info(file: &Path, form: OutputForm) -> Result<ExitCode, Failure> {
     let census = store.census().await.map_err(|error| Failure::of(&error))?;
     let sealing = store.sealing_summary(usize::MAX).await.map_err(|error| Failure::of(&error))?;
     let description = kernel.description();
+    if let Err(Failure { text, .. }) = refuse_half(&store).await {
+        output::warning(&text);
+    }
     Ok(output::data(&match form {
         OutputForm::Json => as_json(&description, &census, &sealing).to_string(),
         OutputForm::Text => as_text(&description, &census, &sealing),
@@ -246,6 +261,7 @@ fn columns([kind, records, bytes, expired, sealed, clear]: [&str; 6]) -> String 
 async fn check(file: &Path, form: OutputForm) -> Result<ExitCode, Failure> {
     let config = config(file)?;
     let store = look_at_store(&config, Clock::system(), Rng::system()).await.map_err(|error| unopened(&error))?;
+    refuse_half(&store).await?;
     let data = output::Data::default();
     let mut printed = 0;
     let each = |finding: Finding| {
@@ -269,55 +285,50 @@ async fn check(file: &Path, form: OutputForm) -> Result<ExitCode, Failure> {
     Ok(data.finish(code))
 }
 
-/// A backup holds its secrets as the store does. It is whole by now, whatever fails here.
-async fn warn_if_clear(config: &Config, kernel: Arc<dyn Kernel>) {
-    let store = Store::with_options(kernel, Clock::system(), Rng::system(), config.store_options());
-    match store.sealing_summary(usize::MAX).await {
-        Ok(sealing) => match sealing.fields.values().map(|fields| fields.clear).sum::<u64>() {
-            0 => {}
-            clear => output::warning(&format!(
-                "{clear} of its secrets are in clear, as in the store: keep it as you keep the store"
-            )),
-        },
-        Err(error) => output::warning(&format!("whether its secrets are in clear cannot be told: {}", chain(&error))),
+/// A backup holds its secrets as the store does.
+fn warn_if_clear(secrets: u64) {
+    if secrets > 0 {
+        output::warning(&format!(
+            "{secrets} of its secrets are in clear, as in the store: keep it as you keep the store"
+        ));
     }
 }
 
 /// To standard output, for another program that seals or sends it.
 async fn stream(file: &Path, scope: Scope) -> Result<ExitCode, Failure> {
     let config = config(file)?;
-    let kernel = existing(&config).await?;
+    let kernel = whole_store(&config).await?;
     let mut out = BufWriter::new(io::stdout());
     if io::stdout().is_terminal() {
         return Err(Failure::new("a backup holds secrets, and standard output is a terminal", "name a file"));
     }
     let mut progress = Progress::new("backed up");
     let written = write_backup(&*kernel, Clock::system().now(), scope, &mut out, &mut |n| progress.at(n)).await;
-    let BackedUp { records, left_out } = written.map_err(|error| Failure::of(&error))?;
+    let BackedUp { records, clear_secrets, left_out } = written.map_err(|error| Failure::of(&error))?;
     out.flush().map_err(|error| Failure { text: format!("cannot write to standard output: {error}"), hint: None })?;
     progress.end(&format!("{records} records"));
-    warn_if_clear(&config, kernel).await;
+    warn_if_clear(clear_secrets);
     whole("backup", &left_out)
 }
 
 /// To a file that only its owner can read, and that is there whole or not at all.
 async fn write(file: &Path, backup: &Path, scope: Scope) -> Result<ExitCode, Failure> {
     let config = config(file)?;
-    let kernel = existing(&config).await?;
+    let kernel = whole_store(&config).await?;
     if backup.exists() {
         return Err(Failure::new(format!("{} exists already", backup.display()), "name another file"));
     }
     let mut name = backup.as_os_str().to_owned();
     name.push(format!(".{}.partial", std::process::id()));
     let partial = Partial(PathBuf::from(name));
-    let failed = |error: io::Error| Failure {
-        text: format!("cannot write {}: {error}", backup.display()),
-        hint: (error.kind() == io::ErrorKind::NotFound).then(|| "make its folder, or name another file".to_owned()),
-    };
+    let failed = |error: io::Error| unwritten(backup, &error);
     let mut out = BufWriter::new(private(&partial.0).map_err(failed)?);
     let mut progress = Progress::new("backed up");
     let written = write_backup(&*kernel, Clock::system().now(), scope, &mut out, &mut |n| progress.at(n)).await;
-    let BackedUp { records, left_out } = written.map_err(|error| Failure::of(&error))?;
+    let BackedUp { records, clear_secrets, left_out } = written.map_err(|error| match error {
+        BackupError::Write(error) => failed(error),
+        error => Failure::of(&error),
+    })?;
     let out = out.into_inner().map_err(|error| failed(error.into_error()))?;
     out.sync_all().map_err(failed)?;
     // Not over a file that has come meanwhile, where the file system can tell.
@@ -328,8 +339,23 @@ async fn write(file: &Path, backup: &Path, scope: Scope) -> Result<ExitCode, Fai
     .map_err(failed)?;
     sync_folder(backup);
     progress.end(&format!("{records} records in {}", backup.display()));
-    warn_if_clear(&config, kernel).await;
+    warn_if_clear(clear_secrets);
     whole("backup", &left_out)
+}
+
+/// Why a backup could not be written to its file, of which nothing is left.
+fn unwritten(backup: &Path, error: &io::Error) -> Failure {
+    let hint = match error.kind() {
+        io::ErrorKind::NotFound => Some("make its folder, or name another file"),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Some("free some space on that disk, or name a file on another one; nothing was left behind")
+        }
+        io::ErrorKind::FileTooLarge => Some(
+            "raise the limit on the size of files (`ulimit -f`), or name a file elsewhere; nothing was left behind",
+        ),
+        _ => None,
+    };
+    Failure { text: format!("cannot write {}: {error}", backup.display()), hint: hint.map(ToOwned::to_owned) }
 }
 
 /// Removes what was not finished.
@@ -365,7 +391,7 @@ async fn restore(file: &Path, backup: &Path, fill: &StoreFill) -> Result<ExitCod
     let target = target(&config).await?;
     let mut progress = Progress::new("restored");
     let filled = restore_backup(&backup, &target, options(fill), &mut |n| progress.at(n)).await;
-    let filled = filled.map_err(|error| unfilled(&error))?;
+    let filled = filled.map_err(|error| unfilled(&error, &target.kernel().description().place))?;
     progress.end(&told(&filled));
     if !fill.without_sessions && !backup.header().without_sessions {
         let taken = &backup.header().taken_at;
@@ -379,11 +405,11 @@ async fn restore(file: &Path, backup: &Path, fill: &StoreFill) -> Result<ExitCod
 
 async fn copy(from: &Path, to: &Path, fill: &StoreFill) -> Result<ExitCode, Failure> {
     let (from, to) = (config(from)?, config(to)?);
-    let source = existing(&from).await?;
+    let source = whole_store(&from).await?;
     let target = target(&to).await?;
     let mut progress = Progress::new("copied");
-    let filled = copy_store(&*source, &target, &Rng::system(), options(fill), &mut |n| progress.at(n)).await;
-    let filled = filled.map_err(|error| unfilled(&error))?;
+    let filled = copy_store(&*source, &target, options(fill), &mut |n| progress.at(n)).await;
+    let filled = filled.map_err(|error| unfilled(&error, &target.kernel().description().place))?;
     progress.end(&told(&filled));
     whole("copy", &filled.left_out)
 }
@@ -415,12 +441,29 @@ fn told(filled: &Filled) -> String {
     )
 }
 
-fn unfilled(error: &FillError) -> Failure {
+fn unfilled(error: &FillError, place: &str) -> Failure {
+    if let FillError::Target(KernelError::Unavailable { trouble: Trouble::DiskFull, .. })
+    | FillError::Lease(StoreError::Kernel(KernelError::Unavailable { trouble: Trouble::DiskFull, .. })) = error
+    {
+        return Failure::new(
+            format!("{} ({place})", chain(error)),
+            "make room on the disk of the store (or raise `ulimit -f`), and run the command again: it goes on where it was cut off",
+        );
+    }
     let hint = match error {
         FillError::NotEmpty { .. } => Some("name an empty store, or replace what it holds with --replace"),
         FillError::Differs { .. } | FillError::Incomplete { .. } => {
             Some("stop what uses the target, and run the command again with --replace")
         }
+        FillError::InUse { .. } => Some(
+            "stop every replica of the provider that uses this store, or let the other restore or copy come to its end, and run \
+             the command again",
+        ),
+        FillError::Lost { .. } => Some("see that the store can be reached, and run the command again"),
+        FillError::Lease(_) => Some(
+            "see that the store can be reached; on Kubernetes, that deploy/rbac/provider.yaml and store-commands.yaml of this \
+             version are applied",
+        ),
         FillError::Same { .. } => Some("name two config files with different storage"),
         FillError::Target(_) => Some("run the command again: it goes on where it was cut off"),
         FillError::Source(_) | FillError::Backup(_) | FillError::Unfit { .. } => None,
@@ -459,6 +502,25 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Linux has a file that is always full.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_told_with_the_place_and_what_to_do() {
+        let full = |path: &str| OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(b"x"));
+        let failure = unwritten(Path::new("/backups/store"), &full("/dev/full").unwrap_err());
+        assert!(failure.text.starts_with("cannot write /backups/store: No space left"), "{}", failure.text);
+        assert!(failure.hint.unwrap().contains("free some space"));
+        let missing = unwritten(Path::new("/no/where"), &full("/no/where").unwrap_err());
+        assert!(missing.hint.unwrap().contains("make its folder"));
+
+        let error = KernelError::Unavailable { applied: portcullis_storage::Applied::No, trouble: Trouble::DiskFull };
+        for error in [FillError::Target(error.clone()), FillError::Lease(StoreError::Kernel(error))] {
+            let Failure { text, hint } = unfilled(&error, "/data/store.db");
+            assert!(text.contains("the disk is full") && text.ends_with("(/data/store.db)"), "{text}");
+            assert!(hint.unwrap().contains("make room on the disk"));
+        }
+    }
 
     #[test]
     fn what_is_missing_is_a_failure_that_names_it() {

@@ -76,7 +76,11 @@ pub(crate) fn apiserver(arguments: cli::Apiserver) -> ExitCode {
         root,
         name,
         port: arguments.secure_port,
-        oidc: arguments.oidc.into_arguments(),
+        authentication: local_apiserver::AuthenticationOptions {
+            oidc: arguments.oidc.into_arguments(),
+            config_file: arguments.authentication_config,
+            anonymous_auth: arguments.anonymous_auth,
+        },
         keep_state: arguments.keep_state,
         audit: arguments.audit.into_options(),
         called: called(),

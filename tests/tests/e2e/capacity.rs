@@ -153,7 +153,7 @@ fn watchers_that_do_not_read_cost_little_and_learn_what_they_missed() {
         }
         let before = site.resident();
         let (mut written, mut most) = (Vec::new(), 0);
-        // 120 MB, of which the log keeps 2 MiB and each connection some pieces.
+        // 120 MB, of which the log keeps 1 MiB and each connection some pieces.
         for turn in 0..1_200 {
             let patch = json!({"data": {"text": format!("{turn}{}", "x".repeat(100_000))}});
             written.push(version(&site.send(Method::PATCH, &format!("{MAPS}/big"), patch).await));

@@ -12,9 +12,11 @@
     reason = "a test that cannot go on has failed; the runner speaks through the environment"
 )]
 
+mod authentication_config;
 mod bad_input;
 mod browser;
 mod capacity;
+mod check;
 mod clients;
 mod databases;
 mod distributed_claims;

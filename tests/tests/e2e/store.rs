@@ -128,6 +128,36 @@ async fn people_stay_signed_in_through_a_backup_and_a_restore_and_a_move_to_post
     stop(serves);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_served_is_not_filled_until_its_provider_has_ended() {
+    let world = World::new();
+    let [port] = free_ports();
+    let http = TestCa::default().http_client();
+    let storage = sqlite(&world, "first.db");
+    let file = config(&world, "first.yaml", port, port, &storage);
+    let file = file.to_str().unwrap();
+    let backup = world.home().join("store.backup");
+    let backup = backup.to_str().unwrap();
+
+    let serves = replica(&world, port, port, &storage);
+    let early = token(&http, port, &SIGN_IN).await.unwrap()["refresh_token"].as_str().unwrap().to_owned();
+    done(&store(&world, &["backup", file, backup]));
+    let text = refused(&store(&world, &["restore", file, backup, "--replace"]), 1);
+    assert!(text.contains("the store may be in use: looking for 60 s"), "{text}");
+    assert!(text.contains("error: the target is in use (") && text.contains("first.db"), "{text}");
+    assert!(text.contains("has renewed its lease") && text.contains("hint: stop every replica"), "{text}");
+    let late = refresh(&http, port, &early).await.unwrap();
+    let late = refresh(&http, port, &late).await.unwrap();
+    stop(serves);
+
+    // It leaves behind the lease that other replicas would share.
+    let (_, said) = done(&store(&world, &["restore", file, backup, "--replace"]));
+    assert!(said.contains("the store may be in use: looking for 60 s") && said.contains("all compared"), "{said}");
+    let serves = replica(&world, port, port, &storage);
+    assert!(refresh(&http, port, &late).await.is_err(), "it is as it was");
+    stop(serves);
+}
+
 /// What a backup that is stopped leaves behind would be secrets that nobody looks for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_that_is_stopped_leaves_nothing_behind() {

@@ -23,7 +23,7 @@ static PORT_8000: Mutex<()> = Mutex::new(());
 
 pub(crate) struct World {
     home: tempfile::TempDir,
-    _port: MutexGuard<'static, ()>,
+    port: Option<MutexGuard<'static, ()>>,
 }
 
 impl World {
@@ -31,7 +31,12 @@ impl World {
         let port = PORT_8000.lock().unwrap_or_else(PoisonError::into_inner);
         let home = tempfile::Builder::new().prefix("portcullis-e2e-").tempdir().unwrap();
         fs::create_dir_all(home.path().join("bin")).unwrap();
-        Self { home, _port: port }
+        Self { home, port: Some(port) }
+    }
+
+    /// Lets other tests go on beside this one, which has no use for port 8000 and has little to do for a while.
+    pub(crate) fn make_room(&mut self) {
+        self.port = None;
     }
 
     pub(crate) fn home(&self) -> &Path {

@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use portcullis_apiserver::{ApiServer, ApiServerConfig, AuditLog, PartControl, PartPort, Running, TokenAuthenticator};
-use portcullis_authn::{Authenticator, JwtConfig, Network, OidcFlags, ValidConfig};
+use portcullis_apiserver::{
+    ApiServer, ApiServerConfig, AuditLog, PartControl, PartPort, Running, SERVICE_ACCOUNT_ISSUER, TokenAuthenticator,
+};
+use portcullis_authn::{Authenticator, Network, OidcFlags, ValidConfig};
+use portcullis_kube::authentication_config::AnonymousAuthConfig;
 use portcullis_kube::rbac::{ClusterRoleBinding, Subject};
+use portcullis_runtime::telemetry::Metrics;
 use portcullis_runtime::tls::TlsIdentity;
 use portcullis_runtime::{Clock, LogRing, Rng, Shutdown, Timestamp};
 use tokio::net::TcpListener;
@@ -29,6 +33,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) client_ca_pem: &'a str,
     /// What knows bearer tokens.
     pub(crate) tokens: TokenAuthenticator,
+    /// What holds for requests without credentials.
+    pub(crate) anonymous: AnonymousAuthConfig,
     /// Name of the one node, `<name>-control-plane` as kind has it.
     pub(crate) node: String,
     /// The provider's pod, when it runs in this process.
@@ -36,6 +42,8 @@ pub(crate) struct Setup<'a> {
     /// The file that keeps its objects.
     pub(crate) keep_state: Option<PathBuf>,
     pub(crate) audit: Option<AuditLog>,
+    /// What it shows of itself.
+    pub(crate) metrics: Metrics,
     /// What the server logs.
     pub(crate) logs: &'a LogRing,
     pub(crate) clock: Clock,
@@ -105,7 +113,8 @@ pub(crate) fn trust(
     network: &Network,
     stop: &Shutdown,
 ) -> Result<Option<Authenticator>, UpError> {
-    trust_of(flags.config(&[]).map_err(failed)?, discovery_url, clock, network, stop)
+    let own = [SERVICE_ACCOUNT_ISSUER.to_owned()];
+    trust_of(flags.config(&own).map_err(failed)?, discovery_url, clock, network, stop)
 }
 
 /// As [`trust`], of flags that were read.
@@ -117,8 +126,10 @@ pub(crate) fn trust_of(
     stop: &Shutdown,
 ) -> Result<Option<Authenticator>, UpError> {
     let Some(valid) = valid else { return Ok(None) };
-    let config = JwtConfig { discovery_url: discovery_url.map(str::to_owned), ..valid.config().clone() };
-    let valid = config.validate("jwt[0]", &[]).map_err(failed)?;
+    let valid = match discovery_url {
+        Some(url) => valid.with_discovery_url(url).map_err(failed)?,
+        None => valid,
+    };
     Authenticator::start([valid], portcullis_authn::Options::new(clock.clone()), network, stop)
         .map(Some)
         .map_err(failed)
@@ -140,8 +151,10 @@ pub(crate) async fn start(setup: Setup<'_>, stop: &Shutdown) -> Result<(Running,
     );
     let config = ApiServerConfig {
         tokens: setup.tokens,
+        anonymous: setup.anonymous,
         keep_state: setup.keep_state,
         audit: setup.audit,
+        metrics: setup.metrics,
         node_name: setup.node,
         clock: setup.clock,
         rng: setup.rng,

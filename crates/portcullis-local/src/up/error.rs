@@ -31,6 +31,9 @@ pub enum UpError {
     /// The API server's `--oidc-*` flags.
     #[error(transparent)]
     Flags(#[from] portcullis_authn::FlagError),
+    /// Whom the API server is to trust.
+    #[error(transparent)]
+    Authentication(#[from] portcullis_authn::ReloadError),
     /// The audit log.
     #[error(transparent)]
     Audit(#[from] portcullis_apiserver::AuditError),
@@ -161,6 +164,7 @@ impl UpError {
             | Self::Interrupted
             | Self::Broken(_)
             | Self::Tls(_) => None,
+            Self::Authentication(error) => error.hint(),
             Self::ApiServer(error) => match error.downcast_ref::<StartError>() {
                 Some(StartError::Kept(error)) => error.hint(),
                 _ => None,

@@ -14,7 +14,7 @@ use std::time::Duration;
 use http::StatusCode;
 use portcullis_apiserver::PartPort;
 use portcullis_provider::config::Config;
-use portcullis_provider::{Provider, ProviderDeps, ProviderOptions, open_store};
+use portcullis_provider::{BackgroundError, Provider, ProviderDeps, ProviderOptions, open_store};
 use portcullis_runtime::server::{
     Handler, Request, ResponseFuture, ServerLimits, Transport, respond, serve, serve_stream_as,
 };
@@ -25,7 +25,7 @@ use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet};
 use url::Url;
 
 use crate::ca::Leaf;
@@ -118,10 +118,13 @@ impl Current {
         let stop = run.child();
         let (working, told) = (provider.start(&stop), panics.clone());
         let background = tokio::spawn(async move {
-            if let Err(panic) = working.wait().await.map_err(JoinError::into_panic) {
-                // A run that has ended needs no other reason.
-                let _ = told.send(panic);
-            }
+            let reason: Box<dyn Any + Send> = match working.wait().await {
+                Ok(()) => return,
+                Err(BackgroundError::Panicked(panic)) => panic.into_panic(),
+                Err(BackgroundError::Taken(error)) => Box::new(format!("{error}; {}", error.hint())),
+            };
+            // A run that has ended needs no other reason.
+            let _ = told.send(reason);
         });
         Self { provider, run: run.clone(), stop, background, panics }
     }

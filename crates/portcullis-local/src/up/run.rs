@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use portcullis_authn::Network;
+use portcullis_kube::authentication_config::AnonymousAuthConfig;
 use portcullis_runtime::http_client::EgressPolicy;
+use portcullis_runtime::telemetry::Metrics;
 use portcullis_runtime::{Clock, Rng, Secret, Shutdown};
 use url::Url;
 
@@ -159,10 +161,12 @@ impl Run<'_> {
             serving: &serving,
             client_ca_pem: clients.cert_pem(),
             tokens,
+            anonymous: AnonymousAuthConfig::everywhere(true),
             node,
             provider: Some(pod.clone()),
             keep_state: api_server::kept(state, options.keep_state, steps),
             audit: None,
+            metrics: Metrics::new(&clock),
             logs: &logs.api_server,
             clock: clock.clone(),
             rng,

@@ -6,9 +6,9 @@ use super::{BYTES_LIMIT, ExtraArg, KindConfigError, items};
 
 /// What a patch says.
 #[derive(Default)]
-pub(super) struct Patch {
-    pub(super) arguments: Vec<ExtraArg>,
-    pub(super) warnings: Vec<Warning>,
+pub(crate) struct Patch {
+    pub(crate) arguments: Vec<ExtraArg>,
+    pub(crate) warnings: Vec<Warning>,
 }
 
 const API_SERVER_KEYS: &[&str] = &["extraArgs", "extraVolumes", "extraEnvs", "certSANs", "timeoutForControlPlane"];
@@ -69,33 +69,38 @@ pub(super) fn read(text: &Node, outer: &str) -> Result<Patch, KindConfigError> {
     patch.warnings.extend(api_server.unknown_members(API_SERVER_KEYS)?);
     patch.warnings.extend(api_server.inert_members(INERT_API_SERVER_KEYS)?);
     let Some(arguments) = api_server.get("extraArgs")? else { return Ok(patch) };
-    let version = root.text_of("apiVersion")?;
-    if arguments.is_list() {
-        if version == "kubeadm.k8s.io/v1beta3" {
-            patch.warn(
-                &arguments.place,
-                "kubeadm.k8s.io/v1beta3 wants a map here; kind itself would refuse a list".to_owned(),
-            );
-        }
-        for item in items(arguments)? {
-            patch.warnings.extend(item.unknown_members(&["name", "value"])?);
-            let name = item.text_of("name")?;
-            let value = item.get("value")?;
-            patch.argument(&item.place, name, value)?;
-        }
-    } else {
-        if version == "kubeadm.k8s.io/v1beta4" {
-            let why = "kubeadm.k8s.io/v1beta4 wants a list of name and value here; kind itself would refuse a map";
-            patch.warn(&arguments.place, why.to_owned());
-        }
-        for (name, value) in arguments.map()? {
-            patch.argument(&value.place, name.clone(), Some(value))?;
-        }
-    }
+    patch.extra_args(arguments, &root.text_of("apiVersion")?)?;
     Ok(patch)
 }
 
 impl Patch {
+    /// Reads `apiServer.extraArgs` of a ClusterConfiguration of this version.
+    pub(crate) fn extra_args(&mut self, arguments: &Node, version: &str) -> Result<(), KindConfigError> {
+        if arguments.is_list() {
+            if version == "kubeadm.k8s.io/v1beta3" {
+                self.warn(
+                    &arguments.place,
+                    "kubeadm.k8s.io/v1beta3 wants a map here; kind itself would refuse a list".to_owned(),
+                );
+            }
+            for item in items(arguments)? {
+                self.warnings.extend(item.unknown_members(&["name", "value"])?);
+                let name = item.text_of("name")?;
+                let value = item.get("value")?;
+                self.argument(&item.place, name, value)?;
+            }
+        } else {
+            if version == "kubeadm.k8s.io/v1beta4" {
+                let why = "kubeadm.k8s.io/v1beta4 wants a list of name and value here; kind itself would refuse a map";
+                self.warn(&arguments.place, why.to_owned());
+            }
+            for (name, value) in arguments.map()? {
+                self.argument(&value.place, name.clone(), Some(value))?;
+            }
+        }
+        Ok(())
+    }
+
     fn argument(&mut self, place: &Place, name: String, value: Option<&Node>) -> Result<(), KindConfigError> {
         let bare = name.trim_start_matches('-');
         if bare.len() != name.len() {

@@ -15,8 +15,9 @@ mod wish;
 use std::sync::{Mutex, PoisonError};
 
 use portcullis_authn::{Network, OidcFlags};
+use portcullis_kube::authentication_config::AnonymousAuthConfig;
 use portcullis_runtime::http_client::ProxyFromEnv;
-use portcullis_runtime::telemetry::LogConfig;
+use portcullis_runtime::telemetry::{LogConfig, Metrics};
 use portcullis_runtime::{Clock, Rng, Secret, Shutdown};
 
 use crate::ca::{Authority, Purpose};
@@ -117,10 +118,12 @@ impl Start<'_> {
             client_ca_pem: clients.cert_pem(),
             // Nobody is known until what was kept for others has gone.
             tokens: api_server::tokens(None),
+            anonymous: AnonymousAuthConfig::everywhere(true),
             node: format!("{}-control-plane", state.name()),
             provider: None,
             keep_state: api_server::kept(state, options.keep_state, steps),
             audit: None,
+            metrics: Metrics::new(&clock),
             logs: &logs.api_server,
             clock: clock.clone(),
             rng: Rng::system(),

@@ -1,0 +1,218 @@
+//! Seeded faults: each is one thing that people get wrong, with the step that must be named, a part of kube-apiserver's words
+//! and a part of the hint that puts it right.
+
+use portcullis_authn::Policy;
+
+use super::*;
+use crate::check::stream::{Question, answer};
+
+struct Fault {
+    name: &'static str,
+    world: fn() -> World,
+    change: fn(&mut World),
+    verdict: Verdict,
+    /// The step that must be named; for a refused configuration there is none.
+    step: &'static str,
+    message: &'static str,
+    hint: &'static str,
+}
+
+const fn flags(
+    name: &'static str,
+    change: fn(&mut World),
+    step: &'static str,
+    message: &'static str,
+    hint: &'static str,
+) -> Fault {
+    Fault { name, world: World::new, change, verdict: Verdict::Refused, step, message, hint }
+}
+
+const fn file(
+    name: &'static str,
+    change: fn(&mut World),
+    step: &'static str,
+    message: &'static str,
+    hint: &'static str,
+) -> Fault {
+    Fault { name, world: World::with_file, change, verdict: Verdict::Refused, step, message, hint }
+}
+
+const fn nobodys(name: &'static str, change: fn(&mut World), hint: &'static str) -> Fault {
+    let (verdict, step, message) = (Verdict::NoOpinion, "issuer", "invalid bearer token");
+    Fault { name, world: World::new, change, verdict, step, message, hint }
+}
+
+const fn bad_flags(name: &'static str, change: fn(&mut World), message: &'static str, hint: &'static str) -> Fault {
+    Fault { name, world: World::new, change, verdict: Verdict::ConfigurationRefused, step: "", message, hint }
+}
+
+const fn bad_file(name: &'static str, change: fn(&mut World), message: &'static str, hint: &'static str) -> Fault {
+    Fault { name, world: World::with_file, change, verdict: Verdict::ConfigurationRefused, step: "", message, hint }
+}
+
+fn other_key(world: &World) -> Value {
+    let kid = world.key.kid().to_owned();
+    json!({ "keys": [SigningKey::generate(KeyKind::P256, kid).unwrap().public().to_json()] })
+}
+
+fn username_expression(world: &mut World, expression: &str) {
+    world.jwt()["claimMappings"]["username"] = json!({ "expression": expression });
+}
+
+fn sources(world: &mut World, names: &Value) {
+    world.unclaim("groups");
+    world.claims["_claim_names"] = names.clone();
+    world.claims["_claim_sources"] =
+        json!({ "src1": { "endpoint": "https://graph.example/x?hush", "access_token": "hush" } });
+}
+
+#[rustfmt::skip] // one row, one fault
+const FAULTS: &[Fault] = &[
+    // Whose token.
+    nobodys("the token's issuer ends in a slash", |w| w.claims["iss"] = json!("https://issuer.example/"), "ends in / in the token and not in --oidc-issuer-url: use --oidc-issuer-url=https://issuer.example/"),
+    nobodys("the flag's issuer ends in a slash", |w| w.flag("oidc-issuer-url", Some("https://issuer.example/")), "ends in / in --oidc-issuer-url and not in the token: use --oidc-issuer-url=https://issuer.example"),
+    nobodys("an http issuer", |w| w.claims["iss"] = json!("http://issuer.example"), "let the provider call itself https://issuer.example"),
+    nobodys("an issuer in other letters", |w| w.claims["iss"] = json!("https://Issuer.example"), "letter by letter"),
+    nobodys("an issuer with its port", |w| w.claims["iss"] = json!("https://issuer.example:443"), "use --oidc-issuer-url=https://issuer.example:443"),
+    nobodys("another issuer", |w| w.claims["iss"] = json!("https://other.example"), "sign in there, or use --oidc-issuer-url=https://other.example"),
+    nobodys("no issuer", |w| w.unclaim("iss"), "no iss that is a text"),
+    nobodys("an issuer that is a number", |w| w.claims["iss"] = json!(1), "no iss that is a text"),
+    nobodys("an opaque token", |w| w.token = Some("gho_16C7e42F292c6912E7710c838347Ae178B4a".to_owned()), "no JWT (1 part, not three)"),
+    nobodys("an encrypted token", |w| w.token = Some("a.b.c.d.e".to_owned()), "encrypted (five parts)"),
+    nobodys("half a token", |w| w.token = w.token().rsplit_once('.').map(|(start, _)| start.to_owned()), "no JWT (2 parts, not three)"),
+    nobodys("a service account's token", |w| { w.claims["iss"] = json!("https://kubernetes.default.svc"); w.claims["kubernetes.io"] = json!({}); }, "a service account's token"),
+    // Its form.
+    flags("the word Bearer", |w| w.token = Some(format!("Bearer {}", w.token())), "form", "malformed jwt", "leave the word Bearer out"),
+    flags("quotes", |w| w.token = Some(format!("\"{}\"", w.token())), "form", "malformed jwt", "leave the quotes"),
+    flags("a header that was cut", |w| w.token = Some(w.token()[4..].to_owned()), "form", "malformed jwt", "get a new one"),
+    flags("over a megabyte", |w| w.claims["groups"] = json!(vec!["a-rather-long-group-name"; 40_000]), "form", "longer than 1048576 bytes", "fewer groups"),
+    flags("a critical header", |w| w.header["crit"] = json!(["x"]), "signature", "failed to verify", "critical header members"),
+    // Algorithm, key, signature.
+    flags("an algorithm that is not allowed", |w| w.flag("oidc-signing-algs", None), "algorithm", "expected [\"RS256\"] got \"ES256\"", "use --oidc-signing-algs=RS256,ES256"),
+    file("an algorithm that kube-apiserver does not know", |w| w.header["alg"] = json!("EdDSA"), "algorithm", "got \"EdDSA\"", "never accepts this algorithm"),
+    flags("a shared secret", |w| w.header["alg"] = json!("HS256"), "algorithm", "got \"HS256\"", "a secret that kube-apiserver does not share"),
+    flags("no signature", |w| w.header["alg"] = json!("none"), "algorithm", "got \"none\"", "not signed"),
+    flags("a key that is gone", |w| w.header["kid"] = json!("old"), "signature", "failed to verify id token signature", "the key \"old\" is not in the set (k1)"),
+    flags("an empty key set", |w| w.jwks = Some(json!({ "keys": [] })), "signature", "failed to verify id token signature", "no key with an id"),
+    flags("another key of the same name", |w| w.jwks = Some(other_key(w)), "signature", "failed to verify id token signature", "another issuer's with the same key id"),
+    flags("claims that were changed", |w| { let signed = w.token(); w.claims["groups"] = json!(["admin"]); let mut parts: Vec<String> = signed.split('.').map(str::to_owned).collect(); parts[1] = base64url_encode(w.claims.to_string().as_bytes()); w.token = Some(parts.join(".")); }, "signature", "failed to verify id token signature", "changed after it was signed"),
+    flags("an algorithm of another kind of key", |w| { w.header["alg"] = json!("RS256"); w.flag("oidc-signing-algs", Some("RS256")); }, "signature", "failed to verify id token signature", "another kind than RS256 needs"),
+    flags("a key that spoils the set", |w| w.jwks.as_mut().unwrap()["keys"].as_array_mut().unwrap().push(json!({ "kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA" })), "signature", "unknown json web key type 'AKP'", "take it out of the issuer's key set"),
+    flags("no key set at all", |w| w.jwks = Some(json!("x")), "signature", "fetching keys oidc: failed to decode keys", "jwks_uri"),
+    // Registered claims.
+    flags("another audience", |w| w.claims["aud"] = json!("dashboard"), "audience", "expected audience \"kubernetes\" got [\"dashboard\"]", "use --oidc-client-id=dashboard"),
+    file("another audience, in a file", |w| w.claims["aud"] = json!("dashboard"), "audience", "expected audience \"kubernetes\"", "add \"dashboard\" to jwt[0].issuer.audiences, with audienceMatchPolicy: MatchAny"),
+    file("none of several audiences", |w| { w.jwt()["issuer"]["audiences"] = json!(["a", "b"]); w.jwt()["issuer"]["audienceMatchPolicy"] = json!("MatchAny"); }, "audience", "expected audience in [\"a\" \"b\"]", "jwt[0].issuer.audiences"),
+    flags("an access token", |w| { w.header["typ"] = json!("at+jwt"); w.claims["aud"] = json!("api"); }, "audience", "got [\"api\"]", "looks like an access token: use the ID token"),
+    flags("no audience", |w| w.unclaim("aud"), "audience", "got []", "no aud"),
+    flags("an audience that is a number", |w| w.claims["aud"] = json!(7), "claimTypes", "idToken.aud", "aud as a text or a list of texts"),
+    flags("a subject that is a number", |w| w.claims["sub"] = json!(7), "claimTypes", "idToken.sub", "must send sub with its type"),
+    flags("expired", |w| { w.claims["iat"] = json!(NOW - 4_200); w.claims["exp"] = json!(NOW - 600); }, "expiry", "token is expired (Token Expiry: 2027-01-15 07:50:00", "ended 10 min ago: sign in again"),
+    flags("no expiry", |w| w.unclaim("exp"), "expiry", "token is expired (Token Expiry: 0001-01-01", "has no exp"),
+    flags("an expiry that is a text", |w| w.claims["exp"] = json!("soon"), "claimTypes", "failed to unmarshal claims", "must be numbers"),
+    flags("tokens of seconds", |w| { w.claims["iat"] = json!(NOW - 40); w.claims["exp"] = json!(NOW - 10); }, "expiry", "token is expired", "gives its tokens 30 s only"),
+    flags("a provider whose clock is ahead", |w| { w.claims["iat"] = json!(NOW + 100); w.claims["exp"] = json!(NOW - 1); }, "expiry", "token is expired", "clocks differ"),
+    flags("a clock that is behind", |w| w.claims["nbf"] = json!(NOW + 180), "notBefore", "before the nbf", "begins in 3 min: the clock here"),
+    // The user.
+    flags("no email", |w| w.unclaim("email"), "username", "parse username claims \"email\": claim not present", "ask for the scope email"),
+    flags("no such claim", |w| w.flag("oidc-username-claim", Some("upn")), "username", "claim not present", "name a claim that is there in --oidc-username-claim: aud, sub, email, name"),
+    flags("a user name that is a list", |w| w.claims["email"] = json!(["a"]), "username", "cannot unmarshal array", "email as one text"),
+    flags("an address that is not verified", |w| w.claims["email_verified"] = json!(false), "emailVerified", "email not verified", "verify the address at the provider"),
+    flags("email_verified as a text", |w| w.claims["email_verified"] = json!("true"), "emailVerified", "parse 'email_verified' claim", "without quotes"),
+    flags("groups that are objects", |w| w.claims["groups"] = json!([{ "name": "dev" }]), "groups", "parse groups claim \"groups\"", "groups as a list of texts, or one text"),
+    file("groups that are objects, in a file", |w| w.claims["groups"] = json!([{ "name": "dev" }]), "groups", "parse groups claim", "dyn(claims.groups).map(g, g.name)"),
+    flags("groups that are a number", |w| w.claims["groups"] = json!(7), "groups", "cannot unmarshal number", "a list of texts"),
+    file("no uid", |w| w.jwt()["claimMappings"]["uid"] = json!({ "claim": "oid" }), "uid", "parse uid claim \"oid\"", "jwt[0].claimMappings.uid"),
+    flags("a required claim that is missing", |w| w.flag("oidc-required-claim", Some("hd=example.com")), "requiredClaims", "required claim hd not present", "take it out of --oidc-required-claim"),
+    flags("a required claim of another value", |w| { w.flag("oidc-required-claim", Some("hd=a")); w.claims["hd"] = json!("b"); }, "requiredClaims", "Got = b, want = a", "this user's hd is \"b\""),
+    file("a required claim that is no text", |w| w.jwt()["claimValidationRules"] = json!([{ "claim": "email_verified", "requiredValue": "true" }]), "requiredClaims", "parse claim email_verified", "claims.email_verified == true"),
+    flags("groups that are elsewhere", |w| sources(w, &json!({ "groups": "src1" })), "distributedClaims", "does not fetch claims from", "overage at Entra ID"),
+    flags("a source that is missing", |w| sources(w, &json!({ "groups": "src2" })), "claimSources", "source does not exist", "do not fit together"),
+    // Expressions.
+    file("a user name of a claim that is missing", |w| username_expression(w, "claims.upn"), "username", "no such key: upn", "claims.?upn.orValue('')"),
+    file("a user name that is empty", |w| username_expression(w, "''"), "username", "empty username via CEL", "is empty"),
+    file("a user name that is no text", |w| username_expression(w, "claims.exp"), "username", "must return a string", "string(…)"),
+    file("groups that are no texts", |w| w.jwt()["claimMappings"]["groups"] = json!({ "expression": "[1, 2]" }), "groups", "evaluating group claim expression", "come to a text"),
+    file("extra of a claim that is missing", |w| w.jwt()["claimMappings"]["extra"] = json!([{ "key": "a.example/b", "valueExpression": "claims.team" }]), "extra", "no such key: team", "at jwt[0].claimMappings.extra"),
+    file("a rule about claims that does not hold", |w| w.jwt()["claimValidationRules"] = json!([{ "expression": "claims.name == 'Joe'", "message": "only Joe" }]), "claimRules", "failed: only Joe", "does not hold for this token"),
+    file("a rule about claims that fails", |w| w.jwt()["claimValidationRules"] = json!([{ "expression": "claims.hd == 'x'" }]), "claimRules", "no such key: hd", "claims.?hd.orValue('')"),
+    file("a member of a claim that is missing", |w| { w.claims["realm"] = json!({}); username_expression(w, "claims.realm.email"); }, "username", "no such key: email", "reads has no \"email\""),
+    file("a claim of another name that is missing", |w| username_expression(w, "claims['https://x.example/upn']"), "username", "no such key: https://x.example/upn", "reads has no \"https://x.example/upn\""),
+    file("extra that the user does not have", |w| w.jwt()["userValidationRules"] = json!([{ "expression": "user.extra['a.example/x'][0] == 'y'" }]), "userRules", "no such key: a.example/x", "reads has no \"a.example/x\""),
+    file("groups of which some are objects", |w| w.claims["groups"] = json!(["a", { "name": "b" }]), "groups", "parse groups claim", "as a list of texts, or one text"),
+    file("a rule about the user that does not hold", |w| { w.claims["groups"] = json!(["system:masters"]); w.jwt()["userValidationRules"] = json!([{ "expression": "!user.groups.exists(g, g.startsWith('system:'))" }]); }, "userRules", "evaluating user info validation rule", "jwt[0].userValidationRules does not hold"),
+    // Configurations.
+    bad_flags("an http issuer in the flag", |w| w.flag("oidc-issuer-url", Some("http://issuer.example")), "URL scheme must be https", "write https:// in --oidc-issuer-url"),
+    bad_flags("no client id", |w| w.flag("oidc-client-id", None), "must be specified together", "give --oidc-issuer-url and --oidc-client-id both"),
+    bad_flags("an algorithm that nobody knows", |w| w.flag("oidc-signing-algs", Some("HS256")), "unsupported signing alg: \"HS256\"", "ES256, ES384"),
+    bad_flags("an issuer with a query", |w| w.flag("oidc-issuer-url", Some("https://issuer.example/?a=b")), "must not contain a query", "leave that part"),
+    bad_file("no prefix", |w| w.jwt()["claimMappings"]["username"] = json!({ "claim": "email" }), "prefix is required when claim is set", "add jwt[0].claimMappings.username.prefix: \"\""),
+    bad_file("a field that is not known", |w| w.jwt()["issuer"]["clientID"] = json!("x"), "unknown field \"jwt[0].issuer.clientID\"", "case-sensitive"),
+    bad_file("several audiences without a policy", |w| w.jwt()["issuer"]["audiences"] = json!(["a", "b"]), "must be MatchAny", "audienceMatchPolicy: MatchAny"),
+    bad_file("no audiences", |w| w.jwt()["issuer"]["audiences"] = json!([]), "at least one", "must name the client id"),
+    bad_file("an expression that does not compile", |w| w.jwt()["claimMappings"]["groups"] = json!({ "expression": "claims.groups.map(g, g)" }), "compilation failed", "dyn(claims.groups)"),
+    bad_file("email without email_verified", |w| username_expression(w, "claims.email"), "claims.email_verified must be used", "claims.?email_verified.orValue(true) == true"),
+    bad_file("a rule that is no truth", |w| w.jwt()["claimValidationRules"] = json!([{ "expression": "claims.name" }]), "must evaluate to bool", "compare it at jwt[0].claimValidationRules[0].expression"),
+    bad_file("a rule about audiences that is no truth", |w| w.jwt()["claimValidationRules"] = json!([{ "expression": "claims.audience" }]), "must evaluate to bool", "compare it at jwt[0].claimValidationRules[0].expression"),
+    bad_file("a path where a certificate is wanted", |w| w.jwt()["issuer"]["certificateAuthority"] = json!("/etc/ca.pem"), "does not contain any valid RSA or ECDSA certificates", "-----BEGIN CERTIFICATE-----"),
+    bad_file("one issuer twice", |w| { let jwt = w.jwt().clone(); w.file.as_mut().unwrap()["jwt"].as_array_mut().unwrap().push(jwt); }, "Duplicate value", "leave one of the two out at jwt[1].issuer.url"),
+    bad_file("claim and expression", |w| w.jwt()["claimMappings"]["username"]["expression"] = json!("'x'"), "can't both be set", "leave one of claim and expression out"),
+    bad_file("a discovery URL that is the issuer's", |w| w.jwt()["issuer"]["discoveryURL"] = json!("https://issuer.example/"), "must be different from URL", "leave discoveryURL out"),
+    bad_file("another kind of file", |w| w.file.as_mut().unwrap()["apiVersion"] = json!("v1"), "no kind \"AuthenticationConfiguration\" is registered", "apiserver.config.k8s.io/v1"),
+];
+
+#[tokio::test]
+async fn every_seeded_fault_is_explained() {
+    assert!(FAULTS.len() >= 40);
+    let mut wrong = Vec::new();
+    for fault in FAULTS {
+        let mut world = (fault.world)();
+        (fault.change)(&mut world);
+        let report = world.report().await;
+        let text = format!("{}: {}\nmessage: {:?}\nhint: {:?}", fault.name, report.text(), report.message, report.hint);
+        let mut must = |holds: bool, what: &str| {
+            if !holds {
+                wrong.push(format!("{what}: {text}"));
+            }
+        };
+        let has = |text: &Option<String>, part| text.as_ref().is_some_and(|text| text.contains(part));
+        must(report.verdict == fault.verdict, "verdict");
+        must(has(&report.message, fault.message), "message");
+        must(has(&report.hint, fault.hint), "hint");
+        must(report.error().is_some() && report.user.is_none() && !report.is_accepted(), "error");
+        must(!text.contains("hush"), "a secret is shown");
+        if !fault.step.is_empty() {
+            must(report.step == Some(fault.step), "step");
+            must(agrees(&report), "the steps say something else");
+        }
+        if fault.verdict == Verdict::Refused {
+            // What the log says of it is what people will search for.
+            must(has(&report.log, "err=\"[invalid bearer token, "), "log");
+        }
+        if let Some(file) = &world.file {
+            must(says_the_stream(&world, file, &report).await, "--stream says something else");
+        }
+    }
+    println!("{} seeded faults", FAULTS.len());
+    assert!(wrong.is_empty(), "{} are wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// One step has failed, all before it have passed, none after it was reached.
+pub(super) fn agrees(report: &Report) -> bool {
+    let mut lines = report.steps.iter().skip_while(|line| line.outcome == Outcome::Ok);
+    let failed = lines.next();
+    failed.is_some_and(|line| line.outcome == Outcome::Failed && Some(line.step) == report.step)
+        && lines.all(|line| line.outcome == Outcome::NotReached)
+}
+
+/// `--stream`, which is compared with kube-apiserver's own package, says the same.
+async fn says_the_stream(world: &World, file: &Value, report: &Report) -> bool {
+    let (config, jwks, token) = (file.to_string(), world.jwks.as_ref().unwrap().to_string(), world.token());
+    let question = Question { config: config.into(), jwks: jwks.into(), token: token.into(), ..Question::default() };
+    let answer = answer(&question, Policy::Faithful, &Clock::mock(NOW).0).await;
+    let said = match report.verdict {
+        Verdict::ConfigurationRefused => answer.init_err.or(answer.decode_err),
+        _ => answer.err,
+    };
+    said == report.message
+}
