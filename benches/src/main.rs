@@ -18,6 +18,7 @@ mod report;
 mod site;
 mod store;
 mod traffic;
+mod verdicts;
 
 use std::fs;
 use std::path::PathBuf;
@@ -41,6 +42,9 @@ struct Options {
     /// A kubelogin binary.
     #[arg(long)]
     kubelogin: Option<PathBuf>,
+    /// Only the authenticator beside Kubernetes' own package; other rows of the table stay.
+    #[arg(long, conflicts_with_all = ["apiserver_only", "store_only"])]
+    authenticator_only: bool,
     /// Only the dev API server beside kube-apiserver; other rows of the table stay.
     #[arg(long, conflicts_with = "store_only")]
     apiserver_only: bool,
@@ -64,13 +68,29 @@ struct Options {
     dex: Option<PathBuf>,
 }
 
+impl Options {
+    /// The part that is measured, when it is not all.
+    fn only(&self) -> Option<&'static str> {
+        let parts = [
+            (self.authenticator_only, "--authenticator-only"),
+            (self.apiserver_only, "--apiserver-only"),
+            (self.store_only, "--store-only"),
+        ];
+        parts.into_iter().find_map(|(only, flag)| only.then_some(flag))
+    }
+}
+
 fn main() -> Result<()> {
     let options = Options::parse();
     let mut report = Report::default();
-    let all = !options.apiserver_only && !options.store_only;
+    let all = options.only().is_none();
     if all {
         plugin::measure(&mut report, &options)?;
+    }
+    if all || options.authenticator_only {
         authenticator::measure(&mut report, &options)?;
+    }
+    if all {
         provider::measure(&mut report, &options)?;
     }
     if all || options.store_only {
@@ -82,10 +102,12 @@ fn main() -> Result<()> {
     if all {
         chain::measure(&mut report, &options)?;
     }
-    // Rows that were not measured stay.
-    let before = if all { String::new() } else { fs::read_to_string(&options.out).unwrap_or_default() };
-    fs::write(&options.out, report.markdown(&machine(), &before))
-        .with_context(|| format!("cannot write {}", options.out.display()))?;
+    let document = match options.only() {
+        None => report.markdown(&machine()),
+        // Rows that were not measured stay.
+        Some(part) => report.merged(part, &machine(), &fs::read_to_string(&options.out).unwrap_or_default()),
+    };
+    fs::write(&options.out, document).with_context(|| format!("cannot write {}", options.out.display()))?;
     say(&format!("written to {}", options.out.display()));
     Ok(())
 }

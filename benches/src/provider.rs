@@ -55,7 +55,7 @@ pub(crate) fn measure(report: &mut Report, options: &Options) -> Result<()> {
     let signature = signature_cpu()?;
     report.told("CPU of one RS256 signature", format!("{:.3} ms", ms(signature)));
     let store = store_cpu()?;
-    report.told("CPU of the store's work for one refresh: one read, one write", format!("{:.3} ms", ms(store)));
+    report.told("CPU of the store's work for one refresh: two reads, one write", format!("{:.3} ms", ms(store)));
     let floor = 2.0 * signature.as_secs_f64() + store.as_secs_f64();
     report.at_most(
         "CPU of a refresh over its two signatures and the store's work",

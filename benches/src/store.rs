@@ -45,19 +45,19 @@ struct Measured {
 pub(crate) fn measure(report: &mut Report, options: &Options) -> Result<()> {
     let ours = options.bin.join("portcullis");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let all = options.part.is_none();
+    let wanted = |part| options.part.is_none_or(|only| only == part);
     for (backend, part) in [(Backend::Postgres, Part::Postgres), (Backend::Sqlite, Part::Sqlite)] {
-        if !all && options.part != Some(part) {
+        if !wanted(part) {
             continue;
         }
         let mine = runtime.block_on(drive(Program::Ours(&ours), backend, options))?;
         let peer = options.dex.as_deref().map(|dex| runtime.block_on(drive(Program::Dex(dex), backend, options)));
         tell(report, backend, &mine, peer.transpose()?.as_ref());
     }
-    if all || options.part == Some(Part::Replicas) {
+    if wanted(Part::Replicas) {
         runtime.block_on(scale(report, &ours, options))?;
     }
-    if all || options.part == Some(Part::Large) {
+    if wanted(Part::Large) {
         million::measure(report, options)?;
     }
     Ok(())

@@ -208,17 +208,20 @@ pub(crate) async fn flows(site: &Site, each: usize, meter: &Meter) -> Result<Loa
     let passed = clients.iter_mut().zip(pages).map(|(client, pages)| {
         let hashes = &hashes;
         async move {
-            let mut flows = Vec::with_capacity(pages.len());
+            let (mut load, mut flows) = (Load::default(), Vec::with_capacity(pages.len()));
             for (mut person, page) in pages {
                 let _turn = hashes.acquire().await?;
-                let next = client.password(&mut person, page).await.context("a password was not accepted")?;
-                flows.push(Flow { person, next });
+                match client.password(&mut person, page).await {
+                    Ok(next) => flows.push(Flow { person, next }),
+                    refused => load.count(&refused),
+                }
             }
-            Ok::<_, anyhow::Error>(flows)
+            Ok::<_, anyhow::Error>((load, flows))
         }
     });
-    let flows = try_join_all(passed).await?;
-    ensure!(!flows.is_empty(), "no flow came to its password");
+    let (refused, flows): (Vec<_>, Vec<_>) = try_join_all(passed).await?.into_iter().unzip();
+    load.add(sum(refused));
+    ensure!(flows.iter().any(|flows| !flows.is_empty()), "no flow came past its password");
 
     let finished = join_all(clients.iter_mut().zip(flows).map(|(client, flows)| async move {
         let mut load = Load::default();

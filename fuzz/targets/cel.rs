@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use portcullis_cel::{Environment, EvalError, Fields, ObjectType, Type, Value};
 use portcullis_fuzz::Limit;
 
-/// Cost that an input may have, and what any one step may add to it before that is noticed.
+/// Cost that an input may have; the step that passes it is the last.
 const COST: u64 = 20_000;
 
 /// Memory that an input may take, in bytes: the longest list that one function makes is one of a million numbers.

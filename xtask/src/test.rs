@@ -26,7 +26,7 @@ pub(crate) struct Options {
 }
 
 /// Unit, differential and integration tests (design section 5).
-const TEST_CAP: Duration = Duration::from_secs(40 * 60);
+const TEST_CAP: Duration = Duration::from_secs(55 * 60);
 /// The release build, and the tests of the released programs.
 const RELEASE_CAP: Duration = Duration::from_secs(25 * 60);
 
