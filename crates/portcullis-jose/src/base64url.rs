@@ -19,7 +19,10 @@ pub fn base64url_encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Decodes; errors with [`JoseError::Base64Url`] on anything but the one canonical spelling.
+/// Decodes the one canonical spelling.
+///
+/// # Errors
+/// [`JoseError::Base64Url`] for any other: padding, white space, bits behind the last byte.
 pub fn base64url_decode(text: &str) -> Result<Vec<u8>, JoseError> {
     URL_SAFE_NO_PAD.decode(text).map_err(|_| JoseError::Base64Url)
 }

@@ -36,8 +36,11 @@ pub enum KeyHints {
 }
 
 impl PublicJwk {
-    /// Reads one key. Errors name the member that is missing or malformed, the unknown type or curve, or the reason why
-    /// the numbers are no key. A private key is read as its public half.
+    /// Reads one key. A private key is read as its public half.
+    ///
+    /// # Errors
+    /// [`JoseError`] naming the member that is missing or malformed, the unknown type or curve, the limit that is passed, or the
+    /// reason why the numbers are no key.
     pub fn parse(json: &[u8], limits: &Limits) -> Result<Self, JoseError> {
         if json.len() > limits.set_bytes {
             return Err(JoseError::SetTooLarge { limit: limits.set_bytes });
@@ -108,7 +111,10 @@ impl PublicJwk {
             }
     }
 
-    /// Checks a raw signature. Errors: [`JoseError::AlgorithmKeyMismatch`], [`JoseError::BadSignature`].
+    /// Checks a raw signature.
+    ///
+    /// # Errors
+    /// [`JoseError::AlgorithmKeyMismatch`], [`JoseError::BadSignature`].
     pub fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> Result<(), JoseError> {
         self.material.verify(algorithm, message, signature)
     }

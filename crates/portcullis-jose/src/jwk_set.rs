@@ -38,8 +38,11 @@ pub struct JwkSet {
 }
 
 impl JwkSet {
-    /// Reads a set. Errors: [`JoseError::SetTooLarge`], [`JoseError::TooManyKeys`], [`JoseError::SetJson`], and with
-    /// [`UnknownKeys::RejectSet`] that of the first key that cannot be read.
+    /// Reads a set.
+    ///
+    /// # Errors
+    /// [`JoseError::SetTooLarge`], [`JoseError::TooManyKeys`], [`JoseError::SetJson`], and with [`UnknownKeys::RejectSet`] that of
+    /// the first key that go-jose would refuse the set for.
     pub fn parse(json: &[u8], unknown: UnknownKeys, limits: &Limits) -> Result<Self, JoseError> {
         if json.len() > limits.set_bytes {
             return Err(JoseError::SetTooLarge { limit: limits.set_bytes });

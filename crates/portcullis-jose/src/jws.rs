@@ -24,7 +24,10 @@ pub struct CompactJws<'a> {
 }
 
 impl<'a> CompactJws<'a> {
-    /// Parses `token`. Errors name the part and the rule; limits are checked before anything is split or decoded.
+    /// Parses `token`. Limits are checked before anything is split or decoded.
+    ///
+    /// # Errors
+    /// [`JoseError`] naming the limit that is passed, or the part of the token and the rule that it breaks.
     pub fn parse(token: &'a str, limits: &Limits) -> Result<Self, JoseError> {
         if token.len() > limits.token_bytes {
             return Err(JoseError::TokenTooLarge { limit: limits.token_bytes });
@@ -49,7 +52,10 @@ impl<'a> CompactJws<'a> {
         Ok(Self { signing_input, header, decoded, payload: payload_start..payload_end })
     }
 
-    /// The algorithm; [`JoseError::UnsupportedAlgorithm`] for `none`, the HMAC family and unknown names.
+    /// The algorithm.
+    ///
+    /// # Errors
+    /// [`JoseError::UnsupportedAlgorithm`] for `none`, the HMAC family and unknown names.
     pub fn algorithm(&self) -> Result<Algorithm, JoseError> {
         Algorithm::from_name(&self.header.alg).ok_or_else(|| JoseError::UnsupportedAlgorithm(bounded(&self.header.alg)))
     }
@@ -75,6 +81,9 @@ impl<'a> CompactJws<'a> {
     }
 
     /// Checks the signature with one key, whatever the key's id, `alg` and `use`.
+    ///
+    /// # Errors
+    /// [`JoseError::Critical`], [`JoseError::UnsupportedAlgorithm`], and those of [`PublicJwk::verify`].
     pub fn verify_with(&self, key: &PublicJwk) -> Result<(), JoseError> {
         if self.header.critical {
             return Err(JoseError::Critical);
@@ -83,11 +92,17 @@ impl<'a> CompactJws<'a> {
     }
 
     /// Asks `verifier`, and hands out the payload as verified when it agrees.
+    ///
+    /// # Errors
+    /// [`JoseError::UnsupportedAlgorithm`], and whatever `verifier` says.
     pub fn verify(self, verifier: &(impl SignatureVerifier + ?Sized)) -> Result<VerifiedPayload, JoseError> {
         self.try_verify(verifier).map_err(|rejected| rejected.error)
     }
 
     /// As [`Self::verify`], and gives the token back when it was refused, so that newer keys can be tried on it.
+    ///
+    /// # Errors
+    /// [`Rejected`] with the error of [`Self::verify`] and the token.
     pub fn try_verify(
         self,
         verifier: &(impl SignatureVerifier + ?Sized),
@@ -118,7 +133,10 @@ pub struct Rejected<'a> {
 /// for every [`VerifiedPayload`] that comes out of [`CompactJws::verify`] with it, so production code implements it
 /// only on top of keys; a fuzz target may implement it to reach the code behind.
 pub trait SignatureVerifier {
-    /// Errors when no key of the verifier confirms the signature.
+    /// Whether the signature is to be trusted.
+    ///
+    /// # Errors
+    /// [`JoseError`] when no key of the verifier confirms it.
     fn verify_signature(&self, jws: &CompactJws<'_>) -> Result<(), JoseError>;
 }
 

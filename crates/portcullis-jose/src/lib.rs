@@ -15,6 +15,8 @@
 //!   refused (Go checks the signature's length only);
 //! - RSA moduli below 2048 or above 8192 bits, and tokens, headers, key sets and key ids over [`Limits`] are refused.
 
+#![warn(clippy::missing_errors_doc)]
+
 mod algorithm;
 mod base64url;
 mod error;

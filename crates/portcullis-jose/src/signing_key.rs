@@ -61,6 +61,9 @@ enum Pair {
 
 impl SigningKey {
     /// Makes a new key from the cryptographic library's own randomness.
+    ///
+    /// # Errors
+    /// [`JoseError::Crypto`] when the library fails, [`JoseError::KidTooLong`].
     pub fn generate(kind: KeyKind, kid: String) -> Result<Self, JoseError> {
         let rsa = |size| RsaKeyPair::generate(size).map(Pair::Rsa);
         let ec = |curve: Curve| EcdsaKeyPair::generate(curve.signing()).map(|pair| Pair::Ec(curve, pair));
@@ -77,6 +80,10 @@ impl SigningKey {
     }
 
     /// Reads an unencrypted PKCS#8 key (RFC 5958) of any supported kind.
+    ///
+    /// # Errors
+    /// [`JoseError::PrivateKeyFormat`] for anything else, [`JoseError::RsaModulusSize`], [`JoseError::InvalidKey`],
+    /// [`JoseError::KidTooLong`].
     pub fn from_pkcs8_der(der: &[u8], kid: String) -> Result<Self, JoseError> {
         let pair = RsaKeyPair::from_pkcs8(der)
             .map(Pair::Rsa)
@@ -86,6 +93,9 @@ impl SigningKey {
     }
 
     /// Reads the first `PRIVATE KEY` block of a PEM text (RFC 7468).
+    ///
+    /// # Errors
+    /// [`JoseError::PrivateKeyFormat`] when there is none, and those of [`Self::from_pkcs8_der`].
     pub fn from_pkcs8_pem(pem: &str, kid: String) -> Result<Self, JoseError> {
         const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
         const END: &str = "-----END PRIVATE KEY-----";
@@ -98,6 +108,10 @@ impl SigningKey {
 
     /// Reads a private JWK. RSA keys need all of `d`, `p`, `q`, `dp`, `dq`, `qi` and no `oth`; the halves of a key must
     /// fit. A key without `kid` gets its thumbprint as id.
+    ///
+    /// # Errors
+    /// Those of [`PublicJwk::parse`] for the public half; for the private one [`JoseError::MissingKeyMember`],
+    /// [`JoseError::KeyMember`], [`JoseError::InvalidKey`].
     pub fn from_jwk(json: &[u8]) -> Result<Self, JoseError> {
         let raw = parse_raw(json)?;
         let public = PublicJwk::from_raw(&raw, &Limits::default())?;
@@ -154,6 +168,9 @@ impl SigningKey {
     }
 
     /// The key as PKCS#8. The bytes are wiped when dropped.
+    ///
+    /// # Errors
+    /// [`JoseError::Crypto`] when the cryptographic library fails.
     pub fn to_pkcs8_der(&self) -> Result<Zeroizing<Vec<u8>>, JoseError> {
         let crypto = |_| JoseError::Crypto;
         Ok(Zeroizing::new(match &self.0.pair {
@@ -182,7 +199,10 @@ impl SigningKey {
         &self.0.public
     }
 
-    /// Signs `message`. Errors: [`JoseError::AlgorithmNotForKey`], [`JoseError::Crypto`].
+    /// Signs `message`.
+    ///
+    /// # Errors
+    /// [`JoseError::AlgorithmNotForKey`], [`JoseError::Crypto`].
     pub fn sign(&self, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>, JoseError> {
         let rng = SystemRandom::new();
         let mismatch = JoseError::AlgorithmNotForKey(algorithm);
@@ -215,6 +235,9 @@ impl fmt::Debug for SigningKey {
 
 /// Signs `payload` as a compact JWS. The header has the members `alg` and `kid`, then `typ` when given (Dex writes no
 /// `typ`; RFC 9068 access tokens have one).
+///
+/// # Errors
+/// Those of [`SigningKey::sign`].
 pub fn sign_compact(
     key: &SigningKey,
     algorithm: Algorithm,

@@ -8,6 +8,8 @@
 //! our own provider: to the client side every issuer is a stranger, so every text and body that it sends is bounded, and
 //! no error or `Debug` output carries a secret.
 
+#![warn(clippy::missing_errors_doc)]
+
 pub mod client;
 mod discovery_document;
 mod json;

@@ -37,6 +37,9 @@ pub struct AuthorizationRequest<'a> {
 pub struct InvalidEndpoint;
 
 /// Builds the URL. The endpoint is not interpreted beyond its scheme: a browser opens it as it is.
+///
+/// # Errors
+/// [`InvalidEndpoint`].
 pub fn authorization_url(request: &AuthorizationRequest<'_>) -> Result<String, InvalidEndpoint> {
     let parsed = url::Url::parse(request.endpoint).map_err(|_| InvalidEndpoint)?;
     if !matches!(parsed.scheme(), "http" | "https") || request.endpoint.len() > MAX_ENDPOINT {

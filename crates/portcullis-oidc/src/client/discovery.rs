@@ -56,6 +56,9 @@ pub enum DiscoveryError {
 }
 
 /// Fetches and checks the document of `issuer`.
+///
+/// # Errors
+/// [`DiscoveryError`].
 pub async fn discover(
     http: &HttpClient,
     issuer: &str,

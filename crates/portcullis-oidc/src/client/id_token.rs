@@ -152,6 +152,9 @@ impl IdTokenVerifier {
     }
 
     /// Verifies `token` with the issuer's keys.
+    ///
+    /// # Errors
+    /// [`IdTokenError`] with the first check that failed, in the order of this module's description.
     pub async fn verify(
         &self,
         token: &str,

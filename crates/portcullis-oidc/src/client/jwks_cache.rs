@@ -136,6 +136,9 @@ impl JwksCache {
     }
 
     /// Checks a token's signature under the cache's policy. With keys at hand that fit, nothing is awaited.
+    ///
+    /// # Errors
+    /// [`KeySourceError::Signature`] when no key confirms it; [`KeySourceError::Fetch`] when newer ones were due and could not be had.
     pub async fn verify(&self, jws: CompactJws<'_>) -> Result<VerifiedPayload, KeySourceError> {
         match self.shared.options.policy {
             JwksPolicy::Faithful => self.verify_faithful(jws).await,
@@ -146,6 +149,9 @@ impl JwksCache {
     }
 
     /// Fetches the keys now, whatever the policy says, or joins a fetch that is under way. The old keys stay on failure.
+    ///
+    /// # Errors
+    /// [`JwksFetchError`].
     pub async fn refresh(&self) -> Result<(), JwksFetchError> {
         self.fetch_or_join(None).await.map(|_| ())
     }

@@ -104,6 +104,9 @@ impl TokenClient {
     }
 
     /// Redeems an authorization code; `redirect_uri` must be the one of the authorization request.
+    ///
+    /// # Errors
+    /// [`TokenError`].
     pub async fn exchange_code(
         &self,
         code: &str,
@@ -119,6 +122,9 @@ impl TokenClient {
     }
 
     /// Redeems a refresh token. When the answer has none, the old one is in the result.
+    ///
+    /// # Errors
+    /// [`TokenError`].
     pub async fn refresh(&self, refresh_token: &Secret) -> Result<TokenResponse, TokenError> {
         let form = vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
         let mut response = self.request(form, &[refresh_token.expose()]).await?;
@@ -127,6 +133,9 @@ impl TokenClient {
     }
 
     /// The resource owner password grant.
+    ///
+    /// # Errors
+    /// [`TokenError`].
     pub async fn password(
         &self,
         username: &str,
@@ -143,6 +152,9 @@ impl TokenClient {
 
     /// Any other grant: posts `form` with the client's authentication. `secrets` are the values in it that no error may
     /// repeat.
+    ///
+    /// # Errors
+    /// [`TokenError`]; where both styles of authentication were tried, that of the second.
     pub async fn request(&self, form: Vec<(&str, &str)>, secrets: &[&str]) -> Result<TokenResponse, TokenError> {
         let Some(secret) = &self.client_secret else {
             return match self.style {

@@ -26,6 +26,9 @@ pub enum InvalidPrompt {
 
 impl Prompt {
     /// Reads the space-separated values. The empty text asks for nothing.
+    ///
+    /// # Errors
+    /// [`InvalidPrompt`].
     pub fn parse(text: &str) -> Result<Self, InvalidPrompt> {
         let mut prompt = Self::default();
         for value in text.split(' ').filter(|value| !value.is_empty()) {

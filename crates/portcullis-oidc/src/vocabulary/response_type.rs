@@ -21,6 +21,9 @@ impl ResponseType {
     pub const CODE: Self = Self { code: true, id_token: false, token: false };
 
     /// Reads the space-separated values, in any order. The empty text is the empty set.
+    ///
+    /// # Errors
+    /// [`InvalidResponseType`].
     pub fn parse(text: &str) -> Result<Self, InvalidResponseType> {
         let mut response_type = Self::default();
         for value in text.split(' ').filter(|value| !value.is_empty()) {

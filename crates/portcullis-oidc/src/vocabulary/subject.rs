@@ -42,6 +42,9 @@ pub fn encode_sub(user_id: &str, conn_id: &str) -> String {
 }
 
 /// The user that a `sub` names. As a protobuf reader must, it takes the last of repeated fields and skips unknown ones.
+///
+/// # Errors
+/// [`InvalidSubject`] for what is no such message, or longer than 4,096 characters.
 pub fn decode_sub(sub: &str) -> Result<Subject, InvalidSubject> {
     if sub.len() > MAX_SUB {
         return Err(InvalidSubject);
