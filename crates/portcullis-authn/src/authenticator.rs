@@ -88,6 +88,39 @@ impl Authenticator {
     /// It answers at once; tokens of an issuer that has not been discovered yet are refused as not initialised. Must be
     /// called inside a Tokio runtime. `shutdown` ends the discovery tasks.
     ///
+    /// ```
+    /// use portcullis_authn::{Authenticator, Network, Options, TrustConfiguration, Verdict};
+    /// use portcullis_runtime::{Clock, Shutdown};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = portcullis_testkit::FakeIssuer::start().await;
+    /// # let (issuer, ca) = (server.issuer(), serde_json::json!(server.ca().pem()));
+    /// let file = format!(
+    ///     r#"
+    /// apiVersion: apiserver.config.k8s.io/v1
+    /// kind: AuthenticationConfiguration
+    /// jwt:
+    /// - issuer: {{url: "{issuer}", audiences: [kubernetes], certificateAuthority: {ca}}}
+    ///   claimMappings: {{username: {{claim: sub, prefix: ""}}}}
+    /// "#
+    /// );
+    /// let trust = TrustConfiguration::load(file.as_bytes(), &[])?;
+    /// let (options, network) = (Options::new(Clock::system()), Network::default());
+    /// let shutdown = Shutdown::new();
+    /// let authenticator = Authenticator::start(trust.issuers().iter().cloned(), options, &network, &shutdown)?;
+    /// // A server need not wait for this: it can serve the tokens of every issuer that has been found.
+    /// authenticator.ready().await;
+    ///
+    /// # let exp = Clock::system().now().unix_seconds() + 60;
+    /// # let token = server.sign(&serde_json::json!({ "iss": issuer, "aud": "kubernetes", "sub": "jane", "exp": exp }));
+    /// let Verdict::User(user) = authenticator.authenticate(&token).await else { panic!("not accepted") };
+    /// assert_eq!(user.info().username, "jane");
+    /// shutdown.trigger();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`HttpClientError`] when no HTTP client can be made, as with a broken proxy setting.
     pub fn start(
@@ -115,6 +148,53 @@ impl Authenticator {
 
     /// An authenticator that asks `issuers`' own sources about signatures, and like [`Authenticator::with_static_keys`]
     /// fetches no claims.
+    ///
+    /// Whether the `alg` and `use` that keys are marked with count is the sources' to decide, whatever the policy:
+    /// [`KeyHints::Ignore`] is kube-apiserver's, [`KeyHints::Enforce`] that of [`Policy::Strict`].
+    ///
+    /// ```
+    /// use std::sync::{Arc, RwLock};
+    ///
+    /// use portcullis_authn::{Authenticator, KeySource, KeySourceError, Options, TrustConfiguration, Verdict, Verification};
+    /// use portcullis_jose::{CompactJws, JwkSet, KeyHints, KeyKind, SigningKey, sign_compact};
+    /// use portcullis_runtime::Clock;
+    ///
+    /// /// Keys that somebody else replaces.
+    /// #[derive(Default)]
+    /// struct Replaced(RwLock<JwkSet>);
+    ///
+    /// impl KeySource for Replaced {
+    ///     fn verify<'a>(&'a self, jws: CompactJws<'a>) -> Verification<'a> {
+    ///         Box::pin(async move {
+    ///             let keys = self.0.read().expect("nobody panics").clone().with_hints(KeyHints::Ignore);
+    ///             jws.verify(&keys).map_err(KeySourceError::Signature)
+    ///         })
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let file = br#"
+    /// apiVersion: apiserver.config.k8s.io/v1
+    /// kind: AuthenticationConfiguration
+    /// jwt:
+    /// - issuer: {url: "https://issuer.example", audiences: [kubernetes]}
+    ///   claimMappings: {username: {claim: sub, prefix: ""}}
+    /// "#;
+    /// let trust = TrustConfiguration::load(file, &[])?;
+    /// let keys = Arc::new(Replaced::default());
+    /// let sources = trust.issuers().iter().map(|issuer| (issuer.clone(), keys.clone() as Arc<dyn KeySource>));
+    /// let authenticator = Authenticator::with_key_sources(sources, Options::new(Clock::mock(1_800_000_000).0));
+    ///
+    /// let key = SigningKey::generate(KeyKind::P256, "a".to_owned())?;
+    /// let claims = br#"{"iss":"https://issuer.example","aud":"kubernetes","sub":"jane","exp":1800003600}"#;
+    /// let token = sign_compact(&key, key.default_algorithm(), None, claims)?;
+    /// assert!(matches!(authenticator.authenticate(&token).await, Verdict::Refused(_)));
+    /// *keys.0.write().expect("nobody panics") = JwkSet::from_keys(vec![key.public().clone()]);
+    /// assert!(matches!(authenticator.authenticate(&token).await, Verdict::User(_)));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn with_key_sources(
         issuers: impl IntoIterator<Item = (ValidConfig, Arc<dyn KeySource>)>,
         options: Options,

@@ -23,7 +23,7 @@
 //! "#;
 //! let trust = TrustConfiguration::load(file, &[])?;
 //! // With `Authenticator::start` the issuers are discovered, and their keys fetched when a token needs them; with
-//! // `Authenticator::with_key_sources` a `KeySource` of your own is asked about signatures.
+//! // `Authenticator::with_key_sources` a `KeySource` of your own is asked about signatures. Both have an example of their own.
 //! let key = SigningKey::generate(KeyKind::P256, "a".to_owned())?;
 //! let keys = JwkSet::from_keys(vec![key.public().clone()]);
 //! let issuers = trust.issuers().iter().map(|issuer| (issuer.clone(), keys.clone()));
@@ -41,6 +41,8 @@
 //!
 //! It must never know our own provider: tokens of every issuer are treated alike, or the comparison with kube-apiserver
 //! would prove nothing. It knows no authorization, and it makes no decision on bytes that were not verified.
+
+#![warn(clippy::missing_errors_doc)]
 
 mod authenticator;
 mod cache;
