@@ -7,7 +7,8 @@
 //! [`VerifiedPayload`], which only a verified signature yields. It never logs a token.
 //!
 //! The set of issuers may be replaced ([`crate::LiveAuthenticator`]): each request is decided by the set that it met, and
-//! each set has a cache of its own, so that nothing accepted by one is remembered by the next.
+//! each set has a cache of its own, so that nothing accepted by one is remembered by the next. What an issuer that moves accepts
+//! as what it was is not remembered at all.
 //!
 //! Compat: `AuthenticateToken` of `k8s.io/apiserver` v0.37's `oidc` package behind its token cache. Issuers are unique, so
 //! looking one up by name gives the same answer as asking each in order, and it is the error of that one that counts.
@@ -79,8 +80,9 @@ struct Trusted {
     cache: TokenCache,
 }
 
-/// A user, and until when it may be remembered (Unix seconds): `exp` of the token, or of the one that its groups came in.
-type Accepted = (VerifiedUser, i64);
+/// A user, and until when it may be remembered (Unix seconds): `exp` of the token, or of the one that its groups came in. `None`
+/// when it must not be.
+type Accepted = (VerifiedUser, Option<i64>);
 
 impl Authenticator {
     /// An authenticator that discovers its issuers in the background and fetches their keys when tokens need them.
@@ -239,7 +241,9 @@ impl Authenticator {
         let trusted = shared.trusted.load_full();
         match shared.decide(&trusted, token).await {
             Ok(Some((user, until))) => {
-                trusted.cache.insert(token, &user, until, now);
+                if let Some(until) = until {
+                    trusted.cache.insert(token, &user, until, now);
+                }
                 Verdict::User(user)
             }
             Ok(None) => Verdict::NoOpinion,
@@ -329,7 +333,8 @@ impl Shared {
         }
         let user = verify::user(issuer.valid(), self.policy, &members)?;
         let expires_at = Timestamp::from_unix_seconds(until);
-        Ok((VerifiedUser::new(user, Arc::clone(&issuer.url), expires_at), until))
+        let remembered = issuer.remembers().then_some(until);
+        Ok((VerifiedUser::new(user, Arc::clone(&issuer.url), expires_at), remembered))
     }
 }
 

@@ -48,6 +48,8 @@ pub(crate) struct Issuer {
     /// What it was before it moved. As a whole it holds until the issuer is found where it is now: new rules were never meant for
     /// tokens that the former keys have signed.
     former: Option<Arc<Self>>,
+    /// Whether it counts only until another has been found.
+    is_former: bool,
 }
 
 impl Issuer {
@@ -57,7 +59,14 @@ impl Issuer {
     }
 
     fn new(valid: ValidConfig, keys: Keys, resolver: Option<Arc<Resolver>>) -> Self {
-        Self { url: Arc::from(valid.config().issuer_url.as_str()), valid, keys, resolver, former: None }
+        Self {
+            url: Arc::from(valid.config().issuer_url.as_str()),
+            valid,
+            keys,
+            resolver,
+            former: None,
+            is_former: false,
+        }
     }
 
     /// An issuer that is discovered in the background. Must be called inside a Tokio runtime.
@@ -78,14 +87,15 @@ impl Issuer {
             Some(resolver) if !moves && valid.config().groups.is_some() => Some(Arc::clone(resolver)),
             Some(_) | None => resolver(&valid, &outside, around)?,
         };
-        let former = if self.keys.initialised() { moves.then(|| Arc::new(self.alone())) } else { self.former.clone() };
+        let former =
+            if self.keys.initialised() { moves.then(|| Arc::new(self.as_former())) } else { self.former.clone() };
         let keys = if moves { Keys::Discovered(search(&valid, outside, around)) } else { self.keys.kept() };
         Ok((Self { former, ..Self::new(valid, keys, resolver) }, moves))
     }
 
-    /// The same, without what it was before.
-    fn alone(&self) -> Self {
-        Self::new(self.valid.clone(), self.keys.kept(), self.resolver.clone())
+    /// What it is, for as long as it takes to find it elsewhere.
+    fn as_former(&self) -> Self {
+        Self { is_former: true, ..Self::new(self.valid.clone(), self.keys.kept(), self.resolver.clone()) }
     }
 
     /// What tokens are judged by now.
@@ -94,6 +104,12 @@ impl Issuer {
             Some(former) if !self.keys.initialised() => former,
             Some(_) | None => self,
         }
+    }
+
+    /// Whether the users of its tokens may be remembered: what judges them may end at any time when it counts only until another
+    /// has been found.
+    pub(crate) const fn remembers(&self) -> bool {
+        !self.is_former
     }
 
     pub(crate) fn config(&self) -> &JwtConfig {

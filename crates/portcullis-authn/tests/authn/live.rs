@@ -19,6 +19,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// Nobody listens there.
 const DOWN: &str = "https://127.0.0.1:1";
 
+const BAD_SIGNATURE: &str = "oidc: verify token: failed to verify signature: failed to verify id token signature";
+
 /// A file, and an authenticator that follows it.
 struct World {
     folder: tempfile::TempDir,
@@ -259,11 +261,27 @@ async fn an_issuer_that_moves_stays_what_it_was_until_it_is_found() {
     moved["issuer"]["discoveryURL"] = json!(world.issuer.url("/elsewhere"));
     assert_eq!(world.reload(&file(&[moved])), changes(&[Change::Moved(url)], 0));
     tokio::time::timeout(LIMIT, world.live.authenticator().ready()).await.expect("it is found");
-    assert_eq!(
-        world.ask("after").await,
-        "oidc: verify token: failed to verify signature: failed to verify id token signature",
-        "the former keys count no more"
-    );
+    assert_eq!(world.ask("after").await, BAD_SIGNATURE, "the former keys count no more");
+}
+
+#[tokio::test]
+async fn who_was_accepted_by_the_former_keys_is_forgotten_when_the_issuer_is_found() {
+    let world = World::new().await;
+    let gate = Shutdown::new();
+    let mut document = world.issuer.discovery_document();
+    document["jwks_uri"] = json!(world.issuer.url("/other-keys"));
+    world.issuer.reply("/elsewhere", Reply::json(&document).after(gate.clone()));
+    world.issuer.reply("/other-keys", Reply::json(&json!({ "keys": [] })));
+    let mut moved = entry(&world.issuer);
+    moved["issuer"]["discoveryURL"] = json!(world.issuer.url("/elsewhere"));
+    let url = world.issuer.issuer().to_owned();
+    assert_eq!(world.reload(&file(&[moved])), changes(&[Change::Moved(url)], 0));
+    for _ in 0..2 {
+        assert_eq!(world.ask("while").await, "ok jane");
+    }
+    gate.trigger();
+    tokio::time::timeout(LIMIT, world.live.authenticator().ready()).await.expect("it is found");
+    assert_eq!(world.ask("while").await, BAD_SIGNATURE, "in the same second of the mock clock");
 }
 
 #[tokio::test]
