@@ -8,6 +8,7 @@ pub mod json;
 pub mod syntax;
 pub(crate) mod yaml;
 mod yaml_flow;
+mod yaml_marks;
 mod yaml_scalar;
 mod yaml_value;
 

@@ -1,6 +1,6 @@
 //! What a YAML file means to Kubernetes: the JSON that `sigs.k8s.io/yaml` makes of it.
 //!
-//! Flow: text → events (see [`super::yaml_flow`] for where the text is changed for them) → nodes with anchors → values, each scalar resolved as YAML 1.1 does (`yes` is a boolean, `0777` is
+//! Flow: text → events (see [`super::yaml_flow`] and [`super::yaml_marks`] for where the text is changed for them) → nodes with anchors → values, each scalar resolved as YAML 1.1 does (`yes` is a boolean, `0777` is
 //! octal, a date stays text) → JSON text with sorted names. Only the first document is read. The reader of the JSON never
 //! learns that it was YAML; keys that occur twice are reported beside it, because upstream looks for them on the side.
 //!
@@ -11,9 +11,10 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use granit_parser::{Event, Parser, ScalarStyle, StructureStyle};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, StructureStyle};
 
 use super::yaml_flow::{self, Rewrite};
+use super::yaml_marks;
 use super::yaml_scalar::{Scalar, resolve};
 use super::yaml_value::{Key, Map, Value, shown, write};
 
@@ -64,7 +65,7 @@ fn nodes(text: &str) -> Result<Nodes, String> {
             Read::Again(Rewrite { place, with }) => text.to_mut().replace_range(place, &with),
         }
     }
-    Err(format!("more than {REWRITES_LIMIT} times ? or : before or after what it is not set off from"))
+    Err(format!("more than {REWRITES_LIMIT} times ?, : or # before or after what it is not set off from"))
 }
 
 /// What came of reading a text.
@@ -77,13 +78,28 @@ enum Read {
 fn read(text: &str) -> Result<Read, String> {
     let mut nodes = Nodes::default();
     let odd_breaks = odd_breaks(text);
+    // Where what has been read ends.
+    let mut done = 0;
     let options = granit_parser::options! {
         bom_inside_document_as_content: true,
         block_scalar_eof_without_line_feed: true,
         emit_anchor_events: true,
+        emit_unresolved_aliases: true,
     };
     for step in Parser::new_from_str_with_options(text, options) {
-        let (event, span) = step.map_err(|error| format!("line {}: {}", error.marker().line(), error.info()))?;
+        let (event, span) = match step {
+            Ok(step) => step,
+            Err(error) => return refused(text, &error, done, nodes.in_flow()),
+        };
+        done = done.max(span.end.byte_offset().unwrap_or_default());
+        if matches!(event, Event::Anchor(..) | Event::Alias(_) | Event::UnresolvedAlias(_))
+            && let Some(place) = span.byte_range()
+        {
+            let change = yaml_marks::name(text, place.start, nodes.in_flow());
+            if let Some(change) = change.map_err(|reason| format!("line {}: {reason}", span.start.line()))? {
+                return Ok(Read::Again(change));
+            }
+        }
         if nodes.in_flow()
             && matches!(event, Event::Scalar(_, ScalarStyle::Plain, ..))
             && let Some(place) = span.byte_range()
@@ -113,6 +129,18 @@ fn read(text: &str) -> Result<Read, String> {
         }
     }
     Ok(Read::Nodes(nodes))
+}
+
+/// What is to be changed about a text of which our parser has read everything before `done` and refuses the rest, or its words.
+fn refused(text: &str, error: &ScanError, done: usize, in_flow: bool) -> Result<Read, String> {
+    let line = error.marker().line();
+    let at = error.marker().byte_offset().unwrap_or_default();
+    let change = match error.kind() {
+        ErrorKind::CommentNotSeparated if yaml_marks::in_directive(text, at) => None,
+        ErrorKind::CommentNotSeparated => Some(yaml_marks::blank(at)),
+        _ => yaml_marks::next_name(text, done, in_flow).map_err(|reason| format!("line {line}: {reason}"))?,
+    };
+    change.map(Read::Again).ok_or_else(|| format!("line {line}: {}", error.info()))
 }
 
 /// Compat: libyaml takes no tab where a key may begin: at the beginning of a line, and after `-` and `?`.
@@ -168,6 +196,12 @@ struct Nodes {
 impl Nodes {
     /// Takes one event; whether the document has ended.
     fn event(&mut self, event: Event<'_>, line: usize) -> Result<bool, String> {
+        if let Event::Scalar(.., Some(tag)) | Event::SequenceStart(.., Some(tag)) | Event::MappingStart(.., Some(tag)) = &event
+            // Compat: YAML 1.1 has no # in a tag.
+            && tag.suffix().contains('#')
+        {
+            return Err(format!("line {line}: did not find expected whitespace or line break"));
+        }
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let tag = tag.map(|tag| format!("{}{}", tag.handle(), tag.suffix()));
@@ -183,10 +217,7 @@ impl Nodes {
             Event::SequenceEnd | Event::MappingEnd => {
                 self.open.pop();
             }
-            // Compat: YAML 1.2 allows more in a name than 1.1.
-            Event::Anchor(_, name) if !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')) => {
-                return Err(format!("line {line}: did not find expected alphabetic or numeric character"));
-            }
+            Event::UnresolvedAlias(name) => return Err(format!("line {line}: unknown anchor '{name}' referenced")),
             Event::Alias(anchor) => {
                 let target = *self.anchors.get(&anchor).ok_or("unknown anchor referenced")?;
                 self.add(Node { line, content: Content::Alias(target) }, 0)?;
@@ -512,10 +543,79 @@ mod tests {
     }
 
     #[test]
+    fn names_of_anchors_and_comments_end_and_begin_where_libyaml_has_it() {
+        for (text, want) in [
+            ("['a']# why", r#"["a"]"#),
+            ("a: \"é#\"#", r#"{"a":"é#"}"#),
+            ("a: 'x'#c\nb: 1", r#"{"a":"x","b":1}"#),
+            ("{a: [b]#c\n}", r#"{"a":["b"]}"#),
+            ("[#c\n'a',#c\n]#c", r#"["a"]"#),
+            ("? 'a'#c\n: b", r#"{"a":"b"}"#),
+            ("a: |#c\n  d", r#"{"a":"d"}"#),
+            ("a: >-#c\n  d", r#"{"a":"d"}"#),
+            ("a: &ttps://a", r#"{"a":"://a"}"#),
+            ("a: &x:y", r#"{"a":":y"}"#),
+            ("a: &x?y", r#"{"a":"?y"}"#),
+            ("- &a:b", r#"[":b"]"#),
+            ("&a:b: c", r#"{":b":"c"}"#),
+            ("x: z\n&a:b: c", r#"{":b":"c","x":"z"}"#),
+            ("x: z\n!!str &a:b: c", r#"{":b":"c","x":"z"}"#),
+            ("x: z\n# c\n&a:[: c", r#"{":[":"c","x":"z"}"#),
+            ("- x\n- &a:{- }", r#"["x",":{- }"]"#),
+            ("a: &b c\n*b: d", r#"{"a":"c","c":"d"}"#),
+            ("a: &b c\n*b : d\ne: f", r#"{"a":"c","c":"d","e":"f"}"#),
+            ("a: &b c\n? *b\n: d", r#"{"a":"c","c":"d"}"#),
+            ("a: &b c\nd: {*b: e}", r#"{"a":"c","d":{"c":"e"}}"#),
+            ("a: &b c\nd: [*b: e, *b,*b]", r#"{"a":"c","d":[{"c":"e"},"c","c"]}"#),
+            ("a: &b c\nd: [*b:e, *b :'f', *b :[g]]", r#"{"a":"c","d":[{"c":"e"},{"c":"f"},{"c":["g"]}]}"#),
+            ("- &b c\n- {*b :[d]}", r#"["c",{"c":["d"]}]"#),
+            ("a: &b c\nd: {*b:e}", r#"{"a":"c","d":{"c":"e"}}"#),
+            ("&a a: &b b\n*b: *a", r#"{"a":"b","b":"a"}"#),
+            ("a: &b 1\n*b: d", r#"{"1":"d","a":1}"#),
+            ("a: &b\n  c\nd: *b", r#"{"a":"c","d":"c"}"#),
+            ("a: &b-c_D9 d\ne: *b-c_D9", r#"{"a":"d","e":"d"}"#),
+        ] {
+            assert_eq!(json(text).as_deref(), Ok(want), "{text:?}");
+        }
+        const NAME: &str = "did not find expected alphabetic or numeric character";
+        for (text, want) in [
+            ("a: &b#c\n  d", NAME),
+            ("a: &b c\nd: *b#c", NAME),
+            ("a: &x/y", NAME),
+            ("a: &é", NAME),
+            ("a: &x!!str y", NAME),
+            ("a: &x \"y\"\nb: *x\"", NAME),
+            ("%YAML 1.1#c\n---\na: b", "yaml: line 1: "),
+            ("a: !!str#c\n  d", "yaml: line "),
+            ("a: &x: y", "yaml: line 1: "),
+            ("a: &x,y", "yaml: line 1: "),
+            ("a: &x%y", "yaml: line 1: "),
+            ("a: &x@y", "yaml: line 1: "),
+            ("a: &x y\nb: *x:z", "yaml: line 2: "),
+            ("a: &x y\nb: *x?", "yaml: line 2: "),
+            ("a: &x y\n*x:z", "yaml: line 2: "),
+            ("a: b\nc: [*b: d]", "yaml: line 2: unknown anchor 'b' referenced"),
+            ("[&a:b]", "unsupported map key"),
+            ("{&a:b: c}", "yaml: line 1: "),
+            ("a: &b [x]\n*b: d", "yaml: invalid map key"),
+        ] {
+            let error = json(text).expect_err(text);
+            assert!(error.contains(want), "{text:?}: {error}");
+        }
+        assert_eq!(
+            twice("a: &b c\n*b: d\nc: e").as_deref(),
+            Some("yaml: unmarshal errors:\n  line 3: key \"c\" already set in map")
+        );
+    }
+
+    #[test]
     fn each_limit_is_enforced() {
         let marks = |many: usize| format!("[{}]", "?a,".repeat(many));
         assert!(json(&marks(REWRITES_LIMIT)).is_ok());
         assert!(json(&marks(REWRITES_LIMIT + 1)).is_err());
+        let comments = |many: usize| "- 'a'#c\n".repeat(many);
+        assert!(json(&comments(REWRITES_LIMIT)).is_ok());
+        assert!(json(&comments(REWRITES_LIMIT + 1)).is_err());
         let deep = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
         assert!(json(&deep(DEPTH_LIMIT)).is_ok());
         assert!(json(&deep(DEPTH_LIMIT + 1)).is_err());

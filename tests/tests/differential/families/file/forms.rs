@@ -7,7 +7,7 @@ use crate::draft::{Case, World};
 
 const HEAD: &str = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\n";
 
-const FORMS: [&str; 74] = [
+const FORMS: [&str; 91] = [
     "jwt: []\n",
     "jwt:\n",
     "jwt: ~\n",
@@ -82,6 +82,23 @@ const FORMS: [&str; 74] = [
     "x: %a\n",
     "x: -\n",
     "x: - a\n",
+    "jwt: [ISSUER]# why\n",
+    "jwt: [ISSUER]#\n",
+    "jwt: [# why\n ISSUER,# why\n]# why\n",
+    "jwt: [ISSUER]\nanonymous: {'enabled'# why\n  : true}\n",
+    "jwt: [ISSUER]\nanonymous: {\"enabled\": false}# \"\n",
+    "x: 'a'# why\njwt: [ISSUER]\n",
+    "x: \"é#\"#\njwt: [ISSUER]\n",
+    "jwt: [ISSUER]\n&k anonymous: {enabled: false}\n",
+    "jwt: &k:[ISSUER]\n",
+    "x: &ttps://a\njwt: [ISSUER]\n",
+    "x: &a/b c\njwt: [ISSUER]\n",
+    "x: &a jwt\n*a: [ISSUER]\n",
+    "x: &a jwt\n*a : [ISSUER]\n",
+    "x: &a y\nz: {*a: b, c: *a}\n",
+    "x: &a y\nz: [*a, *a]# why\n",
+    "x: &a y\nz: *a?\n",
+    "x: *a\n*a: y\n",
 ];
 
 /// Whole files.
