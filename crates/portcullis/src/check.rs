@@ -12,12 +12,19 @@ use portcullis_runtime::{Clock, Timestamp, chain};
 use crate::cli::{Oidc, OutputForm};
 use crate::{USAGE, output, up};
 
+// Long lines, which are broken where the terminal ends.
 const AFTER_HELP: &str = "\
-Exit code 0 when the token is accepted, 1 when it is not. The token is no argument, because others on the machine can read
-those, and it is never printed.
+Two things are needed: a token (--token-file or --exec), and whom the cluster trusts (--oidc-* flags as kube-apiserver has them, or one \
+file). The keys come from --jwks, or the issuer is asked.
 
-A line of --stream has the members id, config, initial, jwks, issuerJwks, token, algs and disallowed, as in
-peers/oracle/README.md; the answers have id, ok, user, err, decodeErr, jwksErr, initErr and anonymous.";
+  portcullis check --token-file token --config /etc/kubernetes/manifests/kube-apiserver.yaml
+  portcullis check --exec ~/.kube/config --config authentication.yaml --jwks keys.json -o json
+
+Exit code 0 when the token is accepted, 1 when it is not or something cannot be read, 2 for a wrong command line. The token is no \
+argument, because others on the machine can read those, and it is never printed.
+
+A line of --stream has the members id, config, initial, jwks, issuerJwks, token, algs and disallowed, as in peers/oracle/README.md; the \
+answers have id, ok, user, err, decodeErr, jwksErr, initErr, anonymous and badcase.";
 
 /// What `check` takes.
 #[derive(Debug, Args)]
@@ -47,7 +54,8 @@ pub(crate) struct Check {
     /// The issuer's key set [default: the issuer is asked]
     #[arg(long, value_name = "FILE")]
     jwks: Option<PathBuf>,
-    /// Authorities for reaching the issuer, PEM; also what oidc-ca-file holds where that is a file of the cluster's machine
+    /// Authorities for reaching the issuer where the configuration names none, PEM; also what oidc-ca-file holds where that is a file
+    /// of the cluster's machine
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// The time to judge at, as in 2026-11-28T12:00:00Z [default: now]

@@ -9,6 +9,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use portcullis_authn::{ConfigError, FLAG_NAMES, FlagError, OidcFlags, TrustConfiguration, ValidConfig};
+use portcullis_kube::authentication_config::AuthenticationConfiguration;
 use portcullis_platform::kind::{ExtraArg, KindConfig};
 use portcullis_platform::{Format, detect, k3s, kubeadm, nearest};
 
@@ -63,6 +64,7 @@ pub(crate) struct Setting(pub(crate) &'static str, pub(crate) &'static str);
 pub(crate) const ISSUER: Setting = Setting("oidc-issuer-url", "issuer.url");
 pub(crate) const AUDIENCE: Setting = Setting("oidc-client-id", "issuer.audiences");
 pub(crate) const CA: Setting = Setting("oidc-ca-file", "issuer.certificateAuthority");
+pub(crate) const EGRESS: Setting = Setting("", "issuer.egressSelectorType");
 pub(crate) const USERNAME: Setting = Setting("oidc-username-claim", "claimMappings.username");
 pub(crate) const GROUPS: Setting = Setting("oidc-groups-claim", "claimMappings.groups");
 pub(crate) const UID: Setting = Setting("", "claimMappings.uid");
@@ -138,6 +140,8 @@ pub(crate) fn load(
     };
     let format = match (format, detect(&text, &file)) {
         (Some(format), _) => *format,
+        // Kubernetes' reader takes spellings of YAML that others refuse, and says in its own words what it does not.
+        (None, Err(_)) if is_of_kubernetes(&text) => Format::AuthenticationConfiguration,
         // The flags may all be in drop-ins.
         (None, Err(_)) if !drop_ins.is_empty() => Format::K3s,
         (None, found) => found?,
@@ -145,10 +149,12 @@ pub(crate) fn load(
     match format {
         Format::AuthenticationConfiguration => {
             let origin = Origin::File(file);
-            Ok(match TrustConfiguration::load(text.as_bytes(), &[]) {
-                Ok(trust) => Ok(Trust { issuers: trust.issuers().to_vec(), origin, warnings: Vec::new() }),
-                Err(error) => Err(refused(&error, &origin)),
-            })
+            Ok(trust_file(text.as_bytes(), &origin)
+                .map(|(issuers, warnings)| {
+                    let own = own_issuer(&issuers, &origin);
+                    Trust { issuers, warnings: warnings.into_iter().chain(own).collect(), origin: origin.clone() }
+                })
+                .map_err(|error| refused(&error, &origin)))
         }
         Format::Kind => {
             let config = KindConfig::parse(&text, &file)?;
@@ -156,6 +162,74 @@ pub(crate) fn load(
         }
         Format::Kubeadm => trust_arguments(&kubeadm::parse(&text, &file)?.arguments, file, ca, keys_given),
         Format::K3s => trust_k3s(Some(text), file, &drop_ins, ca, keys_given),
+    }
+}
+
+/// Whether a text that is no YAML for others is meant to be an AuthenticationConfiguration.
+fn is_of_kubernetes(text: &str) -> bool {
+    const KIND: &str = "AuthenticationConfiguration";
+    let kind = |line: &str| line.strip_prefix("kind:").is_some_and(|rest| rest.contains(KIND));
+    text.lines().any(kind) || (text.trim_start().starts_with('{') && text.contains(&format!("\"{KIND}\"")))
+}
+
+/// The issuers of an AuthenticationConfiguration, and warnings. Unlike an authenticator of ours, a kube-apiserver may have egress
+/// selectors.
+fn trust_file(text: &[u8], origin: &Origin) -> Result<(Vec<ValidConfig>, Vec<String>), ConfigError> {
+    let issuers = |trust: TrustConfiguration| trust.issuers().to_vec();
+    match TrustConfiguration::load(text, &[]) {
+        // Every rule holds when that is said.
+        Err(ConfigError::EgressSelector(_)) => {
+            let mut file = AuthenticationConfiguration::decode(text)?;
+            let mut warnings = Vec::new();
+            for (at, jwt) in file.jwt.iter_mut().enumerate() {
+                let selector = std::mem::take(&mut jwt.issuer.egress_selector_type);
+                if !selector.is_empty() {
+                    warnings.push(format!(
+                        "{} is {selector:?}: kube-apiserver starts with it only where --egress-selector-config-file has that selector, and \
+                         asks the issuer through it, which is not done here",
+                        origin.name(EGRESS, at)
+                    ));
+                }
+            }
+            TrustConfiguration::new(file, &[]).map(|trust| (issuers(trust), warnings))
+        }
+        loaded => loaded.map(|trust| (issuers(trust), Vec::new())),
+    }
+}
+
+/// A warning about an issuer that most API servers give their service accounts: one that does refuses it.
+fn own_issuer(issuers: &[ValidConfig], origin: &Origin) -> Option<String> {
+    let at = issuers.iter().position(|one| one.config().issuer_url == OWN_ISSUER)?;
+    Some(format!(
+        "{} is the issuer of the cluster's own service accounts, unless --service-account-issuer names another: kube-apiserver does not \
+         start with it",
+        origin.name(ISSUER, at)
+    ))
+}
+
+/// The authorities to ask an issuer with: its `own`, as kube-apiserver does, or those of `--ca`; with a warning where the API server
+/// has others.
+pub(crate) fn authority<'a>(
+    own: &'a str,
+    ca: Option<&'a str>,
+    origin: &Origin,
+    at: usize,
+) -> (&'a str, Option<String>) {
+    let name = origin.name(CA, at);
+    match ca {
+        None => (own, None),
+        Some(ca) if own.is_empty() => {
+            let warning = format!(
+                "the issuer was asked with the authorities of --ca, and {name} is not set: kube-apiserver asks with those of its machine"
+            );
+            (ca, Some(warning))
+        }
+        Some(ca) if own.trim() == ca.trim() => (own, None),
+        Some(_) => {
+            let warning =
+                format!("--ca is not used: {name} is there, and kube-apiserver asks the issuer with nothing else");
+            (own, Some(warning))
+        }
     }
 }
 
@@ -254,7 +328,15 @@ fn trust_flags(
     let named = Path::new(&flags.ca_file).to_owned();
     let ca_text = match (flags.ca_file.is_empty(), ca) {
         (true, _) => String::new(),
-        (false, Some(text)) => text.to_owned(),
+        (false, Some(text)) => {
+            let name = origin.name(CA, 0);
+            if origin == Origin::Flags
+                && read_text(&named, &name, FILE_LIMIT).is_ok_and(|other| other.trim() != text.trim())
+            {
+                warnings.push(format!("{name}: {} is there and says something else; --ca is used", named.display()));
+            }
+            text.to_owned()
+        }
         (false, None) => {
             let name = origin.name(CA, 0);
             match read_text(&named, &name, FILE_LIMIT) {
@@ -278,7 +360,13 @@ fn trust_flags(
         );
     }
     Ok(match flags.config_with(service_accounts, |_| Ok(ca_text.into_bytes())) {
-        Ok(Some(valid)) => Ok(Trust { issuers: vec![valid], origin, warnings }),
+        Ok(Some(valid)) => {
+            let issuers = vec![valid];
+            if service_accounts.is_empty() {
+                warnings.extend(own_issuer(&issuers, &origin));
+            }
+            Ok(Trust { issuers, origin, warnings })
+        }
         Ok(None) => return Err(CheckError::NothingTrusted(origin.place())),
         Err(error) => Err(refused(&error, &origin)),
     })

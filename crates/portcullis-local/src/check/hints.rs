@@ -3,7 +3,7 @@
 //! The verdict is already there; this looks at the same token, settings and keys for the likeliest cause.
 
 use portcullis_authn::{
-    ALL_SIGNING_ALGS, AuthnError, ClaimsError, ConfigError, DistributedError, StrictError, VerifyError,
+    ALL_SIGNING_ALGS, AuthnError, ClaimsError, ConfigError, DistributedError, Purpose, StrictError, VerifyError,
 };
 use portcullis_jose::JoseError;
 use portcullis_kube::field::FieldError;
@@ -12,14 +12,16 @@ use portcullis_runtime::http_client::HttpClientError;
 use serde_json::Value;
 
 use super::config::{AUDIENCE, CA, EXTRA, GROUPS, ISSUER, Origin, REQUIRED, Setting, UID, USER_RULES, USERNAME};
+use super::expressions::{self, Wanted, is_identifier};
 use super::keys::{DiscoveryFault, Read, Undiscovered};
 use super::view::{Case, span};
 
 /// Seconds that clocks may differ before somebody should look at them.
 const SKEW: i64 = 5;
 /// Claims that are named in a hint.
-const CLAIMS_NAMED: usize = 12;
+pub(crate) const CLAIMS_NAMED: usize = 12;
 
+const CRITICAL: &str = "the provider must not use critical header members";
 const NEW_TOKEN: &str = "the token is cut or changed on its way: get a new one, and copy all of it";
 
 /// For a configuration that kube-apiserver refuses.
@@ -77,6 +79,8 @@ fn for_field(error: &FieldError, origin: &Origin) -> String {
         format!("leave one of claim and expression out at {field}")
     } else if has("claims.email_verified must be used") {
         "add a claimValidationRules entry such as: expression: claims.?email_verified.orValue(true) == true".to_owned()
+    } else if has("exceeds limit") || has("recursion limit exceeded") || has("recursion depth exceeded") {
+        format!("shorten the expression at {field}, or make several claimValidationRules of it")
     } else if has("must evaluate to bool") {
         format!("compare it at {field}, as in: claims.x == 'y'")
     } else if has("Too many") {
@@ -107,7 +111,7 @@ pub(crate) fn for_nobody(case: &Case<'_>) -> String {
         );
     }
     let Some(claims) = &case.claims else { return NEW_TOKEN.to_owned() };
-    let Some(issuer) = claims.get("iss").and_then(Value::as_str) else {
+    let Some(issuer) = case.registered("iss").and_then(Value::as_str) else {
         return "the token has no iss that is a text: the provider must put its issuer URL there".to_owned();
     };
     if claims.contains_key("kubernetes.io") || claims.contains_key("kubernetes.io/serviceaccount/namespace") {
@@ -226,7 +230,7 @@ fn for_verify(error: &VerifyError, case: &Case<'_>) -> String {
         VerifyError::Malformed(JoseError::TokenTooLarge { .. }) => {
             "no HTTP server takes such a header: have the provider put fewer groups or claims into the token".to_owned()
         }
-        VerifyError::Malformed(JoseError::Critical) => "the provider must not use critical header members".to_owned(),
+        VerifyError::Malformed(JoseError::Critical) => CRITICAL.to_owned(),
         VerifyError::Malformed(_) => for_copy(case.token).unwrap_or(NEW_TOKEN).to_owned(),
         VerifyError::UnsupportedAlgorithm { got, .. } => for_algorithm(got, case),
         VerifyError::Signature(reason) => for_signature(reason, case),
@@ -284,8 +288,21 @@ fn for_algorithm(got: &str, case: &Case<'_>) -> String {
 }
 
 fn for_signature(reason: &JoseError, case: &Case<'_>) -> String {
-    let kid = case.header("kid").unwrap_or_default();
     let set = case.keys.map(Read::kids).unwrap_or_default();
+    let alg = case.header("alg").unwrap_or_default();
+    let Some(kid) = case.kid() else {
+        return match reason {
+            JoseError::NoMatchingKey => "the key set has no key: is it this issuer's?".to_owned(),
+            JoseError::AlgorithmKeyMismatch => format!(
+                "the token names no key, and the set has none of the kind that {alg} needs: it is another issuer's, or the header was \
+                 changed"
+            ),
+            JoseError::Critical => CRITICAL.to_owned(),
+            _ => "the token names no key, so all of the set were tried, and none has signed it: the set is another issuer's or older than \
+                  the key, or the token was changed after it was signed"
+                .to_owned(),
+        };
+    };
     match reason {
         JoseError::NoMatchingKey if set.is_empty() => {
             "the key set has no key with an id: is it this issuer's?".to_owned()
@@ -295,11 +312,10 @@ fn for_signature(reason: &JoseError, case: &Case<'_>) -> String {
             set.join(", ")
         ),
         JoseError::AlgorithmKeyMismatch => format!(
-            "the key {kid:?} is of another kind than {} needs: the set is another issuer's, or the header was changed",
-            case.header("alg").unwrap_or_default()
+            "the key {kid:?} is of another kind than {alg} needs: the set is another issuer's, or the header was changed"
         ),
-        JoseError::Critical => "the provider must not use critical header members".to_owned(),
-        JoseError::BadSignature if case.header("alg").is_some_and(|alg| alg.starts_with("PS")) => {
+        JoseError::Critical => CRITICAL.to_owned(),
+        JoseError::BadSignature if alg.starts_with("PS") => {
             "the set is another issuer's with the same key id, or the token was changed after it was signed, or its salt is not as long \
              as its hash, which kube-apiserver accepts and Portcullis does not"
                 .to_owned()
@@ -331,7 +347,7 @@ fn for_audience(got: &[String], case: &Case<'_>, at: usize) -> String {
 fn for_expiry(expiry: Option<i64>, case: &Case<'_>) -> String {
     let Some(expiry) = expiry else { return "the token has no exp: the provider must set it".to_owned() };
     let now = case.now.unix_seconds();
-    let issued = case.claims.as_ref().and_then(|claims| claims.get("iat")).and_then(Value::as_i64);
+    let issued = case.registered("iat").and_then(Value::as_i64);
     if issued.is_some_and(|issued| issued > now.saturating_add(SKEW)) {
         return "the token was issued in the future and has expired already: the clocks differ; synchronise them (NTP)"
             .to_owned();
@@ -360,6 +376,9 @@ fn for_claims(error: &ClaimsError, case: &Case<'_>) -> String {
     let name = |setting| case.origin.name(setting, at);
     match error {
         ClaimsError::Username { claim, reason } if reason.contains("not present") => {
+            if let Some(other) = case.odd_case(claim) {
+                return spelled(claim, other, &name(USERNAME));
+            }
             let scope = match claim.as_str() {
                 "email" => "let the plugin ask for the scope email, ",
                 "name" | "preferred_username" | "nickname" => "let the plugin ask for the scope profile, ",
@@ -387,14 +406,18 @@ fn for_claims(error: &ClaimsError, case: &Case<'_>) -> String {
             };
             format!("the provider must send {claim} as a list of texts, or one text{instead}")
         }
-        ClaimsError::Uid { claim, .. } => format!("the provider must send {claim} as a text; see {}", name(UID)),
-        ClaimsError::RequiredMissing(claim) => {
-            format!(
+        ClaimsError::Uid { claim, .. } => match case.odd_case(claim) {
+            Some(other) => spelled(claim, other, &name(UID)),
+            None => format!("the provider must send {claim} as a text; see {}", name(UID)),
+        },
+        ClaimsError::RequiredMissing(claim) => match case.odd_case(claim) {
+            Some(other) => spelled(claim, other, &name(REQUIRED)),
+            None => format!(
                 "let the provider send {claim}, or take it out of {}; this token has {}",
                 name(REQUIRED),
                 case.text_claims(CLAIMS_NAMED)
-            )
-        }
+            ),
+        },
         ClaimsError::RequiredType { claim, .. } => {
             let instead = match case.claim(claim) {
                 Some(Value::Bool(value)) if case.origin.is_file() && is_identifier(claim) => {
@@ -407,61 +430,36 @@ fn for_claims(error: &ClaimsError, case: &Case<'_>) -> String {
         ClaimsError::RequiredValue { claim, got, .. } => {
             format!("this user's {claim} is {got:?}: sign in as somebody else, or change {}", name(REQUIRED))
         }
-        ClaimsError::UsernameExpression(text) => for_expression(text, &name(USERNAME)),
-        ClaimsError::EmptyUsername => format!("the claim behind {} is empty: let the provider fill it", name(USERNAME)),
-        ClaimsError::GroupsExpression(text) => for_expression(text, &name(GROUPS)),
-        ClaimsError::UidExpression(text) => for_expression(text, &name(UID)),
-        ClaimsError::ExtraExpression(text) | ClaimsError::ExtraValue { reason: text, .. } => {
-            for_expression(text, &name(EXTRA))
+        ClaimsError::UsernameExpression(text) => {
+            expressions::hint(text, &case.expression(&Purpose::Username), Wanted::Name, &name(USERNAME), case)
         }
-        ClaimsError::ClaimRule(text) => for_rule(text, &name(REQUIRED)),
-        ClaimsError::UserRule(text) => for_rule(text, &name(USER_RULES)),
+        ClaimsError::EmptyUsername => format!("the claim behind {} is empty: let the provider fill it", name(USERNAME)),
+        ClaimsError::GroupsExpression(text) => {
+            expressions::hint(text, &case.expression(&Purpose::Groups), Wanted::Texts, &name(GROUPS), case)
+        }
+        ClaimsError::UidExpression(text) => {
+            expressions::hint(text, &case.expression(&Purpose::Uid), Wanted::Text, &name(UID), case)
+        }
+        ClaimsError::ExtraExpression(text) => expressions::hint(text, "", Wanted::Texts, &name(EXTRA), case),
+        ClaimsError::ExtraValue { expression, reason } => {
+            expressions::hint(reason, expression, Wanted::Texts, &name(EXTRA), case)
+        }
+        ClaimsError::ClaimRule(text) => for_rule(text, &name(REQUIRED), case),
+        ClaimsError::UserRule(text) => for_rule(text, &name(USER_RULES), case),
         _ => NEW_TOKEN.to_owned(),
     }
 }
 
-fn for_expression(text: &str, place: &str) -> String {
-    if let Some((expression, key)) = text.split_once("no such key: ") {
-        return if selects_claim(expression, key) {
-            format!("the token has no {key}: write claims.?{key}.orValue('') at {place}, or let the provider send it")
-        } else {
-            format!(
-                "what the expression at {place} reads has no {key:?}: ask for it first, as in: {key:?} in x, or let the provider send it"
-            )
-        };
-    }
-    if text.contains("must return a string") {
-        return format!("let the expression at {place} come to a text, as with string(…)");
-    }
-    if text.contains("no such overload") {
-        return format!(
-            "a claim has another type than the expression at {place} takes: convert it, as with string(…), or test it with type(…)"
-        );
-    }
-    format!("correct the expression at {place}")
+/// For a claim whose name the token writes in another case of letters.
+pub(crate) fn spelled(claim: &str, other: &str, place: &str) -> String {
+    format!(
+        "the token spells it {other:?}, and names are compared letter by letter: write {other} at {place}, or let the provider send {claim}"
+    )
 }
 
-/// Whether an expression reads a claim of that name, and not a member of something else.
-fn selects_claim(expression: &str, key: &str) -> bool {
-    let read = format!("claims.{key}");
-    let part_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    is_identifier(key)
-        && expression.match_indices(&read).any(|(at, _)| {
-            let before = expression.get(..at).and_then(|text| text.chars().next_back());
-            let after = expression.get(at + read.len()..).and_then(|text| text.chars().next());
-            !before.is_some_and(|c| part_of_name(c) || c == '.') && !after.is_some_and(part_of_name)
-        })
-}
-
-/// Whether a claim can be written behind `claims.`.
-fn is_identifier(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
-fn for_rule(text: &str, place: &str) -> String {
+fn for_rule(text: &str, place: &str, case: &Case<'_>) -> String {
     if text.contains("resulted in error") {
-        for_expression(text, place)
+        expressions::hint(text, "", Wanted::Truth, place, case)
     } else {
         format!("the rule at {place} does not hold for this token: see what it came to above")
     }

@@ -126,12 +126,11 @@ fn describe(key: &PublicJwk) -> String {
     }
 }
 
-/// Asks the issuer.
+/// Asks the issuer. `pem` holds the authorities that its certificate may come from; empty for the system's.
 ///
 /// # Errors
 /// When no client can be made, as with a broken proxy setting.
-pub(crate) async fn fetch(config: &JwtConfig, ca: Option<&str>, proxy: &ProxyFromEnv) -> Result<Keys, HttpClientError> {
-    let pem = ca.unwrap_or(&config.certificate_authority);
+pub(crate) async fn fetch(config: &JwtConfig, pem: &str, proxy: &ProxyFromEnv) -> Result<Keys, HttpClientError> {
     let roots = if pem.is_empty() { Roots::System } else { Roots::only_pem(pem.as_bytes())? };
     let settings = HttpClientConfig { roots, timeout: PATIENCE, proxy: proxy.clone(), ..HttpClientConfig::default() };
     let http = HttpClient::new(settings)?;

@@ -8,6 +8,7 @@
 
 mod config;
 mod error;
+mod expressions;
 mod hints;
 mod keys;
 mod own;
@@ -48,6 +49,8 @@ use walk::{is_there, name};
 
 /// Bytes from which on proxies before an API server refuse a header.
 const LARGE_TOKEN: usize = 8 * 1024;
+/// What stands for the path of authorities that are in the configuration.
+const OWN_CA: &str = "(the configuration's own)";
 /// What kube-apiserver's log says of a request that it takes for nobody's.
 const INVALID: &str = "invalid bearer token";
 
@@ -74,7 +77,7 @@ pub struct Options {
 /// [`CheckError`] when token, configuration or keys cannot be had. Whatever kube-apiserver would refuse is a [`Report`].
 pub async fn run(options: &Options, stdin: impl Read) -> Result<Report, CheckError> {
     let ca = options.ca.as_ref().map(|path| read_text(path, "--ca", FILE_LIMIT)).transpose()?;
-    let trust = match config::load(&options.config, ca.as_deref(), options.jwks.is_some())? {
+    let mut trust = match config::load(&options.config, ca.as_deref(), options.jwks.is_some())? {
         Ok(trust) => trust,
         Err(refused) => return Ok(refused_config(refused)),
     };
@@ -88,17 +91,22 @@ pub async fn run(options: &Options, stdin: impl Read) -> Result<Report, CheckErr
     let token = token::get(&options.token, stdin).await?;
     let claimed = claimed_issuer(token.text.expose());
     let found = trust.issuers.iter().enumerate().find(|(_, one)| Ok(&one.config().issuer_url) == claimed.as_ref());
-    let Some((at, valid)) = found else {
+    let Some((at, valid)) = found.map(|(at, valid)| (at, valid.clone())) else {
         return Ok(nobodys(&token, &trust, claimed.err(), &options.clock).await);
     };
     let keys = match given {
         Some(read) => Keys::Read(read),
-        None => keys::fetch(valid.config(), ca.as_deref(), &options.proxy).await.map_err(|error| CheckError::Ca {
-            path: options.ca.as_ref().map_or("(the configuration's own)".to_owned(), |path| path.display().to_string()),
-            reason: error.to_string(),
-        })?,
+        None => {
+            let own = &valid.config().certificate_authority;
+            let (pem, warning) = config::authority(own, ca.as_deref(), &trust.origin, at);
+            trust.warnings.extend(warning);
+            keys::fetch(valid.config(), pem, &options.proxy).await.map_err(|error| CheckError::Ca {
+                path: options.ca.as_ref().map_or(OWN_CA.to_owned(), |path| path.display().to_string()),
+                reason: error.to_string(),
+            })?
+        }
     };
-    Ok(judge(&token, &trust, at, valid, &keys, &options.clock).await)
+    Ok(judge(&token, &trust, at, &valid, &keys, &options.clock).await)
 }
 
 fn refused_config(RefusedConfig { message, hint, place }: RefusedConfig) -> Report {
@@ -145,7 +153,7 @@ async fn nobodys(token: &Token, trust: &Trust, why: Option<&str>, clock: &Clock)
     let trusted: Vec<String> = trust.issuers.iter().map(|one| quote(&one.config().issuer_url)).collect();
     let claimed = match why {
         Some(why) => why.to_owned(),
-        None => format!("iss is {}", case.claim("iss").map(view::shown).unwrap_or_default()),
+        None => format!("iss is {}", case.registered("iss").map(view::shown).unwrap_or_default()),
     };
     let detail = format!("{claimed}; trusted: {}", trusted.join(", "));
     let base = report(Verdict::NoOpinion);
@@ -237,6 +245,10 @@ async fn judge(token: &Token, trust: &Trust, at: usize, valid: &ValidConfig, key
             let message = error.to_string();
             let by_decision = own::decision(error, &case);
             let hint = match by_decision {
+                Some(what) if matches!(error, AuthnError::Claims(_)) => format!(
+                    "kube-apiserver accepts {what}, and takes its time and memory: let the expression look at less, or the provider send less \
+                     (docs/compat/kube-apiserver-cel.md)"
+                ),
                 Some(what) => format!(
                     "kube-apiserver accepts {what}: there signature and claims decide, which are not looked at here. If the \
                      keys are the issuer's own, let the provider do without what Portcullis refuses by decision \
@@ -293,8 +305,10 @@ fn doubts(case: &Case<'_>, valid: &ValidConfig, user: &portcullis_kube::user_inf
         && !is_there(case.claim(&groups.claim))
         && case.claim("_claim_names").is_none()
     {
+        let other = case.odd_case(&groups.claim);
+        let other = other.map(|other| format!(" ({} is another name here)", quote(other))).unwrap_or_default();
         doubts.push(format!(
-            "the token has no claim {}, so the user has no groups: let the provider send it, or correct {}",
+            "the token has no claim {}{other}, so the user has no groups: let the provider send it, or correct {}",
             quote(&groups.claim),
             case.origin.name(GROUPS, at)
         ));
@@ -312,8 +326,10 @@ fn doubts(case: &Case<'_>, valid: &ValidConfig, user: &portcullis_kube::user_inf
             case.token.len()
         ));
     }
-    let left =
-        case.claim("exp").and_then(serde_json::Value::as_i64).map(|exp| exp.saturating_sub(case.now.unix_seconds()));
+    let left = case
+        .registered("exp")
+        .and_then(serde_json::Value::as_i64)
+        .map(|exp| exp.saturating_sub(case.now.unix_seconds()));
     if let Some(left) = left.filter(|left| *left < 60) {
         doubts.push(format!("the token ends in {}", span(left)));
     }

@@ -20,7 +20,11 @@ const ODD_KEYS: &str = "a set whose member keys is written twice or in other let
 
 /// What it is that kube-apiserver accepts, if this program alone refuses the token at this step.
 pub(crate) fn decision(error: &AuthnError, case: &Case<'_>) -> Option<&'static str> {
-    let AuthnError::Verify(error) = error else { return None };
+    let error = match error {
+        AuthnError::Verify(error) => error,
+        AuthnError::Claims(error) => return of_values(&error.to_string()),
+        _ => return None,
+    };
     let header = |name: &str| case.header.as_ref().and_then(|header| header.get(name));
     match error {
         VerifyError::Malformed(reason) | VerifyError::Signature(reason) => match reason {
@@ -65,6 +69,18 @@ fn set<'a>(case: &Case<'a>) -> Option<&'a Map<String, Value>> {
     case.keys?.json.as_ref()?.as_object()
 }
 
+/// Limits of evaluation that upstream does not have.
+fn of_values(text: &str) -> Option<&'static str> {
+    if text.ends_with("levels of lists and objects") {
+        Some("a claim of that depth")
+    } else if text.contains("resulted in error: operation cancelled: ") && !text.ends_with("actual cost limit exceeded")
+    {
+        Some("an expression that makes values of that size, or walks as many")
+    } else {
+        None
+    }
+}
+
 /// Whether the set has a list of keys under that name, in whatever letters.
 fn lists_keys(case: &Case<'_>) -> bool {
     set(case).is_some_and(|set| set.iter().any(|(name, keys)| name.eq_ignore_ascii_case("keys") && keys.is_array()))
@@ -77,7 +93,7 @@ fn has_odd_keys(case: &Case<'_>) -> bool {
 
 /// Whether the set has a key of this kind that the token may have been signed with.
 fn named(case: &Case<'_>, kind: impl Fn(&Value) -> bool) -> bool {
-    let kid = case.header("kid");
+    let kid = case.kid();
     let keys = set(case).and_then(|set| set.get("keys")).and_then(Value::as_array);
     keys.into_iter().flatten().any(|key| (kid.is_none() || key.get("kid").and_then(Value::as_str) == kid) && kind(key))
 }

@@ -1,8 +1,10 @@
 //! The token as people see it: header and claims decoded for showing, never for deciding.
 
-use portcullis_authn::{JwtConfig, ValidConfig};
+use std::collections::BTreeMap;
+
+use portcullis_authn::{JwtConfig, Purpose, ValidConfig};
 use portcullis_jose::base64url_decode;
-use portcullis_kube::go::json::{self, Document, Kind, Member};
+use portcullis_kube::go::json::{self, Document, Kind};
 use portcullis_runtime::Timestamp;
 use serde_json::{Map, Value};
 
@@ -13,7 +15,10 @@ use super::keys::Read;
 pub(crate) struct Case<'a> {
     pub(crate) token: &'a str,
     pub(crate) header: Option<Map<String, Value>>,
+    /// As mapping and expressions read them: by their exact names.
     pub(crate) claims: Option<Map<String, Value>>,
+    /// What verification reads, in any case of letters: by its right name, how it is spelled and what it is.
+    registered: BTreeMap<&'static str, (String, Value)>,
     /// As it is in the token.
     pub(crate) payload: Vec<u8>,
     pub(crate) issuers: &'a [ValidConfig],
@@ -34,8 +39,9 @@ impl<'a> Case<'a> {
         let payload = part(1);
         Self {
             token,
-            header: part(0).and_then(|bytes| object(&bytes, &[])),
-            claims: payload.as_ref().and_then(|bytes| object(bytes, &REGISTERED)),
+            header: part(0).and_then(|bytes| object(&bytes)),
+            claims: payload.as_ref().and_then(|bytes| object(bytes)),
+            registered: payload.as_ref().map(|bytes| registered(bytes)).unwrap_or_default(),
             payload: payload.unwrap_or_default(),
             issuers,
             origin,
@@ -51,8 +57,37 @@ impl<'a> Case<'a> {
         self.header.as_ref()?.get(member)?.as_str()
     }
 
+    /// The key that the token names. Compat: an empty name is none.
+    pub(crate) fn kid(&self) -> Option<&str> {
+        self.header("kid").filter(|kid| !kid.is_empty())
+    }
+
+    /// A claim as mapping and expressions read it.
     pub(crate) fn claim(&self, name: &str) -> Option<&Value> {
         self.claims.as_ref()?.get(name)
+    }
+
+    /// A claim as verification reads it.
+    pub(crate) fn registered(&self, name: &str) -> Option<&Value> {
+        self.registered.get(name).map(|(_, value)| value)
+    }
+
+    /// How such a claim is spelled, where that is not its right name.
+    pub(crate) fn spelling(&self, name: &str) -> Option<&str> {
+        self.registered.get(name).map(|(spelling, _)| spelling.as_str()).filter(|spelling| *spelling != name)
+    }
+
+    /// A claim whose name differs from that of one which is missing by the case of letters alone.
+    pub(crate) fn odd_case(&self, name: &str) -> Option<&str> {
+        let claims = self.claims.as_ref().filter(|claims| !claims.contains_key(name))?;
+        claims.keys().map(String::as_str).find(|other| other.eq_ignore_ascii_case(name))
+    }
+
+    /// The expression of this purpose; empty when there is none.
+    pub(crate) fn expression(&self, purpose: &Purpose) -> String {
+        let valid = self.at.and_then(|at| self.issuers.get(at));
+        let all = valid.map(|valid| valid.evaluations(&self.payload)).unwrap_or_default();
+        all.into_iter().find(|one| one.purpose == *purpose).map(|one| one.expression).unwrap_or_default()
     }
 
     /// The names of claims that are texts, at most so many.
@@ -70,18 +105,30 @@ impl<'a> Case<'a> {
 /// Claims that Go's decoder reads in any case of letters.
 const REGISTERED: [&str; 10] =
     ["iss", "sub", "aud", "exp", "iat", "nbf", "nonce", "at_hash", "_claim_names", "_claim_sources"];
+/// Those of them that are texts.
+const TEXTS: [&str; 4] = ["iss", "sub", "nonce", "at_hash"];
 /// Levels of nesting that are shown.
 const DEPTH: usize = 32;
 
-/// An object as kube-apiserver's decoder reads it: the last of several names counts, broken text is replaced, and what it takes for
-/// one of `folded` stands under that name.
-fn object(bytes: &[u8], folded: &[&str]) -> Option<Map<String, Value>> {
+/// An object as kube-apiserver's decoder reads it: the last of several names counts, broken text is replaced.
+fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
     let Ok(Document::Object(members)) = json::parse(bytes) else { return None };
-    let name = |member: &Member<'_>| {
-        let known = folded.iter().find(|name| member.folds_to(name));
-        known.map_or_else(|| member.name.clone().into_owned(), |name| (*name).to_owned())
-    };
-    Some(members.iter().map(|member| (name(member), value(member.value, DEPTH))).collect())
+    Some(members.into_iter().map(|member| (member.name.into_owned(), value(member.value, DEPTH))).collect())
+}
+
+/// What it takes for one of [`REGISTERED`].
+fn registered(bytes: &[u8]) -> BTreeMap<&'static str, (String, Value)> {
+    let Ok(Document::Object(members)) = json::parse(bytes) else { return BTreeMap::new() };
+    let mut found = BTreeMap::new();
+    for member in members {
+        let Some(name) = REGISTERED.into_iter().find(|name| member.folds_to(name)) else { continue };
+        // Compat: null leaves a text as it is.
+        if json::kind(member.value) == Kind::Null && TEXTS.contains(&name) && found.contains_key(name) {
+            continue;
+        }
+        found.insert(name, (member.name.into_owned(), value(member.value, DEPTH)));
+    }
+    found
 }
 
 /// A value of it. Numbers that no program of ours can hold, and what lies too deep, are shown as they are written.
@@ -134,9 +181,9 @@ mod tests {
 
     #[test]
     fn claims_are_read_as_by_kube_apiserver() {
-        let read = |text: &[u8]| object(text, &REGISTERED).map(|claims| Value::Object(claims).to_string());
+        let read = |text: &[u8]| object(text).map(|claims| Value::Object(claims).to_string());
         for (text, want) in [
-            (&br#"{"AUD":"a","sub":"x","sub":"y"}"#[..], Some(r#"{"aud":"a","sub":"y"}"#)),
+            (&br#"{"AUD":"a","sub":"x","sub":"y"}"#[..], Some(r#"{"AUD":"a","sub":"y"}"#)),
             (br#"{"Email":"a","email":"b"}"#, Some(r#"{"Email":"a","email":"b"}"#)),
             (
                 b"{\"x\":\"\xff\",\"y\":\"\\ud800\",\"z\":1e999}",
@@ -150,6 +197,23 @@ mod tests {
         }
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(9_000), "]".repeat(9_000));
         assert!(read(deep.as_bytes()).is_some());
+    }
+
+    #[test]
+    fn what_verification_reads_is_found_in_any_case_of_letters() {
+        for (text, name, want) in [
+            (r#"{"AUD":"a"}"#, "aud", Some(("AUD", "\"a\""))),
+            (r#"{"aud":"a","Aud":"b"}"#, "aud", Some(("Aud", "\"b\""))),
+            (r#"{"ISS":"a","iss":null}"#, "iss", Some(("ISS", "\"a\""))),
+            (r#"{"exp":1,"EXP":null}"#, "exp", Some(("EXP", "null"))),
+            (r#"{"i\u017fs":"a"}"#, "iss", Some(("i\u{17f}s", "\"a\""))),
+            (r#"{"Email":"a"}"#, "email", None),
+            ("[]", "iss", None),
+        ] {
+            let found = registered(text.as_bytes());
+            let found = found.get(name).map(|(spelling, value)| (spelling.clone(), value.to_string()));
+            assert_eq!(found.as_ref().map(|(a, b)| (a.as_str(), b.as_str())), want, "{text}");
+        }
     }
 
     #[test]

@@ -95,7 +95,7 @@ fn plan(case: &Case<'_>, valid: &ValidConfig, evaluations: &[Evaluation], failed
     let config = valid.config();
     let has = |wanted: fn(&Purpose) -> bool| evaluations.iter().any(|one| wanted(&one.purpose));
     let mut plan = vec![Step::Initialized, Step::Parse, Step::Algorithm, Step::Signature, Step::ClaimTypes];
-    if case.claim("_claim_names").is_some() {
+    if case.registered("_claim_names").is_some() {
         plan.push(Step::ClaimSources);
     }
     plan.push(Step::Issuer);
@@ -136,7 +136,18 @@ fn detail(step: Step, case: &Case<'_>, valid: &ValidConfig, evaluations: &[Evalu
     };
     let claim = |name: &str| match case.claim(name) {
         Some(value) => format!("the claim {} is {}", quote(name), shown(value)),
-        None => format!("there is no claim {}", quote(name)),
+        None => match case.odd_case(name) {
+            Some(other) => format!("there is no claim {}, and {} is another name here", quote(name), quote(other)),
+            None => format!("there is no claim {}", quote(name)),
+        },
+    };
+    // Verification finds its claims in any case of letters, mapping does not.
+    let verified = |name: &str| match (case.registered(name), case.spelling(name)) {
+        (Some(value), None) => format!("the claim {} is {}", quote(name), shown(value)),
+        (Some(value), Some(other)) => {
+            format!("the claim {}, spelled {}, is {}", quote(name), quote(other), shown(value))
+        }
+        (None, _) => format!("there is no claim {}", quote(name)),
     };
     let prefixed = |name: &str, prefix: &str| match prefix {
         "" => format!("{}; no prefix", claim(name)),
@@ -155,7 +166,7 @@ fn detail(step: Step, case: &Case<'_>, valid: &ValidConfig, evaluations: &[Evalu
             let got = case.header("alg").unwrap_or_default();
             format!("{}; allowed are {}", quote(got), config.signing_algs.join(", "))
         }
-        Step::Signature => match case.header("kid") {
+        Step::Signature => match case.kid() {
             Some(kid) => match case.keys.map(|keys| (keys.faithful.is_ok(), keys.kids().contains(&kid))) {
                 Some((true, true)) => format!("with the key {}", quote(kid)),
                 Some((true, false)) => format!("the token names the key {}, which the set does not have", quote(kid)),
@@ -167,10 +178,10 @@ fn detail(step: Step, case: &Case<'_>, valid: &ValidConfig, evaluations: &[Evalu
         },
         Step::ClaimTypes => "iss, sub, aud, exp, iat, nbf, nonce, at_hash".to_owned(),
         Step::ClaimSources => "_claim_names and _claim_sources".to_owned(),
-        Step::Issuer => claim("iss"),
-        Step::Audience => format!("{}; wanted: {}", claim("aud"), quote_all(&config.audiences)),
+        Step::Issuer => verified("iss"),
+        Step::Audience => format!("{}; wanted: {}", verified("aud"), quote_all(&config.audiences)),
         Step::Expiry => time("exp", case),
-        Step::NotBefore => match case.claim("nbf") {
+        Step::NotBefore => match case.registered("nbf") {
             Some(_) => format!("{}; a minute early is fine", time("nbf", case)),
             None => "there is no nbf, which is fine".to_owned(),
         },
@@ -214,7 +225,7 @@ fn evaluated(one: &Evaluation) -> String {
 }
 
 fn time(name: &str, case: &Case<'_>) -> String {
-    let Some(value) = case.claim(name) else { return format!("there is no {name}") };
+    let Some(value) = case.registered(name) else { return format!("there is no {name}") };
     let Some(seconds) = value.as_i64().or_else(|| value.as_str().and_then(|text| text.parse().ok())) else {
         return format!("{name} is {}", shown(value));
     };

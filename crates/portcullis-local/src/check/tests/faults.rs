@@ -99,6 +99,10 @@ const FAULTS: &[Fault] = &[
     flags("an algorithm of another kind of key", |w| { w.header["alg"] = json!("RS256"); w.flag("oidc-signing-algs", Some("RS256")); }, "signature", "failed to verify id token signature", "another kind than RS256 needs"),
     flags("a key that spoils the set", |w| w.jwks.as_mut().unwrap()["keys"].as_array_mut().unwrap().push(json!({ "kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA" })), "signature", "unknown json web key type 'AKP'", "take it out of the issuer's key set"),
     flags("no key set at all", |w| w.jwks = Some(json!("x")), "signature", "fetching keys oidc: failed to decode keys", "jwks_uri"),
+    flags("no key id, and another issuer's keys", |w| { w.header.as_object_mut().unwrap().remove("kid"); w.jwks = Some(other_key(w)); }, "signature", "failed to verify id token signature", "the token names no key, so all of the set were tried, and none has signed it"),
+    flags("an empty key id, and another issuer's keys", |w| { w.header["kid"] = json!(""); w.jwks = Some(other_key(w)); }, "signature", "failed to verify id token signature", "the token names no key, so all of the set were tried"),
+    flags("no key id, and keys of another kind", |w| { w.header = json!({ "alg": "RS256" }); w.flag("oidc-signing-algs", None); }, "signature", "failed to verify id token signature", "the token names no key, and the set has none of the kind that RS256 needs"),
+    flags("no key id, and no keys", |w| { w.header = json!({ "alg": "ES256" }); w.jwks = Some(json!({ "keys": [] })); }, "signature", "failed to verify id token signature", "the key set has no key: is it this issuer's?"),
     // Registered claims.
     flags("another audience", |w| w.claims["aud"] = json!("dashboard"), "audience", "expected audience \"kubernetes\" got [\"dashboard\"]", "use --oidc-client-id=dashboard"),
     file("another audience, in a file", |w| w.claims["aud"] = json!("dashboard"), "audience", "expected audience \"kubernetes\"", "add \"dashboard\" to jwt[0].issuer.audiences, with audienceMatchPolicy: MatchAny"),
@@ -116,6 +120,9 @@ const FAULTS: &[Fault] = &[
     // The user.
     flags("no email", |w| w.unclaim("email"), "username", "parse username claims \"email\": claim not present", "ask for the scope email"),
     flags("no such claim", |w| w.flag("oidc-username-claim", Some("upn")), "username", "claim not present", "name a claim that is there in --oidc-username-claim: aud, sub, email, name"),
+    flags("a user name's claim in other letters", |w| { w.claims["Email"] = w.claims["email"].take(); w.unclaim("email"); }, "username", "claim not present", "the token spells it \"Email\", and names are compared letter by letter: write Email at --oidc-username-claim"),
+    flags("a required claim in other letters", |w| { w.flag("oidc-required-claim", Some("hd=a")); w.claims["HD"] = json!("a"); }, "requiredClaims", "required claim hd not present", "the token spells it \"HD\""),
+    file("a uid in other letters", |w| { w.jwt()["claimMappings"]["uid"] = json!({ "claim": "oid" }); w.claims["OID"] = json!("7"); }, "uid", "parse uid claim \"oid\"", "write OID at jwt[0].claimMappings.uid"),
     flags("a user name that is a list", |w| w.claims["email"] = json!(["a"]), "username", "cannot unmarshal array", "email as one text"),
     flags("an address that is not verified", |w| w.claims["email_verified"] = json!(false), "emailVerified", "email not verified", "verify the address at the provider"),
     flags("email_verified as a text", |w| w.claims["email_verified"] = json!("true"), "emailVerified", "parse 'email_verified' claim", "without quotes"),
@@ -129,10 +136,12 @@ const FAULTS: &[Fault] = &[
     flags("groups that are elsewhere", |w| sources(w, &json!({ "groups": "src1" })), "distributedClaims", "does not fetch claims from", "overage at Entra ID"),
     flags("a source that is missing", |w| sources(w, &json!({ "groups": "src2" })), "claimSources", "source does not exist", "do not fit together"),
     // Expressions.
-    file("a user name of a claim that is missing", |w| username_expression(w, "claims.upn"), "username", "no such key: upn", "claims.?upn.orValue('')"),
+    file("a user name of a claim that is missing", |w| username_expression(w, "claims.upn"), "username", "no such key: upn", "the token has no upn: let the provider send it, or name a claim that is there at jwt[0].claimMappings.username: aud, sub, email, name"),
+    file("a user name of a claim in other letters", |w| { w.claims["UPN"] = json!("jane"); username_expression(w, "claims.upn"); }, "username", "no such key: upn", "the token spells it \"UPN\", and names are compared letter by letter: write UPN at jwt[0].claimMappings.username"),
     file("a user name that is empty", |w| username_expression(w, "''"), "username", "empty username via CEL", "is empty"),
-    file("a user name that is no text", |w| username_expression(w, "claims.exp"), "username", "must return a string", "string(…)"),
-    file("groups that are no texts", |w| w.jwt()["claimMappings"]["groups"] = json!({ "expression": "[1, 2]" }), "groups", "evaluating group claim expression", "come to a text"),
+    file("a user name that is no text", |w| username_expression(w, "claims.exp"), "username", "must return a string", "the claim exp is a number, and a text is wanted: write string(int(claims.exp)) at jwt[0]"),
+    file("a user name of a literal that is no text", |w| username_expression(w, "7"), "username", "must return a string", "come to a text, as with string(…)"),
+    file("groups that are no texts", |w| w.jwt()["claimMappings"]["groups"] = json!({ "expression": "[1, 2]" }), "groups", "evaluating group claim expression", "come to texts, as with string(…)"),
     file("extra of a claim that is missing", |w| w.jwt()["claimMappings"]["extra"] = json!([{ "key": "a.example/b", "valueExpression": "claims.team" }]), "extra", "no such key: team", "at jwt[0].claimMappings.extra"),
     file("a rule about claims that does not hold", |w| w.jwt()["claimValidationRules"] = json!([{ "expression": "claims.name == 'Joe'", "message": "only Joe" }]), "claimRules", "failed: only Joe", "does not hold for this token"),
     file("a rule about claims that fails", |w| w.jwt()["claimValidationRules"] = json!([{ "expression": "claims.hd == 'x'" }]), "claimRules", "no such key: hd", "claims.?hd.orValue('')"),
@@ -141,6 +150,8 @@ const FAULTS: &[Fault] = &[
     file("extra that the user does not have", |w| w.jwt()["userValidationRules"] = json!([{ "expression": "user.extra['a.example/x'][0] == 'y'" }]), "userRules", "no such key: a.example/x", "reads has no \"a.example/x\""),
     file("groups of which some are objects", |w| w.claims["groups"] = json!(["a", { "name": "b" }]), "groups", "parse groups claim", "as a list of texts, or one text"),
     file("a rule about the user that does not hold", |w| { w.claims["groups"] = json!(["system:masters"]); w.jwt()["userValidationRules"] = json!([{ "expression": "!user.groups.exists(g, g.startsWith('system:'))" }]); }, "userRules", "evaluating user info validation rule", "jwt[0].userValidationRules does not hold"),
+    file("an expression that costs too much", |w| { w.claims["groups"] = json!(vec!["a"; 150]); let all = |inner: &str, x: &str| format!("dyn(claims.groups).all({x}, {inner})"); w.jwt()["claimValidationRules"] = json!([{ "expression": all(&all(&all("x + y != z", "z"), "y"), "x") }]); }, "claimRules", "actual cost limit exceeded", "the expression at jwt[0].claimValidationRules costs more for this token than kube-apiserver lets it: an exists, map or filter inside another"),
+    file("a list that is shorter", |w| { w.claims["groups"] = json!([]); username_expression(w, "dyn(claims.groups)[0]"); }, "username", "index out of bounds", "ask for its size(…) first"),
     // Configurations.
     bad_flags("an http issuer in the flag", |w| w.flag("oidc-issuer-url", Some("http://issuer.example")), "URL scheme must be https", "write https:// in --oidc-issuer-url"),
     bad_flags("no client id", |w| w.flag("oidc-client-id", None), "must be specified together", "give --oidc-issuer-url and --oidc-client-id both"),
@@ -154,6 +165,8 @@ const FAULTS: &[Fault] = &[
     bad_file("email without email_verified", |w| username_expression(w, "claims.email"), "claims.email_verified must be used", "claims.?email_verified.orValue(true) == true"),
     bad_file("a rule that is no truth", |w| w.jwt()["claimValidationRules"] = json!([{ "expression": "claims.name" }]), "must evaluate to bool", "compare it at jwt[0].claimValidationRules[0].expression"),
     bad_file("a rule about audiences that is no truth", |w| w.jwt()["claimValidationRules"] = json!([{ "expression": "claims.audience" }]), "must evaluate to bool", "compare it at jwt[0].claimValidationRules[0].expression"),
+    bad_file("an expression that is too long", |w| username_expression(w, &format!("'{}'", "x".repeat(100_001))), "exceeds limit", "shorten the expression at jwt[0].claimMappings.username.expression"),
+    bad_file("an expression that is too deep", |w| username_expression(w, &format!("{}'x'{}", "(".repeat(300), ")".repeat(300))), "recursion limit exceeded", "shorten the expression at jwt[0].claimMappings.username.expression"),
     bad_file("a path where a certificate is wanted", |w| w.jwt()["issuer"]["certificateAuthority"] = json!("/etc/ca.pem"), "does not contain any valid RSA or ECDSA certificates", "-----BEGIN CERTIFICATE-----"),
     bad_file("one issuer twice", |w| { let jwt = w.jwt().clone(); w.file.as_mut().unwrap()["jwt"].as_array_mut().unwrap().push(jwt); }, "Duplicate value", "leave one of the two out at jwt[1].issuer.url"),
     bad_file("claim and expression", |w| w.jwt()["claimMappings"]["username"]["expression"] = json!("'x'"), "can't both be set", "leave one of claim and expression out"),
@@ -195,6 +208,120 @@ async fn every_seeded_fault_is_explained() {
     }
     println!("{} seeded faults", FAULTS.len());
     assert!(wrong.is_empty(), "{} are wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Expressions that fail or come to the wrong thing, for the claim `x` if it is there, and what the hint says to write instead. That
+/// must be accepted.
+#[tokio::test]
+async fn what_hints_say_to_write_is_accepted() {
+    let (user, groups, rule) = ("username", "groups", "");
+    let cases: &[(&str, Value, &str, &str, &str)] = &[
+        // What stands in for a claim has to be of its type.
+        (
+            rule,
+            json!(["a"]),
+            "claims.?x.orValue('').startsWith('a')",
+            "claims.?x.orValue([])",
+            "'a' in dyn(claims.?x.orValue([]))",
+        ),
+        (rule, json!(7), "claims.?x.orValue('').startsWith('a')", "claims.?x.orValue(0)", "claims.?x.orValue(0) == 7"),
+        (
+            rule,
+            json!({"k": "a"}),
+            "claims.?x.orValue('').startsWith('a')",
+            "claims.?x.orValue({})",
+            "claims.?x.orValue({}) == {'k': 'a'}",
+        ),
+        (
+            rule,
+            json!(true),
+            "claims.?x.orValue('').startsWith('a')",
+            "claims.?x.orValue(false)",
+            "claims.?x.orValue(false) == true",
+        ),
+        (
+            rule,
+            Value::Null,
+            "!dyn(claims.?x.orValue('')).exists(g, g == 'b')",
+            "a list wants orValue([])",
+            "!dyn(claims.?x.orValue([])).exists(g, g == 'b')",
+        ),
+        (rule, json!(7), "claims.x.startsWith('a')", "x is a number", "string(claims.x).startsWith('7')"),
+        // What is missing.
+        (rule, Value::Null, "claims.x != 'a'", "has(claims.x)", "!has(claims.x) || claims.x != 'a'"),
+        (rule, Value::Null, "claims.x != 'a'", "claims.?x.orValue('')", "claims.?x.orValue('') != 'a'"),
+        (rule, Value::Null, "!('a' in dyn(claims.x))", "claims.?x.orValue([])", "!('a' in dyn(claims.?x.orValue([])))"),
+        (rule, json!({}), "claims.x.y != 'a'", "has(claims.x.y)", "!has(claims.x.y) || claims.x.y != 'a'"),
+        (groups, Value::Null, "claims.x", "claims.?x.orValue([])", "claims.?x.orValue([])"),
+        (
+            groups,
+            Value::Null,
+            "claims.x.split(',').map(x, x)",
+            "claims.?x.orValue('')",
+            "claims.?x.orValue('').split(',').map(x, x)",
+        ),
+        (
+            groups,
+            Value::Null,
+            "dyn(claims.x).map(g, 'p:' + g)",
+            "claims.?x.orValue([])",
+            "dyn(claims.?x.orValue([])).map(g, 'p:' + g)",
+        ),
+        // What is no text, and no list of texts.
+        (user, json!(7), "claims.x", "string(int(claims.x))", "string(int(claims.x))"),
+        (user, json!(7), "claims.?x.orValue('')", "string(int(claims.x))", "string(int(claims.x))"),
+        (user, json!(1.5), "claims.x", "string(claims.x)", "string(claims.x)"),
+        (user, json!(true), "claims.x", "string(claims.x)", "string(claims.x)"),
+        (user, json!(["a"]), "claims.x", "dyn(claims.x)[0]", "dyn(claims.x)[0]"),
+        (user, json!({"n": 1, "k": "a"}), "claims.x", "claims.x.k", "claims.x.k"),
+        (groups, json!(7), "claims.x", "string(int(claims.x))", "string(int(claims.x))"),
+        (
+            groups,
+            json!([1, 2]),
+            "claims.x",
+            "dyn(claims.x).map(x, string(int(x)))",
+            "dyn(claims.x).map(x, string(int(x)))",
+        ),
+        (groups, json!([1, "b"]), "claims.x", "dyn(claims.x).map(x, string(x))", "dyn(claims.x).map(x, string(x))"),
+        (groups, json!([true]), "claims.x", "dyn(claims.x).map(x, string(x))", "dyn(claims.x).map(x, string(x))"),
+        (groups, json!([{"name": "a"}]), "claims.x", "dyn(claims.x).map(x, x.name)", "dyn(claims.x).map(x, x.name)"),
+        (groups, json!({"k": "a"}), "claims.x", "claims.x.k", "claims.x.k"),
+        (groups, json!("a,b"), "claims.x.split(',')", "write .map(x, x) behind it", "claims.x.split(',').map(x, x)"),
+        (
+            groups,
+            json!("a b"),
+            "claims.x.findAll('[a-z]')",
+            "write .map(x, x) behind it",
+            "claims.x.findAll('[a-z]').map(x, x)",
+        ),
+    ];
+    for (purpose, x, wrong, said, right) in cases {
+        let report = async |expression: &str| {
+            let mut world = World::with_file();
+            if !x.is_null() {
+                world.claims["x"] = x.clone();
+            }
+            match *purpose {
+                "" => world.jwt()["claimValidationRules"] = json!([{ "expression": expression }]),
+                part => world.jwt()["claimMappings"][part] = json!({ "expression": expression }),
+            }
+            world.report().await
+        };
+        let (refused, accepted) = (report(wrong).await, report(right).await);
+        let told = format!("{wrong} with {x}: {}\nhint: {:?}", refused.text(), refused.hint);
+        assert_eq!(refused.verdict, Verdict::Refused, "{told}");
+        assert!(refused.hint.as_ref().unwrap().contains(said), "{said}: {told}");
+        assert_eq!(accepted.verdict, Verdict::Accepted, "{right} with {x}: {:?}", accepted.message);
+    }
+    let null = async |expression: &str| {
+        let mut world = World::with_file();
+        world.claims["x"] = Value::Null;
+        username_expression(&mut world, expression);
+        world.report().await
+    };
+    let hint = null("claims.?x.orValue('jane')").await.hint.unwrap();
+    assert!(hint.contains("claims.x == null ? '' : claims.x"), "{hint}");
+    assert_eq!(null("claims.x == null ? 'jane' : claims.x").await.verdict, Verdict::Accepted);
 }
 
 /// One step has failed, all before it have passed, none after it was reached.

@@ -120,13 +120,58 @@ async fn files_that_cannot_be_used_are_refused_with_place_and_fix() {
     );
     let own = format!("{K3S}- service-account-issuer=https://issuer.example\n");
     let default = K3S.replace("https://issuer.example", "https://kubernetes.default.svc.cluster.local");
-    for own in [own, default] {
+    for own in [own, default.clone()] {
         let report = with(&own, None).await.unwrap();
         assert!(
             report.message.unwrap().contains("must not overlap")
                 && report.hint.unwrap().contains("own service accounts")
         );
     }
+    // The file says that the service accounts have another issuer.
+    let other = format!("{default}- service-account-issuer=https://own.example\n");
+    let report = with(&other, None).await.unwrap();
+    assert_eq!((report.verdict, report.warnings), (Verdict::NoOpinion, Vec::new()));
+}
+
+#[tokio::test]
+async fn a_file_of_kubernetes_is_read_as_kubernetes_reads_yaml() {
+    let text = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\njwt:\n- issuer: {url: 'https://issuer.example'# why\n    , audiences: [kubernetes]}\n  claimMappings: {username: {claim: sub, prefix: ''}}\n";
+    for format in [None, Some(Format::AuthenticationConfiguration)] {
+        assert_eq!(with(text, format).await.unwrap().verdict, Verdict::Accepted);
+        for (broken, want) in [
+            (text.replace("{username", "username"), "yaml: line 6: "),
+            ("{\"kind\": \"AuthenticationConfiguration\", x".to_owned(), "invalid character 'x'"),
+        ] {
+            let report = with(&broken, format).await.unwrap();
+            assert_eq!(report.verdict, Verdict::ConfigurationRefused, "{report:?}");
+            let message = report.message.unwrap();
+            assert!(message.contains(want), "{broken}: {message}");
+        }
+    }
+}
+
+/// The library has no egress selectors and refuses the file; a kube-apiserver may have them.
+#[tokio::test]
+async fn an_egress_selector_is_a_warning_and_what_is_none_is_refused() {
+    let selectors = |first: &str, second: &str| {
+        let mut world = World::with_file();
+        let mut jwt = world.jwt().clone();
+        world.jwt()["issuer"]["egressSelectorType"] = json!(first);
+        jwt["issuer"]["url"] = json!("https://other.example");
+        jwt["issuer"]["egressSelectorType"] = json!(second);
+        world.file.as_mut().unwrap()["jwt"].as_array_mut().unwrap().push(jwt);
+        world
+    };
+    let report = selectors("", "controlplane").report().await;
+    assert_eq!((report.verdict, report.warnings.len()), (Verdict::Accepted, 1), "{report:?}");
+    assert!(report.warnings[0].starts_with("jwt[1].issuer.egressSelectorType is \"controlplane\": "), "{report:?}");
+    let mut world = selectors("cluster", "controlplane");
+    world.claims["aud"] = json!("dashboard");
+    let report = world.report().await;
+    assert_eq!((report.verdict, report.step, report.warnings.len()), (Verdict::Refused, Some("audience"), 2));
+    let report = selectors("cluster", "etcd").report().await;
+    assert_eq!(report.verdict, Verdict::ConfigurationRefused);
+    assert!(report.message.unwrap().contains("must be either controlplane or cluster"));
 }
 
 #[tokio::test]

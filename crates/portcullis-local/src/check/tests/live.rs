@@ -48,9 +48,42 @@ async fn an_unknown_authority_is_named_and_ca_puts_it_right() {
     let ca = world.path("ca.pem", issuer.ca().pem());
     let report = world.try_with(&Options { ca: Some(ca), ..world.options() }).await.unwrap();
     assert_eq!(report.verdict, Verdict::Accepted, "{}", report.text());
+    assert!(report.warnings[0].contains("--oidc-ca-file is not set: kube-apiserver asks with those of its machine"));
     let junk = world.path("junk.pem", "x");
     let error = world.try_with(&Options { ca: Some(junk), ..world.options() }).await.unwrap_err();
     assert!(error.to_string().contains("no certificate found") && error.hint().unwrap().contains("PEM"), "{error}");
+}
+
+#[tokio::test]
+async fn the_authority_in_a_file_is_the_one_that_counts() {
+    let (mut world, issuer) = world().await;
+    let (right, other) = (issuer.ca().pem().to_owned(), FakeIssuer::start().await.ca().pem().to_owned());
+    world.file = World::with_file().file;
+    world.jwt()["issuer"]["url"] = json!(issuer.issuer());
+    let report = async |world: &World, ca: Option<&str>| {
+        let ca = ca.map(|ca| world.path("given.pem", ca));
+        world.try_with(&Options { ca, ..world.options() }).await.unwrap()
+    };
+    world.jwt()["issuer"]["certificateAuthority"] = json!(right);
+    for (ca, warnings) in [(None, 0), (Some(right.as_str()), 0), (Some(other.as_str()), 1)] {
+        let report = report(&world, ca).await;
+        assert_eq!((report.verdict, report.warnings.len()), (Verdict::Accepted, warnings), "{report:?}");
+        let told = report
+            .warnings
+            .iter()
+            .all(|warning| warning.starts_with("--ca is not used: jwt[0].issuer.certificateAuthority is there"));
+        assert!(told, "{report:?}");
+    }
+    world.jwt()["issuer"]["certificateAuthority"] = json!(other);
+    let refused = report(&world, Some(&right)).await;
+    assert_eq!((refused.step, refused.warnings.len()), (Some("keys"), 1), "{refused:?}");
+    // Of the flags, the file may be one of another machine.
+    let mut world = World { file: None, ..world };
+    let named = world.path("other.pem", &other);
+    world.flag("oidc-ca-file", named.to_str());
+    let report = report(&world, Some(&right)).await;
+    assert_eq!(report.verdict, Verdict::Accepted, "{report:?}");
+    assert!(report.warnings[0].contains("other.pem is there and says something else; --ca is used"), "{report:?}");
 }
 
 #[tokio::test]

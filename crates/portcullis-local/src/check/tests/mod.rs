@@ -17,6 +17,7 @@ use super::*;
 
 const NOW: i64 = 1_800_000_000;
 const ISSUER: &str = "https://issuer.example";
+const OWN: &str = "https://kubernetes.default.svc.cluster.local";
 
 /// A token, a configuration and keys that are all right, until something is changed.
 struct World {
@@ -208,6 +209,37 @@ async fn the_signature_step_names_the_key_only_where_the_set_has_it() {
         told(|world| drop(world.header.as_object_mut().unwrap().remove("kid"))).await,
         "the token names no key: each of the set is tried"
     );
+    assert_eq!(told(|world| world.header["kid"] = json!("")).await, "the token names no key: each of the set is tried");
+}
+
+/// Upstream verifies with Go's decoder, which finds a claim in any case of letters, and maps by exact names.
+#[tokio::test]
+async fn names_in_other_letters_are_shown_as_each_step_reads_them() {
+    let mut world = World::new();
+    world.flag("oidc-username-claim", Some("sub"));
+    for (name, other) in [("aud", "AUD"), ("exp", "Exp"), ("sub", "SUB"), ("groups", "Groups")] {
+        world.claims[other] = world.claims[name].take();
+        world.unclaim(name);
+    }
+    let detail = |report: &Report, step: &str| {
+        let line = report.steps.iter().find(|line| line.step == step).unwrap();
+        (line.outcome, line.detail.clone())
+    };
+    let report = world.report().await;
+    assert_eq!(
+        detail(&report, "audience"),
+        (Outcome::Ok, "the claim \"aud\", spelled \"AUD\", is \"kubernetes\"; wanted: [\"kubernetes\"]".to_owned())
+    );
+    assert!(detail(&report, "expiry").1.starts_with("exp is 2027-01-15T08:59:00Z"), "{}", report.text());
+    let (outcome, told) = detail(&report, "username");
+    let want = "there is no claim \"sub\", and \"SUB\" is another name here; prefix \"https://issuer.example#\"";
+    assert_eq!((outcome, told.as_str()), (Outcome::Failed, want));
+    world.flag("oidc-username-claim", Some("SUB"));
+    let report = world.report().await;
+    assert_eq!(report.verdict, Verdict::Accepted, "{}", report.text());
+    assert_eq!(report.user.unwrap().groups, [""; 0]);
+    let doubt = "the token has no claim \"groups\" (\"Groups\" is another name here), so the user has no groups";
+    assert!(report.warnings.iter().any(|warning| warning.contains(doubt)), "{:?}", report.warnings);
 }
 
 #[tokio::test]
@@ -229,6 +261,25 @@ async fn what_works_and_may_not_be_meant_is_a_warning() {
         world.jwt()["claimMappings"]["username"] = json!({ "expression": "claims['email']" });
     };
     warned(by_index, "none asks for email_verified").await;
+    let own = |world: &mut World| {
+        world.flag("oidc-issuer-url", Some(OWN));
+        world.claims["iss"] = json!(OWN);
+    };
+    warned(own, "--oidc-issuer-url is the issuer of the cluster's own service accounts").await;
+    let own_in_file = |world: &mut World| {
+        *world = World::with_file();
+        let (mut jwt, other) = (world.jwt().clone(), json!("https://other.example"));
+        jwt["issuer"]["url"] = json!(OWN);
+        world.jwt()["issuer"]["url"] = other;
+        world.file.as_mut().unwrap()["jwt"].as_array_mut().unwrap().push(jwt);
+        world.claims["iss"] = json!(OWN);
+    };
+    warned(own_in_file, "jwt[1].issuer.url is the issuer of the cluster's own service accounts").await;
+    let selector = |world: &mut World| {
+        *world = World::with_file();
+        world.jwt()["issuer"]["egressSelectorType"] = json!("cluster");
+    };
+    warned(selector, "jwt[0].issuer.egressSelectorType is \"cluster\": kube-apiserver starts with it only where").await;
     warned(|world| world.claims["x"] = json!("y".repeat(9_000)), "proxies before an API server").await;
     warned(|world| world.claims["exp"] = json!(NOW + 30), "the token ends in 30 s").await;
 }
@@ -315,6 +366,24 @@ async fn what_this_program_alone_refuses_is_not_said_of_kube_apiserver() {
         assert!(report.by_decision.is_some_and(|of| of.contains(what)), "{what}: {told}");
         assert!(report.hint.as_ref().unwrap().starts_with("kube-apiserver accepts "), "{told}");
         assert!(told.matches("for a reason that only Portcullis has").count() == 2, "{told}");
+    }
+}
+
+#[tokio::test]
+async fn limits_of_expressions_that_are_ours_are_not_said_of_kube_apiserver() {
+    let deep = format!("{}1{}", "[".repeat(101), "]".repeat(101));
+    for (what, claim, expression) in [
+        ("a claim of that depth", serde_json::from_str(&deep).unwrap(), "string(claims.x == claims.x)"),
+        ("an expression that makes values", json!("a".repeat(9_000)), "claims.x.replace('a', claims.x)"),
+    ] {
+        let mut world = World::with_file();
+        world.claims["x"] = claim;
+        world.jwt()["claimMappings"]["username"] = json!({ "expression": expression });
+        let report = world.report().await;
+        let told = format!("{}: {}\n{report:?}", report.text(), report.error().unwrap());
+        assert_eq!((report.verdict, &report.log), (Verdict::Refused, &None), "{told}");
+        assert!(report.by_decision.is_some_and(|of| of.contains(what)), "{what}: {told}");
+        assert!(report.hint.as_ref().unwrap().contains("let the expression look at less"), "{told}");
     }
 }
 
