@@ -22,9 +22,24 @@ fn shown(expr: &Expr) -> String {
 
 /// For the range of a macro whose type is not known well enough.
 pub(super) fn range(expr: &Expr, found: &Type) -> Option<String> {
+    const LATER: &str = "what a claim holds is only known when a token comes";
     match found {
-        Type::Any => Some(format!("write dyn({}): what a claim holds is only known when a token comes", shown(expr))),
-        other => other.unwrap_optional().map(|_| format!("write {}.orValue([]): the value may be absent", shown(expr))),
+        Type::Any => Some(match or_value(expr) {
+            Some(operand) => format!("write dyn({}.orValue([])): {LATER}", shown(operand)),
+            None => format!("write dyn({}): {LATER}", shown(expr)),
+        }),
+        other => other.unwrap_optional().map(|inner| match inner {
+            Type::Any => format!("write dyn({}.orValue([])): the value may be absent, and {LATER}", shown(expr)),
+            _ => format!("write {}.orValue([]): the value may be absent", shown(expr)),
+        }),
+    }
+}
+
+/// What `orValue` stands in for.
+fn or_value(expr: &Expr) -> Option<&Expr> {
+    match &expr.kind {
+        ExprKind::Call(call) if &*call.function == "orValue" => call.target.as_ref(),
+        _ => None,
     }
 }
 

@@ -70,6 +70,18 @@ fn a_type_error_has_its_place_and_a_hint() {
             "write dyn(claims.g): what a claim holds is only known when a token comes",
         ),
         (
+            "claims.?g.all(x, x)",
+            "ERROR: <input>:1:7: expression of type 'optional_type(any)' cannot be range of a comprehension (must be list, \
+             map, or dynamic)\n | claims.?g.all(x, x)\n | ......^",
+            "write dyn(claims.?g.orValue([])): the value may be absent, and what a claim holds is only known when a token comes",
+        ),
+        (
+            "claims.?g.orValue('').all(x, x)",
+            "ERROR: <input>:1:18: expression of type 'any' cannot be range of a comprehension (must be list, map, or \
+             dynamic)\n | claims.?g.orValue('').all(x, x)\n | .................^",
+            "write dyn(claims.?g.orValue([])): what a claim holds is only known when a token comes",
+        ),
+        (
             "['a', claims.sub]",
             "ERROR: <input>:1:13: expected type 'string' but found 'any'\n | ['a', claims.sub]\n | ............^",
             "write string(claims.sub)",

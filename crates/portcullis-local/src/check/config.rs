@@ -103,7 +103,18 @@ impl Origin {
 }
 
 /// The issuer of service accounts that kubeadm, kind, k3s and RKE2 give a kube-apiserver, unless they are told of another one.
-const OWN_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+pub(crate) const OWN_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// The flag that names a file of this format.
+const fn flag(format: Option<Format>) -> &'static str {
+    match format {
+        None => "--config",
+        Some(Format::AuthenticationConfiguration) => "--authentication-config",
+        Some(Format::Kind) => "--kind-config",
+        Some(Format::Kubeadm) => "--kubeadm-config",
+        Some(Format::K3s) => "--k3s-config",
+    }
+}
 
 /// Reads a text file of at most `limit` bytes. `named_by` is the flag that names it.
 pub(crate) fn read_text(path: &Path, named_by: &str, limit: u64) -> Result<String, CheckError> {
@@ -131,7 +142,7 @@ pub(crate) fn load(
     };
     let file = path.display().to_string();
     let drop_ins = drop_ins(path);
-    let text = match read_text(path, "the configuration's flag", FILE_LIMIT) {
+    let text = match read_text(path, flag(*format), FILE_LIMIT) {
         // Compat: to k3s and RKE2 the drop-ins alone will do.
         Err(CheckError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound && !drop_ins.is_empty() => {
             return trust_k3s(None, file, &drop_ins, ca, keys_given);
@@ -256,7 +267,7 @@ fn trust_k3s(
 ) -> Result<Result<Trust, RefusedConfig>, CheckError> {
     let mut files: Vec<(String, String)> = text.into_iter().map(|text| (text, file.clone())).collect();
     for path in drop_ins {
-        files.push((read_text(path, "the configuration's flag", FILE_LIMIT)?, path.display().to_string()));
+        files.push((read_text(path, "the folder of drop-ins", FILE_LIMIT)?, path.display().to_string()));
     }
     let files: Vec<(&str, &str)> = files.iter().map(|(text, file)| (text.as_str(), file.as_str())).collect();
     trust_arguments(&k3s::parse_all(&files)?.arguments, file, ca, keys_given)

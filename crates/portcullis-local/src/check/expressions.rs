@@ -52,6 +52,17 @@ pub(crate) fn hint(text: &str, expression: &str, wanted: Wanted, place: &str, ca
     if reason.contains("index out of bounds") {
         return format!("the list is shorter than the expression at {place} expects: ask for its size(…) first");
     }
+    if reason.contains("optional.none() dereference") {
+        return format!(
+            "what value() is asked of is missing: write orValue('') in its place at {place}, or let the provider send it"
+        );
+    }
+    if reason.contains("type conversion error") {
+        let told = told(&selections(expression), case);
+        return format!(
+            "a claim does not hold what the expression at {place} makes of it{told}: test it first, as with matches(…)"
+        );
+    }
     format!("correct the expression at {place}")
 }
 
@@ -73,9 +84,12 @@ fn missing(expression: &str, key: &str, wanted: Wanted, place: &str, case: &Case
              send it"
         );
     }
-    let ask = match path_to(expression, key) {
-        Some(path) => format!("has({path})"),
-        None => format!("{key:?} in x"),
+    let ask = match (path_to(expression, key), map_with(expression, key)) {
+        (Some(path), _) => format!("has({path})"),
+        // Upstream's claims are no map for `in`.
+        (None, Some("claims")) => format!("claims[?'{key}'].orValue('')"),
+        (None, Some(map)) => format!("'{key}' in {map}"),
+        (None, None) => format!("{key:?} in x"),
     };
     format!(
         "what the expression at {place} reads has no {key:?}: ask for it first, as in: {ask}, or let the provider send it"
@@ -109,6 +123,9 @@ fn unsuited(expression: &str, wanted: Wanted, place: &str, case: &Case<'_>) -> S
             Value::Object(members) => {
                 let member = members.iter().find(|(_, value)| value.is_string()).map_or("name", |(name, _)| name);
                 format!("name a member of it, as in claims.{name}.{member}")
+            }
+            Value::Null if wanted == Wanted::Name => {
+                format!("let the provider send one, or name a claim that is there ({})", case.text_claims(CLAIMS_NAMED))
             }
             Value::Null => {
                 format!("orValue stands in for what is missing alone; write claims.{name} == null ? '' : claims.{name}")
@@ -145,13 +162,33 @@ fn overload(expression: &str, place: &str, case: &Case<'_>) -> String {
             Some(_) => {}
         }
     }
-    let mut kinds: Vec<String> =
-        selected.iter().filter_map(|one| Some(format!("{} is {}", one.name, kind(case.claim(one.name)?)))).collect();
-    kinds.dedup();
-    let told = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
+    for Selection { name, after, .. } in &selected {
+        let instead = match case.claim(name) {
+            Some(Value::Array(_)) if after.starts_with(".contains(") => {
+                format!("ask with in, as in: 'x' in claims.{name}")
+            }
+            Some(Value::Number(_)) => format!(
+                "write string(int(claims.{name})) beside texts, and beside it numbers with a point (1.0), which it has itself"
+            ),
+            _ => continue,
+        };
+        return format!(
+            "{name} is {}, which the expression at {place} does not take: {instead}",
+            kind(case.claim(name).unwrap_or(&Value::Null))
+        );
+    }
+    let told = told(&selected, case);
     format!(
         "a claim has another type than the expression at {place} takes{told}: convert it, as with string(…), or test it with type(…)"
     )
+}
+
+/// The claims that an expression reads, and what they are.
+fn told(selected: &[Selection<'_>], case: &Case<'_>) -> String {
+    let mut kinds: Vec<String> =
+        selected.iter().filter_map(|one| Some(format!("{} is {}", one.name, kind(case.claim(one.name)?)))).collect();
+    kinds.dedup();
+    if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) }
 }
 
 /// What an expression reads of the claims.
@@ -160,6 +197,8 @@ struct Selection<'e> {
     name: &'e str,
     /// What stands in for it: the text between the parentheses of `orValue`.
     default: Option<&'e str>,
+    /// What is behind it, and behind `orValue` and the `)` of `dyn(`.
+    after: &'e str,
     /// Something is done to it that wants a list.
     as_list: bool,
     /// It is the whole expression.
@@ -187,7 +226,7 @@ fn selections(expression: &str) -> Vec<Selection<'_>> {
             None => (before.trim_end(), after),
         };
         let as_list = inside.ends_with(" in") || OF_LISTS.iter().any(|function| after.starts_with(function));
-        Some(Selection { name, default, as_list, alone: before.trim().is_empty() && after.trim().is_empty() })
+        Some(Selection { name, default, after, as_list, alone: before.trim().is_empty() && after.trim().is_empty() })
     };
     expression.match_indices(CLAIMS).filter_map(|(at, _)| of(at)).collect()
 }
@@ -202,6 +241,14 @@ fn path_to<'e>(expression: &'e str, member: &str) -> Option<&'e str> {
     let start = expression.get(..at)?.rfind(|c: char| !part_of_name(c) && c != '.').map_or(0, |before| before + 1);
     let path = expression.get(start..at + read.len())?;
     (is_identifier(member) && path.starts_with(|c: char| c.is_ascii_alphabetic())).then_some(path)
+}
+
+/// What is asked for a member by a text, as `user.extra` in `user.extra['a.example/b']`.
+fn map_with<'e>(expression: &'e str, member: &str) -> Option<&'e str> {
+    let at = expression.find(&format!("['{member}']")).or_else(|| expression.find(&format!("[\"{member}\"]")))?;
+    let before = expression.get(..at)?;
+    let start = before.rfind(|c: char| !part_of_name(c) && c != '.').map_or(0, |before| before + 1);
+    before.get(start..).filter(|map| map.starts_with(|c: char| c.is_ascii_alphabetic()) && !member.contains('\''))
 }
 
 const fn part_of_name(c: char) -> bool {
@@ -286,6 +333,14 @@ mod tests {
             ("claims['a'].email", "email", None),
         ] {
             assert_eq!(path_to(expression, member), want, "{expression}");
+        }
+        for (expression, member, want) in [
+            ("claims['a']", "a", Some("claims")),
+            ("'y' == user.extra[\"a.example/b\"][0]", "a.example/b", Some("user.extra")),
+            ("f(x)['a']", "a", None),
+            ("claims['a']", "b", None),
+        ] {
+            assert_eq!(map_with(expression, member), want, "{expression}");
         }
     }
 }

@@ -11,7 +11,9 @@ use portcullis_oidc::client::{DiscoveryError, JwksFetchError};
 use portcullis_runtime::http_client::HttpClientError;
 use serde_json::Value;
 
-use super::config::{AUDIENCE, CA, EXTRA, GROUPS, ISSUER, Origin, REQUIRED, Setting, UID, USER_RULES, USERNAME};
+use super::config::{
+    AUDIENCE, CA, EXTRA, GROUPS, ISSUER, OWN_ISSUER, Origin, REQUIRED, Setting, UID, USER_RULES, USERNAME,
+};
 use super::expressions::{self, Wanted, is_identifier};
 use super::keys::{DiscoveryFault, Read, Undiscovered};
 use super::view::{Case, span};
@@ -37,6 +39,9 @@ pub(crate) fn for_config(error: &ConfigError, origin: &Origin) -> Option<String>
         ConfigError::IncompleteFlags => format!("give {} and {} both", name(ISSUER), name(AUDIENCE)),
         ConfigError::UnsupportedSigningAlg(_) => {
             format!("use one or more of {}, with commas between", ALL_SIGNING_ALGS.join(", "))
+        }
+        ConfigError::Decode(error) if error.to_string().contains("yaml: line ") => {
+            "correct the YAML there or in the line before: indentation, quotes and blanks behind colons are what people get wrong".to_owned()
         }
         ConfigError::CaFile { .. } => "name the file with --ca".to_owned(),
         ConfigError::Invalid(errors) | ConfigError::Refused(errors) => for_field(errors.errors.first()?, origin),
@@ -79,10 +84,14 @@ fn for_field(error: &FieldError, origin: &Origin) -> String {
         format!("leave one of claim and expression out at {field}")
     } else if has("claims.email_verified must be used") {
         "add a claimValidationRules entry such as: expression: claims.?email_verified.orValue(true) == true".to_owned()
+    } else if has("matching overload for '_?_:_'") {
+        format!("both sides of the colon at {field} must have one type: write string(…) or dyn(…) around them")
+    } else if has("invalid argument to has() macro") {
+        format!("has() takes a form such as claims.x alone; of other names, write claims[?'x'].hasValue() at {field}")
     } else if has("exceeds limit") || has("recursion limit exceeded") || has("recursion depth exceeded") {
         format!("shorten the expression at {field}, or make several claimValidationRules of it")
     } else if has("must evaluate to bool") {
-        format!("compare it at {field}, as in: claims.x == 'y'")
+        format!("compare it at {field}, as in: claims.x == 'y', or claims.x == true")
     } else if has("Too many") {
         "split the issuers over clusters, or leave some out".to_owned()
     } else if has("Duplicate value") {
@@ -114,7 +123,10 @@ pub(crate) fn for_nobody(case: &Case<'_>) -> String {
     let Some(issuer) = case.registered("iss").and_then(Value::as_str) else {
         return "the token has no iss that is a text: the provider must put its issuer URL there".to_owned();
     };
-    if claims.contains_key("kubernetes.io") || claims.contains_key("kubernetes.io/serviceaccount/namespace") {
+    if issuer == OWN_ISSUER
+        || claims.contains_key("kubernetes.io")
+        || claims.contains_key("kubernetes.io/serviceaccount/namespace")
+    {
         return "this is a service account's token: another authenticator of the API server knows it".to_owned();
     }
     near(issuer, case).unwrap_or_else(|| {

@@ -297,8 +297,9 @@ fn doubts(case: &Case<'_>, valid: &ValidConfig, user: &portcullis_kube::user_inf
     if !case.origin.is_file() && config.username.prefix == format!("{}#", config.issuer_url) {
         doubts.push(format!(
             "the user name begins with the issuer, because no prefix is given: roles must be bound to {}; \
-             oidc-username-prefix=- is none",
-            quote(&user.username)
+             {}oidc-username-prefix=- is none",
+            quote(&user.username),
+            if matches!(case.origin, config::Origin::Flags) { "--" } else { "" }
         ));
     }
     if let Some(groups) = &config.groups

@@ -171,8 +171,9 @@ impl Report {
     }
 }
 
-/// Text from a token may hold control characters; a terminal must not act on them.
+/// Text from a token may hold control characters; a terminal must not act on them. A line break is written as a log does.
 #[must_use]
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let one = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.split('\n').map(|line| line.chars().map(one).collect::<String>()).collect::<Vec<_>>().join("\\n")
 }

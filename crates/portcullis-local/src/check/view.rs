@@ -90,11 +90,11 @@ impl<'a> Case<'a> {
         all.into_iter().find(|one| one.purpose == *purpose).map(|one| one.expression).unwrap_or_default()
     }
 
-    /// The names of claims that are texts, at most so many.
+    /// The names of claims that are texts and say something of the user, at most so many.
     pub(crate) fn text_claims(&self, most: usize) -> String {
         let claims = self.claims.iter().flatten();
         let names: Vec<&str> = claims
-            .filter(|(name, value)| value.is_string() && !matches!(name.as_str(), "iss" | "nonce" | "at_hash" | "jti"))
+            .filter(|(name, value)| value.is_string() && !OF_THE_TOKEN.contains(&name.as_str()))
             .map(|(name, _)| name.as_str())
             .take(most)
             .collect();
@@ -102,6 +102,9 @@ impl<'a> Case<'a> {
     }
 }
 
+/// Claims that say nothing of the user.
+const OF_THE_TOKEN: [&str; 12] =
+    ["iss", "aud", "azp", "nonce", "at_hash", "c_hash", "jti", "sid", "session_state", "acr", "typ", "scope"];
 /// Claims that Go's decoder reads in any case of letters.
 const REGISTERED: [&str; 10] =
     ["iss", "sub", "aud", "exp", "iat", "nbf", "nonce", "at_hash", "_claim_names", "_claim_sources"];

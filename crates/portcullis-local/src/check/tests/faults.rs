@@ -81,6 +81,7 @@ const FAULTS: &[Fault] = &[
     nobodys("an encrypted token", |w| w.token = Some("a.b.c.d.e".to_owned()), "encrypted (five parts)"),
     nobodys("half a token", |w| w.token = w.token().rsplit_once('.').map(|(start, _)| start.to_owned()), "no JWT (2 parts, not three)"),
     nobodys("a service account's token", |w| { w.claims["iss"] = json!("https://kubernetes.default.svc"); w.claims["kubernetes.io"] = json!({}); }, "a service account's token"),
+    nobodys("a token of the usual issuer of service accounts", |w| w.claims["iss"] = json!(OWN), "a service account's token"),
     // Its form.
     flags("the word Bearer", |w| w.token = Some(format!("Bearer {}", w.token())), "form", "malformed jwt", "leave the word Bearer out"),
     flags("quotes", |w| w.token = Some(format!("\"{}\"", w.token())), "form", "malformed jwt", "leave the quotes"),
@@ -119,7 +120,7 @@ const FAULTS: &[Fault] = &[
     flags("a clock that is behind", |w| w.claims["nbf"] = json!(NOW + 180), "notBefore", "before the nbf", "begins in 3 min: the clock here"),
     // The user.
     flags("no email", |w| w.unclaim("email"), "username", "parse username claims \"email\": claim not present", "ask for the scope email"),
-    flags("no such claim", |w| w.flag("oidc-username-claim", Some("upn")), "username", "claim not present", "name a claim that is there in --oidc-username-claim: aud, sub, email, name"),
+    flags("no such claim", |w| w.flag("oidc-username-claim", Some("upn")), "username", "claim not present", "name a claim that is there in --oidc-username-claim: sub, email, name"),
     flags("a user name's claim in other letters", |w| { w.claims["Email"] = w.claims["email"].take(); w.unclaim("email"); }, "username", "claim not present", "the token spells it \"Email\", and names are compared letter by letter: write Email at --oidc-username-claim"),
     flags("a required claim in other letters", |w| { w.flag("oidc-required-claim", Some("hd=a")); w.claims["HD"] = json!("a"); }, "requiredClaims", "required claim hd not present", "the token spells it \"HD\""),
     file("a uid in other letters", |w| { w.jwt()["claimMappings"]["uid"] = json!({ "claim": "oid" }); w.claims["OID"] = json!("7"); }, "uid", "parse uid claim \"oid\"", "write OID at jwt[0].claimMappings.uid"),
@@ -136,7 +137,7 @@ const FAULTS: &[Fault] = &[
     flags("groups that are elsewhere", |w| sources(w, &json!({ "groups": "src1" })), "distributedClaims", "does not fetch claims from", "overage at Entra ID"),
     flags("a source that is missing", |w| sources(w, &json!({ "groups": "src2" })), "claimSources", "source does not exist", "do not fit together"),
     // Expressions.
-    file("a user name of a claim that is missing", |w| username_expression(w, "claims.upn"), "username", "no such key: upn", "the token has no upn: let the provider send it, or name a claim that is there at jwt[0].claimMappings.username: aud, sub, email, name"),
+    file("a user name of a claim that is missing", |w| username_expression(w, "claims.upn"), "username", "no such key: upn", "the token has no upn: let the provider send it, or name a claim that is there at jwt[0].claimMappings.username: sub, email, name"),
     file("a user name of a claim in other letters", |w| { w.claims["UPN"] = json!("jane"); username_expression(w, "claims.upn"); }, "username", "no such key: upn", "the token spells it \"UPN\", and names are compared letter by letter: write UPN at jwt[0].claimMappings.username"),
     file("a user name that is empty", |w| username_expression(w, "''"), "username", "empty username via CEL", "is empty"),
     file("a user name that is no text", |w| username_expression(w, "claims.exp"), "username", "must return a string", "the claim exp is a number, and a text is wanted: write string(int(claims.exp)) at jwt[0]"),
@@ -165,6 +166,8 @@ const FAULTS: &[Fault] = &[
     bad_file("email without email_verified", |w| username_expression(w, "claims.email"), "claims.email_verified must be used", "claims.?email_verified.orValue(true) == true"),
     bad_file("a rule that is no truth", |w| w.jwt()["claimValidationRules"] = json!([{ "expression": "claims.name" }]), "must evaluate to bool", "compare it at jwt[0].claimValidationRules[0].expression"),
     bad_file("a rule about audiences that is no truth", |w| w.jwt()["claimValidationRules"] = json!([{ "expression": "claims.audience" }]), "must evaluate to bool", "compare it at jwt[0].claimValidationRules[0].expression"),
+    bad_file("an expression of two types", |w| username_expression(w, "has(claims.x) ? claims.sub + '' : 7"), "no matching overload for '_?_:_'", "must have one type: write string(…) or dyn(…) around them"),
+    bad_file("has() of a text", |w| w.jwt()["claimValidationRules"] = json!([{ "expression": "has(claims['x'])" }]), "invalid argument to has() macro", "claims[?'x'].hasValue() at jwt[0].claimValidationRules[0].expression"),
     bad_file("an expression that is too long", |w| username_expression(w, &format!("'{}'", "x".repeat(100_001))), "exceeds limit", "shorten the expression at jwt[0].claimMappings.username.expression"),
     bad_file("an expression that is too deep", |w| username_expression(w, &format!("{}'x'{}", "(".repeat(300), ")".repeat(300))), "recursion limit exceeded", "shorten the expression at jwt[0].claimMappings.username.expression"),
     bad_file("a path where a certificate is wanted", |w| w.jwt()["issuer"]["certificateAuthority"] = json!("/etc/ca.pem"), "does not contain any valid RSA or ECDSA certificates", "-----BEGIN CERTIFICATE-----"),
@@ -246,11 +249,30 @@ async fn what_hints_say_to_write_is_accepted() {
             "a list wants orValue([])",
             "!dyn(claims.?x.orValue([])).exists(g, g == 'b')",
         ),
-        (rule, json!(7), "claims.x.startsWith('a')", "x is a number", "string(claims.x).startsWith('7')"),
+        (
+            rule,
+            json!(7),
+            "claims.x.startsWith('a')",
+            "string(int(claims.x)) beside texts",
+            "string(int(claims.x)).startsWith('7')",
+        ),
+        (rule, json!(7), "claims.x + 1 > 7", "numbers with a point (1.0)", "claims.x + 1.0 > 7.0"),
+        (rule, json!(["a"]), "claims.x.contains('a')", "'x' in claims.x", "'a' in claims.x"),
+        (rule, json!({}), "claims.x.startsWith('a')", "(x is an object)", "type(claims.x) != string"),
+        (rule, Value::Null, "claims.?x.value() != 'a'", "orValue('') in its place", "claims.?x.orValue('') != 'a'"),
+        (rule, json!("a"), "int(claims.x) > 1", "(x is a text)", "!claims.x.matches('^[0-9]+$') || int(claims.x) > 1"),
         // What is missing.
         (rule, Value::Null, "claims.x != 'a'", "has(claims.x)", "!has(claims.x) || claims.x != 'a'"),
         (rule, Value::Null, "claims.x != 'a'", "claims.?x.orValue('')", "claims.?x.orValue('') != 'a'"),
         (rule, Value::Null, "!('a' in dyn(claims.x))", "claims.?x.orValue([])", "!('a' in dyn(claims.?x.orValue([])))"),
+        (
+            rule,
+            Value::Null,
+            "claims['x'] != 'a'",
+            "claims[?'x'].orValue('')",
+            "claims[?'x'].orValue('') != 'a' && !claims[?'x'].hasValue()",
+        ),
+        (rule, json!({}), "claims.x['y'] != 'a'", "'y' in claims.x", "!('y' in claims.x) || claims.x['y'] != 'a'"),
         (rule, json!({}), "claims.x.y != 'a'", "has(claims.x.y)", "!has(claims.x.y) || claims.x.y != 'a'"),
         (groups, Value::Null, "claims.x", "claims.?x.orValue([])", "claims.?x.orValue([])"),
         (
@@ -313,15 +335,17 @@ async fn what_hints_say_to_write_is_accepted() {
         assert!(refused.hint.as_ref().unwrap().contains(said), "{said}: {told}");
         assert_eq!(accepted.verdict, Verdict::Accepted, "{right} with {x}: {:?}", accepted.message);
     }
-    let null = async |expression: &str| {
+    let null = async |part: &str, expression: &str| {
         let mut world = World::with_file();
         world.claims["x"] = Value::Null;
-        username_expression(&mut world, expression);
+        world.jwt()["claimMappings"][part] = json!({ "expression": expression });
         world.report().await
     };
-    let hint = null("claims.?x.orValue('jane')").await.hint.unwrap();
+    let hint = null("uid", "claims.?x.orValue('7')").await.hint.unwrap();
     assert!(hint.contains("claims.x == null ? '' : claims.x"), "{hint}");
-    assert_eq!(null("claims.x == null ? 'jane' : claims.x").await.verdict, Verdict::Accepted);
+    assert_eq!(null("uid", "claims.x == null ? '' : claims.x").await.verdict, Verdict::Accepted);
+    let hint = null(user, "claims.x").await.hint.unwrap();
+    assert!(hint.contains("name a claim that is there (sub, email, name)"), "{hint}");
 }
 
 /// One step has failed, all before it have passed, none after it was reached.

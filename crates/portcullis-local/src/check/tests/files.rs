@@ -146,6 +146,11 @@ async fn a_file_of_kubernetes_is_read_as_kubernetes_reads_yaml() {
             assert_eq!(report.verdict, Verdict::ConfigurationRefused, "{report:?}");
             let message = report.message.unwrap();
             assert!(message.contains(want), "{broken}: {message}");
+            assert_eq!(
+                report.hint.is_some_and(|hint| hint.contains("indentation")),
+                want.starts_with("yaml"),
+                "{broken}"
+            );
         }
     }
 }
@@ -230,6 +235,11 @@ async fn a_file_that_is_not_there_or_no_text_is_named_with_its_flag() {
         world.try_with(&Options { config: ConfigFrom::Flags(vec!["--oidc-x=y".into()]), ..world.options() }).await;
     let error = error.unwrap_err();
     assert_eq!(error.to_string(), "the command line: unknown flag: --oidc-x");
+    for (format, flag) in [(None, "--config"), (Some(Format::Kind), "--kind-config")] {
+        let config = ConfigFrom::File(gone.clone(), format);
+        let error = world.try_with(&Options { config, ..world.options() }).await.unwrap_err();
+        assert!(error.hint().unwrap().starts_with(&format!("give {flag} the path of a file")), "{:?}", error.hint());
+    }
 }
 
 /// The recorded verdicts of kube-apiserver's own package that `check` can be asked for: one key set, every algorithm.

@@ -395,4 +395,5 @@ async fn text_from_a_token_cannot_steer_a_terminal() {
     let report = world.report().await;
     let told = format!("{}{}{}", report.text(), report.error().unwrap(), printable(report.hint.as_ref().unwrap()));
     assert!(!told.replace('\n', "").contains(char::is_control), "{told:?}");
+    assert_eq!(printable("a\n | b\r\u{7f}"), "a\\n | b\u{fffd}\u{fffd}");
 }
