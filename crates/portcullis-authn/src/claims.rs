@@ -27,10 +27,16 @@ impl IdTokenClaims {
     /// Decodes `members`. The error is Go's text.
     pub(crate) fn decode(members: &[Member<'_>]) -> Result<Self, VerifyError> {
         let mut claims = Self::default();
+        let mut first = None;
         for member in members {
-            claims.set(member).map_err(VerifyError::ClaimTypes)?;
+            let Err(error) = claims.set(member) else { continue };
+            // Compat: Go's decoder remembers the first wrong type and goes on; types that decode themselves end it.
+            if ["aud", "exp", "iat", "nbf"].into_iter().any(|name| member.folds_to(name)) {
+                return Err(VerifyError::ClaimTypes(error));
+            }
+            first.get_or_insert(error);
         }
-        Ok(claims)
+        first.map_or(Ok(claims), |error| Err(VerifyError::ClaimTypes(error)))
     }
 
     /// Every source that `_claim_names` names exists, whether or not anyone wants the claim.
@@ -224,6 +230,20 @@ mod tests {
             assert!(error.contains(want), "{payload}: {error}");
         }
         assert!(decode(r#"{"sub":null,"nonce":null,"nbf":null,"azp":1,"typ":[],"_claim_sources":{"a":null}}"#).is_ok());
+    }
+
+    #[test]
+    fn of_several_wrong_types_that_which_go_names_is_named() {
+        for (payload, want) in [
+            (r#"{"sub":1,"nonce":[]}"#, "idToken.sub"),
+            (r#"{"nonce":[],"sub":1}"#, "idToken.nonce"),
+            (r#"{"sub":1,"AUD":true,"exp":[]}"#, "idToken.aud"),
+            (r#"{"_claim_names":[],"sub":1,"nbf":{}}"#, "idToken.nbf"),
+            (r#"{"exp":[],"sub":1}"#, "idToken.exp"),
+        ] {
+            let error = decode(payload).expect_err(payload);
+            assert!(error.contains(want), "{payload}: {error}");
+        }
     }
 
     #[test]

@@ -1,13 +1,20 @@
 //! `time.Time`'s text form, always in UTC (kube-apiserver prints its server's zone).
 
-/// `2026-11-23 18:36:08 +0000 UTC` for Unix seconds; `None` is Go's zero time, the start of year 1.
+/// Seconds from the first of March of the year -292277022400, before which Go knows no time, to 1970.
+const GO_BEGIN: u64 = 9_223_372_028_741_760_000;
+
+/// `2026-11-23 18:36:08 +0000 UTC` for Unix seconds; `None` is Go's zero time, the start of year 1. Compat: what lies before Go's
+/// first second comes out at the other end.
 pub(crate) fn text(unix: Option<i64>) -> String {
-    let seconds = i128::from(unix.unwrap_or(-62_135_596_800));
+    let since_begin = unix.unwrap_or(-62_135_596_800).cast_unsigned().wrapping_add(GO_BEGIN);
+    let seconds = i128::from(since_begin) - i128::from(GO_BEGIN);
     let days = seconds.div_euclid(86_400);
     let of_day = seconds.rem_euclid(86_400);
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} +0000 UTC")
+    let sign = if year < 0 { "-" } else { "" };
+    let year = year.unsigned_abs();
+    format!("{sign}{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} +0000 UTC")
 }
 
 /// The proleptic Gregorian date of a day counted from 1970-01-01, by the usual reckoning in 400-year eras that begin on
@@ -37,7 +44,11 @@ mod tests {
         assert_eq!(text(Some(1_795_459_368)), "2026-11-23 18:42:48 +0000 UTC");
         assert_eq!(text(Some(253_402_300_800)), "10000-01-01 00:00:00 +0000 UTC");
         assert_eq!(text(None), "0001-01-01 00:00:00 +0000 UTC");
-        // Extremes must not overflow.
-        assert!(text(Some(i64::MIN)).ends_with("UTC") && text(Some(i64::MAX)).ends_with("UTC"));
+        assert_eq!(text(Some(-62_135_596_801)), "0000-12-31 23:59:59 +0000 UTC");
+        assert_eq!(text(Some(-63_000_000_000)), "-0027-08-11 08:00:00 +0000 UTC");
+        assert_eq!(text(Some(-9_223_372_028_741_760_000)), "-292277022400-03-01 00:00:00 +0000 UTC");
+        assert_eq!(text(Some(-9_223_372_028_741_760_001)), "292277026854-01-07 07:00:15 +0000 UTC");
+        assert_eq!(text(Some(i64::MIN)), "292277026596-12-04 15:30:08 +0000 UTC");
+        assert_eq!(text(Some(i64::MAX)), "292277026596-12-04 15:30:07 +0000 UTC");
     }
 }
