@@ -84,6 +84,42 @@ fn rows(world: &Arc<World>) -> (Vec<Row>, Vec<Case>) {
     row("#96, revoked", rule.clone(), &[("jti", json!("revoked").to_string())], Refused("revoked"));
     row("#96, another", rule, &[("jti", json!("fine").to_string())], User("jane"));
 
+    // Every number is a floating-point one, and its text is Go's.
+    for (name, number, want) in [
+        ("#101, 2^53 + 1", "9007199254740993", "9.007199254740992e+15"),
+        ("#101, 2^53 - 1", "9007199254740991", "9.007199254740991e+15"),
+        ("#101, below", "-9007199254740993", "-9.007199254740992e+15"),
+        ("#101, a time", "1999999999", "1.999999999e+09"),
+        ("#101, beyond 63 bits", "9223372036854775808", "9.223372036854776e+18"),
+        ("#101, beyond 64 bits", "18446744073709551616", "1.8446744073709552e+19"),
+        ("#101, small", "42", "42"),
+        ("#101, with a fraction of nothing", "42.0", "42"),
+    ] {
+        row(name, username("string(claims.big)"), &[("big", number.to_owned())], User(want));
+    }
+    for (name, number, want) in [
+        ("#101, as an integer", "9007199254740993", User("9007199254740992")),
+        ("#101, a time as an integer", "1999999999", User("1999999999")),
+        ("#101, too large an integer", "9223372036854775808", Refused("integer overflow")),
+    ] {
+        row(name, username("string(int(claims.big))"), &[("big", number.to_owned())], want);
+    }
+    let big = [("big", "9007199254740993".to_owned())];
+    for (name, expression, want) in [
+        ("#101, equal to its neighbour", "claims.big == 9007199254740992", User("jane")),
+        ("#101, its type", "type(claims.big) == double", User("jane")),
+        ("#101, not itself", "claims.big > 9007199254740992", Refused("not itself")),
+    ] {
+        row(
+            name,
+            json!({ "claimValidationRules": [{ "expression": expression, "message": "not itself" }] }),
+            &big,
+            want,
+        );
+    }
+    let claim = json!({ "claimMappings": { "username": { "claim": "big", "prefix": "" } } });
+    row("#101, as a claim", claim, &big, Refused("cannot unmarshal number"));
+
     let rule = json!({ "claimValidationRules": [{ "expression": LONG }] });
     row("#102, a rule", rule, &[], Refused("actual cost limit exceeded"));
     row("#102, a name", username(&format!("{LONG} ? 'a' : 'b'")), &[], Refused("actual cost limit exceeded"));

@@ -31,7 +31,7 @@ struct Productions {
 const GRAMMAR: [Productions; 5] = [
     Productions {
         hole: "{S}",
-        leaves: 8,
+        leaves: 10,
         forms: &[
             "claims.sub",
             "claims.sub",
@@ -41,6 +41,8 @@ const GRAMMAR: [Productions; 5] = [
             "claims.a__dot__b",
             "claims.s",
             "string(claims.t)",
+            "string(claims.big)",
+            "string(int(claims.big))",
             "({S} + {S})",
             "({B} ? {S} : {S})",
             "claims.?{name}.orValue({S})",
@@ -57,11 +59,12 @@ const GRAMMAR: [Productions; 5] = [
     },
     Productions {
         hole: "{I}",
-        leaves: 3,
+        leaves: 4,
         forms: &[
             "7",
             "claims.exp",
             "int(claims.exp)",
+            "claims.big",
             "size({S})",
             "{L}.size()",
             "({I} + {I})",
@@ -91,10 +94,12 @@ const GRAMMAR: [Productions; 5] = [
     },
     Productions {
         hole: "{B}",
-        leaves: 5,
+        leaves: 7,
         forms: &[
             "true",
             "claims.exp > 0",
+            "claims.big == 9007199254740992",
+            "type(claims.big) == double",
             "claims.t == true",
             "claims.email_verified == true",
             "claims.sub != ''",
@@ -136,11 +141,63 @@ const GRAMMAR: [Productions; 5] = [
     },
 ];
 
-const NAMES: [&str; 14] =
-    ["sub", "email", "email_verified", "groups", "o", "s", "t", "nothing", "missing", "exp", "uid", "jti", "aud", "n"];
+const NAMES: [&str; 17] = [
+    "sub",
+    "email",
+    "email_verified",
+    "groups",
+    "o",
+    "s",
+    "t",
+    "nothing",
+    "missing",
+    "exp",
+    "uid",
+    "jti",
+    "aud",
+    "n",
+    "big",
+    "nbf",
+    "_claim_names",
+];
 
 const OTHER_LETTERS: [&str; 10] =
     ["Sub", "SUB", "Groups", "EMAIL", "Email_Verified", "Exp", "AUD", "Iss", "\"\\u0073ub\"", "nbf"];
+
+/// Integers around those that a floating-point number holds: row #101 of upstream's cases.
+const BIG: [&str; 8] = [
+    "9007199254740991",
+    "9007199254740993",
+    "-9007199254740993",
+    "1999999999",
+    "9223372036854775807",
+    "9223372036854775808",
+    "18446744073709551616",
+    "1e21",
+];
+
+/// Which claims are said to be elsewhere.
+const CLAIM_NAMES: [&str; 8] = [
+    r#"{"groups":"src"}"#,
+    r#"{"groups":"missing"}"#,
+    r#"{"groups":""}"#,
+    r#"{"other":"src"}"#,
+    r#"{"Groups":"src"}"#,
+    r#"{"groups":"src","uid":"src"}"#,
+    "{}",
+    "null",
+];
+
+/// Where they are said to be. Nobody listens at that port.
+const CLAIM_SOURCES: [&str; 7] = [
+    r#"{"src":{"endpoint":"https://127.0.0.1:1/claims","access_token":"t"}}"#,
+    r#"{"src":{"endpoint":"https://127.0.0.1:1/claims"},"missing":{}}"#,
+    r#"{"src":{"JWT":"a.b.c"}}"#,
+    r#"{"src":{}}"#,
+    r#"{"other":{}}"#,
+    "{}",
+    "null",
+];
 
 /// An expression of the type that `hole` names.
 fn expression(world: &World, hole: &str, depth: usize) -> String {
@@ -171,10 +228,17 @@ fn mostly(world: &World, hole: &str) -> Tree {
     of(world, if world.chance(20) { world.pick(&["{S}", "{L}", "{B}", "{I}"]) } else { hole })
 }
 
-/// Gives an entry expressions where it may have them.
+/// Gives an entry expressions where it may have them, and now and then beside what they exclude.
 fn with_expressions(world: &World, entry: &mut Tree) {
-    let claim = |name: &str| map([("claim", text(name)), ("prefix", text(world.pick(&["", "p:"])))]);
-    let said = |hole: &str| map([("expression", mostly(world, hole))]);
+    let besides = |tree: Tree, name: &str, value: Tree| if world.chance(60) { tree.with(name, value) } else { tree };
+    let claim = |name: &str| {
+        let claim = map([("claim", text(name)), ("prefix", text(world.pick(&["", "p:"])))]);
+        besides(claim, "expression", text("claims.sub"))
+    };
+    let said = |hole: &str| {
+        let said = map([("expression", mostly(world, hole))]);
+        besides(besides(said, "prefix", text(world.pick(&["", "p:"]))), "claim", text(world.pick(&["", "sub"])))
+    };
     let mut mappings = map([("username", if world.chance(3) { claim("sub") } else { said("{S}") })]);
     match world.rng.below(4) {
         0 => {}
@@ -183,7 +247,10 @@ fn with_expressions(world: &World, entry: &mut Tree) {
     }
     match world.rng.below(4) {
         0 => mappings = mappings.with("uid", map([("claim", text(world.pick(&["uid", "sub", "jti"])))])),
-        1 => mappings = mappings.with("uid", said("{S}")),
+        1 => {
+            let uid = map([("expression", mostly(world, "{S}"))]);
+            mappings = mappings.with("uid", besides(uid, "claim", text("uid")));
+        }
         _ => {}
     }
     if world.chance(3) {
@@ -201,6 +268,10 @@ fn with_expressions(world: &World, entry: &mut Tree) {
             1 => map([("expression", text("true"))]),
             _ => map([("expression", text(&format!("{} || true", expression(world, hole, 2))))]),
         };
+        if hole == "{B}" {
+            rule = besides(rule, "requiredValue", text(world.pick(&["", "example.com"])));
+            rule = besides(rule, "claim", text(world.pick(&["", "hd"])));
+        }
         if world.chance(2) {
             rule = rule.with("message", text(world.pick(&["no", "not \"here\"", "é"])));
         }
@@ -236,6 +307,36 @@ fn change(world: &World, claims: &mut Vec<(String, String)>) {
             6 => claims.push((world.pick(&NAMES).to_owned(), value())),
             _ => claims.swap(0, at),
         }
+    }
+}
+
+/// When the token begins to hold.
+fn begin(world: &World, claims: &mut Vec<(String, String)>) {
+    let times = world.times;
+    let value = match world.rng.below(8) {
+        0 | 1 => times.past.to_string(),
+        2 => times.soon.to_string(),
+        3 => times.future.to_string(),
+        4 => format!("\"{}\"", world.pick(&[times.past, times.future])),
+        5 => format!("{}.5", world.pick(&[times.past, times.future])),
+        _ => world.pick(&ANY_VALUE).to_owned(),
+    };
+    claims.push(("nbf".to_owned(), value));
+}
+
+/// Says that claims are elsewhere, in most cases those of the groups, and that the token does not hold them.
+fn elsewhere(world: &World, claims: &mut Vec<(String, String)>) {
+    if !world.chance(3) {
+        claims.retain(|(name, _)| name != "groups");
+    }
+    for (name, values) in [("_claim_names", &CLAIM_NAMES[..]), ("_claim_sources", &CLAIM_SOURCES)] {
+        let value = match world.rng.below(12) {
+            0 => continue,
+            1 => world.pick(&ANY_VALUE),
+            2..6 => values[0],
+            _ => world.pick(values),
+        };
+        claims.push((name.to_owned(), value.to_owned()));
     }
 }
 
@@ -314,6 +415,7 @@ pub(crate) fn token(world: &World, issuer: &Trusted, signer: &SigningKey) -> Str
         ("s", "\"a,b\""),
         ("t", "true"),
         ("n", "1.5"),
+        ("big", world.pick(&BIG)),
         ("nothing", "null"),
         ("email", "\"jane@example.com\""),
         ("email_verified", "true"),
@@ -321,6 +423,12 @@ pub(crate) fn token(world: &World, issuer: &Trusted, signer: &SigningKey) -> Str
         if claims.iter().all(|(other, _)| other != name) {
             claims.push((name.to_owned(), value.to_owned()));
         }
+    }
+    if world.chance(8) {
+        begin(world, &mut claims);
+    }
+    if world.chance(8) {
+        elsewhere(world, &mut claims);
     }
     if world.chance(3) {
         change(world, &mut claims);
