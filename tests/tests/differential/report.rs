@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::draft::Case;
 use crate::oracle::Answer;
+use crate::words;
+
+/// What is said of a prefix or a required value beside an expression.
+pub(crate) const EXCLUDED: &str = "may not be specified when expression is set";
 
 /// The class of a verdict; it must be the same on both sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +31,8 @@ pub(crate) fn class(answer: &Answer) -> Class {
     }
 }
 
-/// The family of a refusal: the step that failed.
-pub(crate) fn family(answer: &Answer) -> &'static str {
+/// The step that refused a token; `None` for words of no step that is known.
+pub(crate) fn step(refusal: &str) -> Option<&'static str> {
     const STEPS: [(&str, &str); 29] = [
         ("authenticator not initialized", "initialised"),
         ("malformed jwt", "parse"),
@@ -60,18 +64,7 @@ pub(crate) fn family(answer: &Answer) -> &'static str {
         ("evaluating user info validation rule", "user rule"),
         ("resulted in error", "extra expression"),
     ];
-    let text = answer.err.as_deref().unwrap_or_default();
-    STEPS.into_iter().find(|(part, _)| text.contains(part)).map_or("", |(_, step)| step)
-}
-
-/// Whether both miss a required claim, each another one: of several, Go takes any first.
-fn of_other_claims(theirs: &Answer, ours: &Answer) -> bool {
-    let claim = |answer: &Answer| -> Option<String> {
-        let text = answer.err.as_deref()?;
-        let (_, rest) = text.split_once("required claim ").or_else(|| text.split_once("parse claim "))?;
-        Some(rest.split([' ', ':']).next()?.to_owned())
-    };
-    matches!((claim(theirs), claim(ours)), (Some(theirs), Some(ours)) if theirs != ours)
+    STEPS.into_iter().find(|(part, _)| refusal.contains(part)).map(|(_, step)| step)
 }
 
 /// Counts of one family.
@@ -86,6 +79,33 @@ pub(crate) struct Counts {
     pub(crate) texts: usize,
 }
 
+impl Counts {
+    pub(crate) fn add(&mut self, class: Class) {
+        self.cases += 1;
+        match class {
+            Class::User => self.accepted += 1,
+            Class::NoOpinion => self.skipped += 1,
+            Class::Refused => self.refused += 1,
+            Class::ConfigurationRefused | Class::ConfigurationUnreadable | Class::KeySetRefused => self.unloaded += 1,
+        }
+    }
+}
+
+/// A line for each family.
+pub(crate) fn print_counts(families: &BTreeMap<&'static str, Counts>) {
+    println!(
+        "{:<20} {:>6} {:>9} {:>11} {:>8} {:>11} {:>12}",
+        "family", "cases", "accepted", "no opinion", "refused", "not loaded", "same text"
+    );
+    for (name, c) in families {
+        let same = format!("{}/{}", c.same_text, c.texts);
+        println!(
+            "{name:<20} {:>6} {:>9} {:>11} {:>8} {:>11} {same:>12}",
+            c.cases, c.accepted, c.skipped, c.refused, c.unloaded
+        );
+    }
+}
+
 /// The outcome of a whole comparison.
 #[derive(Default)]
 pub(crate) struct Report {
@@ -94,32 +114,51 @@ pub(crate) struct Report {
     pub(crate) different: Vec<String>,
     /// The same class, refused at different steps.
     pub(crate) other_step: Vec<String>,
+    /// Refused in words of no known step.
+    pub(crate) unknown_step: Vec<String>,
+    /// A token refused in other words, which no pair allows.
+    pub(crate) other_words: Vec<String>,
+    /// What the generated files and tokens were refused at.
+    pub(crate) generated_steps: BTreeMap<&'static str, usize>,
+    /// How often each pair of the list has allowed other words.
+    pub(crate) allowed_words: [usize; words::PAIRS.len()],
     /// The same configuration refused in other words.
     pub(crate) other_config_text: Vec<String>,
     /// Configurations whose words are a parser's on both sides and are not compared.
     pub(crate) parsers_words: usize,
     /// Configurations that our YAML parser refuses and whose YAML upstream's takes, to refuse them for something else.
     pub(crate) yaml_refused_earlier: usize,
-    /// The same step in other words: theirs and ours, by theirs without digits.
+    /// The same configuration in other words: theirs and ours, by theirs without digits.
     pub(crate) other_text: BTreeMap<String, (String, String)>,
 }
 
 impl Report {
     pub(crate) fn add(&mut self, case: &Case, theirs: &Answer, ours: &Answer) {
         let counts = self.families.entry(case.family).or_default();
-        counts.cases += 1;
-        match class(theirs) {
-            Class::User => counts.accepted += 1,
-            Class::NoOpinion => counts.skipped += 1,
-            Class::Refused => counts.refused += 1,
-            Class::ConfigurationRefused | Class::ConfigurationUnreadable | Class::KeySetRefused => counts.unloaded += 1,
-        }
+        counts.add(class(theirs));
         if class(theirs) != class(ours) || theirs.user != ours.user || theirs.anonymous != ours.anonymous {
             self.different.push(describe(case, theirs, ours));
             return;
         }
-        if family(theirs) != family(ours) && !of_other_claims(theirs, ours) {
-            self.other_step.push(describe(case, theirs, ours));
+        if let (Some(theirs_text), Some(ours_text)) = (&theirs.err, &ours.err) {
+            let steps = (step(theirs_text), step(ours_text));
+            if let ("generated", Some(step)) = (case.family, steps.0) {
+                *self.generated_steps.entry(step).or_default() += 1;
+            }
+            if steps.0.is_none() || steps.1.is_none() {
+                self.unknown_step.push(describe(case, theirs, ours));
+            } else if steps.0 != steps.1 && !words::of_other_claims(theirs_text, ours_text) {
+                self.other_step.push(describe(case, theirs, ours));
+            }
+            if theirs_text != ours_text {
+                match words::allowed(theirs_text, ours_text) {
+                    Some(pair) => self.allowed_words[pair] += 1,
+                    None => self.other_words.push(describe(case, theirs, ours)),
+                }
+            }
+        }
+        if case.family == "generated" && theirs.init_err.as_ref().is_some_and(|text| text.contains(EXCLUDED)) {
+            *self.generated_steps.entry(EXCLUDED).or_default() += 1;
         }
         let of_config = |answer: &Answer| answer.init_err.clone().or_else(|| answer.decode_err.clone());
         if let (Some(theirs_text), Some(ours_text)) = (of_config(theirs), of_config(ours)) {
@@ -130,12 +169,13 @@ impl Report {
                 (_, false) => self.other_config_text.push(describe(case, theirs, ours)),
             }
         }
+        let refused = class(theirs) == Class::Refused;
         let text = |answer: &Answer| answer.err.clone().or_else(|| of_config(answer));
         if let (Some(theirs), Some(ours)) = (text(theirs), text(ours)) {
             counts.texts += 1;
             if theirs == ours {
                 counts.same_text += 1;
-            } else {
+            } else if !refused {
                 let key = theirs.chars().filter(|c| !c.is_ascii_digit()).collect();
                 self.other_text.entry(key).or_insert((theirs, ours));
             }
@@ -151,22 +191,19 @@ impl Report {
     }
 
     pub(crate) fn print(&self) {
-        println!(
-            "{:<20} {:>6} {:>9} {:>11} {:>8} {:>11} {:>12}",
-            "family", "cases", "accepted", "no opinion", "refused", "not loaded", "same text"
-        );
-        for (name, c) in &self.families {
-            let same = format!("{}/{}", c.same_text, c.texts);
-            println!(
-                "{name:<20} {:>6} {:>9} {:>11} {:>8} {:>11} {same:>12}",
-                c.cases, c.accepted, c.skipped, c.refused, c.unloaded
-            );
-        }
+        print_counts(&self.families);
         println!("{:<20} {:>6} {:>9}", "all", self.total(), self.accepted());
         println!(
             "configurations refused by a YAML parser, in its own words: {} by both, {} by ours alone",
             self.parsers_words, self.yaml_refused_earlier
         );
+        println!("generated files and tokens refused at {:?}", self.generated_steps);
+        for (pair, count) in words::PAIRS.iter().zip(self.allowed_words) {
+            println!(
+                "{count} refusals in other words\n  kube-apiserver: {}\n  ours:           {}\n  {}",
+                pair.theirs, pair.ours, pair.why
+            );
+        }
         for (theirs, ours) in self.other_text.values().take(20) {
             println!("other words\n  kube-apiserver: {theirs}\n  ours:           {ours}");
         }
