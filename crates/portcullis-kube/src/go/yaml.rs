@@ -91,6 +91,11 @@ fn read(text: &str) -> Result<Read, String> {
             Ok(step) => step,
             Err(error) => return refused(text, &error, done, nodes.in_flow()),
         };
+        if let Event::Scalar(.., Some(_)) | Event::SequenceStart(.., Some(_)) | Event::MappingStart(.., Some(_)) =
+            &event
+        {
+            yaml_marks::check_tag(text, done).map_err(|reason| format!("line {}: {reason}", span.start.line()))?;
+        }
         done = done.max(span.end.byte_offset().unwrap_or_default());
         if matches!(event, Event::Anchor(..) | Event::Alias(_) | Event::UnresolvedAlias(_))
             && let Some(place) = span.byte_range()
@@ -108,7 +113,7 @@ fn read(text: &str) -> Result<Read, String> {
             return Ok(Read::Again(change));
         }
         if nodes.wants_flow_key()
-            && matches!(event, Event::Scalar(..))
+            && matches!(event, Event::Scalar(..) | Event::Alias(_))
             && let Some(place) = span.byte_range()
             && yaml_flow::is_key_of_lines(text, place)
         {
@@ -121,6 +126,9 @@ fn read(text: &str) -> Result<Read, String> {
         }
         let mut line = span.start.line() + odd_breaks.partition_point(|odd| *odd < at);
         if matches!(event, Event::Scalar(_, ScalarStyle::Literal | ScalarStyle::Folded, ..)) {
+            if yaml_marks::tab_in_indentation(text, at) {
+                return Err(format!("line {line}: found a tab character where an indentation space is expected"));
+            }
             // Our parser may place it at its first line of text, libyaml at its `|`.
             line -= before.get(before.trim_end().len()..).unwrap_or_default().matches('\n').count();
         }
@@ -143,14 +151,16 @@ fn refused(text: &str, error: &ScanError, done: usize, in_flow: bool) -> Result<
     change.map(Read::Again).ok_or_else(|| format!("line {line}: {}", error.info()))
 }
 
-/// Compat: libyaml takes no tab where a key may begin: at the beginning of a line, and after `-` and `?`.
+/// Compat: libyaml takes no tab where a key may begin: at the beginning of a line, after `-` and `?`, and after a `:` that begins a
+/// line.
 fn tab_before_key(before: &str) -> bool {
     let rest = before.trim_end_matches([' ', '\t']);
     let blanks = before.get(rest.len()..).unwrap_or_default();
     let line_begins = |text: &str| text.is_empty() || text.ends_with(['\n', '\r']);
     blanks.contains('\t')
         && (line_begins(rest)
-            || rest.strip_suffix(['-', '?']).is_some_and(|rest| line_begins(rest) || rest.ends_with([' ', '\t'])))
+            || rest.strip_suffix(['-', '?']).is_some_and(|rest| line_begins(rest) || rest.ends_with([' ', '\t']))
+            || rest.strip_suffix(':').is_some_and(|rest| line_begins(rest.trim_end_matches(' '))))
 }
 
 /// Where libyaml counts a line more than YAML 1.2 does.
@@ -196,12 +206,6 @@ struct Nodes {
 impl Nodes {
     /// Takes one event; whether the document has ended.
     fn event(&mut self, event: Event<'_>, line: usize) -> Result<bool, String> {
-        if let Event::Scalar(.., Some(tag)) | Event::SequenceStart(.., Some(tag)) | Event::MappingStart(.., Some(tag)) = &event
-            // Compat: YAML 1.1 has no # in a tag.
-            && tag.suffix().contains('#')
-        {
-            return Err(format!("line {line}: did not find expected whitespace or line break"));
-        }
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let tag = tag.map(|tag| format!("{}{}", tag.handle(), tag.suffix()));
@@ -448,6 +452,7 @@ mod tests {
             ("a: &x {k: v}\nb: *x\n", r#"{"a":{"k":"v"},"b":{"k":"v"}}"#),
             ("a: {k: 1, l: 3}\nb: {k: 1, <<: {k: 2, m: 4}}\n", r#"{"a":{"k":1,"l":3},"b":{"k":2,"m":4}}"#),
             ("a: |\n  x\n  y\nb: >-\n  x\n  y\n", r#"{"a":"x\ny\n","b":"x y"}"#),
+            ("a: |\n  b\n  \tc\nd: |1\n \te\n", r#"{"a":"b\n\tc\n","d":"\te\n"}"#),
             ("a: 1\n---\n][ not read\n", r#"{"a":1}"#),
             ("\u{feff}a: !!binary aGk=\n", r#"{"a":"hi"}"#),
             ("# nothing\n", "null"),
@@ -494,6 +499,10 @@ mod tests {
             ("a:\n- \tb\n", "yaml: line 2: found character that cannot start any token"),
             ("a:\n  \tb: c\n", "yaml: line 2: found character that cannot start any token"),
             ("a:\n\t{b: c}\n", "yaml: line 2: "),
+            ("- ? a\n  : \tb\n", "yaml: line 2: found character that cannot start any token"),
+            ("? a\n:\t'b'\n", "yaml: line 2: found character that cannot start any token"),
+            ("a: >\n \tb\n", "found a tab character where an indentation space is expected"),
+            ("a: |- # x | y\n\n  \n   \tb\n", "found a tab character where an indentation space is expected"),
             ("a: b: c", "yaml: line 1: "),
             ("a: &'b c", "yaml: line 1: did not find expected alphabetic or numeric character"),
         ] {
@@ -586,7 +595,11 @@ mod tests {
             ("a: &x!!str y", NAME),
             ("a: &x \"y\"\nb: *x\"", NAME),
             ("%YAML 1.1#c\n---\na: b", "yaml: line 1: "),
-            ("a: !!str#c\n  d", "yaml: line "),
+            ("a: !!str#c\n  d", "did not find expected whitespace or line break"),
+            ("a: !!map#c {}", "did not find expected whitespace or line break"),
+            ("- [!x, b]", "yaml: line 1: did not find expected whitespace or line break"),
+            ("- &b c\n- {*b\n  : d}", "yaml: line 2: did not find expected ',' or '}'"),
+            ("{a: b, c: !x}", "did not find expected whitespace or line break"),
             ("a: &x: y", "yaml: line 1: "),
             ("a: &x,y", "yaml: line 1: "),
             ("a: &x%y", "yaml: line 1: "),

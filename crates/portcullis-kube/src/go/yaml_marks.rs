@@ -1,10 +1,10 @@
-//! Where `yaml.v2` ends the name of an anchor or alias, and where it sees a comment.
+//! Where `yaml.v2` ends the name of an anchor or alias and a tag, where it sees a comment, and where it takes no tab.
 //!
 //! A name is letters, digits, `_` and `-`; what follows it without a blank, such as a colon, is the next token (`*a: b` is a
 //! key, `&a:b` the text `:b`). Our parser takes everything up to a blank for the name. A comment may follow a quoted text or
 //! a bracket without a blank, which our parser refuses. Both are set off with a blank, and the text is read again.
 //!
-//! Compat: `yaml_parser_scan_anchor` and `yaml_parser_scan_to_next_token` of `scannerc.go` in `yaml.v2` 2.4.4.
+//! Compat: `yaml_parser_scan_anchor`, `_tag`, `_block_scalar` and `_to_next_token` of `scannerc.go` in `yaml.v2` 2.4.4.
 
 use super::yaml_flow::Rewrite;
 
@@ -39,24 +39,63 @@ pub(super) fn name(source: &str, at: usize, in_flow: bool) -> Result<Option<Rewr
 
 /// The same about an anchor or alias that is the next thing from `from` on: behind blanks, comments, tags and indicators alone.
 pub(super) fn next_name(source: &str, from: usize, in_flow: bool) -> Result<Option<Rewrite>, &'static str> {
-    let mut rest = source.get(from..).unwrap_or_default();
+    let Some(at) = next(source, from, &['&', '*'], '!') else { return Ok(None) };
+    let opened = source.get(from..at).is_some_and(|passed| passed.ends_with(['[', '{']));
+    name(source, at, in_flow || opened)
+}
+
+/// Looks at a tag that is the next thing from `from` on. libyaml lets `,`, `[` and `]` belong to it, our parser lets them end it.
+///
+/// # Errors
+/// What libyaml says of a tag that something follows without a blank.
+pub(super) fn check_tag(source: &str, from: usize) -> Result<(), &'static str> {
+    let tag = next(source, from, &['!'], '&').and_then(|at| source.get(at..)).unwrap_or_default();
+    let (tag, _) = tag.split_at(tag.find([' ', '\t', '\n', '\r']).unwrap_or(tag.len()));
+    let verbatim = tag.strip_prefix("!<").and_then(|tag| tag.strip_suffix('>'));
+    let belongs = |c: char| c.is_ascii_alphanumeric() || "_-;/?:@&=+$.!~*'()%".contains(c);
+    let whole = match verbatim {
+        Some(uri) => uri.chars().all(|c| belongs(c) || matches!(c, ',' | '[' | ']')),
+        None => tag.chars().all(belongs),
+    };
+    if whole { Ok(()) } else { Err("did not find expected whitespace or line break") }
+}
+
+/// The place of one of `marks`, when nothing comes before it but blanks, comments, indicators, and what `passed` begins.
+fn next(source: &str, from: usize, marks: &[char], passed: char) -> Option<usize> {
+    let mut rest = source.get(from..)?;
     loop {
         rest = rest.trim_start_matches([' ', '\t', '\n', '\r', ':', '-', '?', ',', '[', ']', '{', '}']);
-        let next = match rest.chars().next() {
-            Some('#') => rest.find(['\n', '\r']),
-            Some('!') => rest.find([' ', '\t', '\n', '\r']),
-            Some('&' | '*') => {
-                let at = source.len() - rest.len();
-                let opened = source.get(from..at).is_some_and(|passed| passed.ends_with(['[', '{']));
-                return name(source, at, in_flow || opened);
-            }
-            Some(_) | None => None,
+        let skipped = match rest.chars().next()? {
+            mark if marks.contains(&mark) => return Some(source.len() - rest.len()),
+            '#' => rest.find(['\n', '\r'])?,
+            mark if mark == passed => rest.find([' ', '\t', '\n', '\r'])?,
+            _ => return None,
         };
-        match next {
-            Some(next) => rest = rest.get(next..).unwrap_or_default(),
-            None => return Ok(None),
-        }
+        rest = rest.get(skipped..)?;
     }
+}
+
+/// Whether a tab stands before the first text of the block scalar at `at` (its `|`, or its first line), which libyaml allows only
+/// where the header says how far it is indented.
+pub(super) fn tab_in_indentation(source: &str, at: usize) -> bool {
+    let (before, rest) = source.split_at_checked(at).unwrap_or_default();
+    let (before, lines) = match rest.starts_with(['|', '>']) {
+        true => (source.get(..at + rest.find(['\n', '\r']).unwrap_or(rest.len())).unwrap_or_default(), rest),
+        false => {
+            let header = before.trim_end_matches([' ', '\t', '\n', '\r']);
+            (header, source.get(header.len()..).unwrap_or_default())
+        }
+    };
+    let header = before.rsplit(['\n', '\r']).next().unwrap_or_default();
+    let explicit = header.match_indices(['|', '>']).find_map(|(at, _)| {
+        let more = header.get(at + 1..)?;
+        let end = more.trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-'));
+        let marks = more.strip_suffix(end)?;
+        let end = end.trim_start_matches([' ', '\t']);
+        (end.is_empty() || end.starts_with('#')).then(|| marks.contains(|c: char| c.is_ascii_digit()))
+    });
+    let first = lines.split(['\n', '\r']).skip(1).find(|line| !line.trim_start_matches(' ').is_empty());
+    explicit == Some(false) && first.is_some_and(|line| line.trim_start_matches(' ').starts_with('\t'))
 }
 
 /// A blank at `at`.
@@ -118,6 +157,35 @@ mod tests {
                 want,
                 "{source}"
             );
+        }
+    }
+
+    #[test]
+    fn a_tag_ends_with_a_blank() {
+        for source in ["! a", "!!str a", "[!a b", "- &x !a\n b", "!<tag:x,2000:y> b", "!a", "x !a,b", "# !a,b"] {
+            assert_eq!(check_tag(source, 0), Ok(()), "{source}");
+        }
+        for source in ["[!a, b", "[!a]", "!a[", "!a{b}", "!a\"b", "!a#b", "!é", "!<a>b", "&x !,"] {
+            assert!(check_tag(source, 0).is_err(), "{source}");
+        }
+    }
+
+    #[test]
+    fn the_indentation_of_a_block_has_no_tab() {
+        for (source, want) in [
+            ("a: |\n \tb", true),
+            ("a: | # c | 1\n\n  \n\tb", true),
+            ("a: >+\r\n \tb", true),
+            ("a: |\n  b\n \tc", false),
+            ("a: |1\n \tb", false),
+            ("a: |-1\n \tb", false),
+            ("a: |1+ # c\n \tb", false),
+            ("a: |", false),
+        ] {
+            let header = source.find(['|', '>']).unwrap();
+            assert_eq!(tab_in_indentation(source, header), want, "{source:?}");
+            let text = source.rfind(['b', '|']).unwrap();
+            assert_eq!(tab_in_indentation(source, text), want, "{source:?} at its text");
         }
     }
 

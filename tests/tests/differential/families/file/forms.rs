@@ -7,7 +7,7 @@ use crate::draft::{Case, World};
 
 const HEAD: &str = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\n";
 
-const FORMS: [&str; 91] = [
+const FORMS: [&str; 95] = [
     "jwt: []\n",
     "jwt:\n",
     "jwt: ~\n",
@@ -99,6 +99,10 @@ const FORMS: [&str; 91] = [
     "x: &a y\nz: [*a, *a]# why\n",
     "x: &a y\nz: *a?\n",
     "x: *a\n*a: y\n",
+    "x: |\n \ta\njwt: [ISSUER]\n",
+    "x: |1\n \ta\njwt: [ISSUER]\n",
+    "? x\n: \ta\njwt: [ISSUER]\n",
+    "jwt: [!x ISSUER, !x]\n",
 ];
 
 /// Whole files.
