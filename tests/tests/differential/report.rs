@@ -67,6 +67,28 @@ pub(crate) fn step(refusal: &str) -> Option<&'static str> {
     STEPS.into_iter().find(|(part, _)| refusal.contains(part)).map(|(_, step)| step)
 }
 
+#[test]
+fn words_of_no_known_step_are_a_failure() {
+    let case = Case {
+        family: "test",
+        file: String::new(),
+        initial: None,
+        algs: Vec::new(),
+        disallowed: Vec::new(),
+        jwks: String::new(),
+        issuer_jwks: Vec::new(),
+        token: String::new(),
+    };
+    let refused = |text: &str| Answer { err: Some(text.to_owned()), ..Answer::default() };
+    let mut report = Report::default();
+    report.add(&case, &refused("oidc: something new"), &refused("oidc: something new"));
+    assert_eq!((report.unknown_step.len(), report.other_step.len(), report.other_words.len()), (1, 0, 0));
+    report.add(&case, &refused("oidc: email not verified"), &refused("oidc: token is expired"));
+    assert_eq!((report.unknown_step.len(), report.other_step.len(), report.other_words.len()), (1, 1, 1));
+    report.add(&case, &refused("oidc: email not verified"), &refused("oidc: email not verified."));
+    assert_eq!((report.unknown_step.len(), report.other_step.len(), report.other_words.len()), (1, 1, 2));
+}
+
 /// Counts of one family.
 #[derive(Default)]
 pub(crate) struct Counts {
