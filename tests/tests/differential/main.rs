@@ -48,6 +48,8 @@ async fn verdicts_agree_with_kube_apiserver() {
     let theirs = oracle::ask(&cases);
     let mut report = Report::default();
     let mut algorithms: BTreeMap<String, usize> = BTreeMap::new();
+    let reloads = cases.iter().filter(|case| case.family == "generated" && case.initial.is_some()).count();
+    assert!(reloads >= 1_000, "only {reloads} generated reloads");
     for (case, theirs) in cases.iter().zip(&theirs) {
         report.add(case, theirs, &ours::ask(case, Policy::Faithful).await);
         if case.family == "generated" && theirs.ok {

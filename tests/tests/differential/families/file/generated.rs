@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use portcullis_authn::TrustConfiguration;
 use portcullis_jose::{Algorithm, SigningKey};
 use serde_json::{Value, json};
 
@@ -436,7 +437,17 @@ pub(crate) fn token(world: &World, issuer: &Trusted, signer: &SigningKey) -> Str
     signed(world, signer, &claims)
 }
 
-/// Whole files, each with a token.
+/// A file that the server may have started with before `file` came; `None` when chance makes one that does not load.
+fn before(world: &Arc<World>, file: &Tree) -> Option<String> {
+    let mut before = file.clone();
+    let entries = (0..world.pick(&[0, 1, 1, 2])).map(|n| issuer(world, n).entry).collect();
+    // What it says of anonymous requests may not change.
+    *before.get_mut("jwt") = Tree::List(entries);
+    let text = before.json();
+    TrustConfiguration::load(text.as_bytes(), &[]).is_ok().then_some(text)
+}
+
+/// Whole files, each with a token; some in the place of another file.
 pub(crate) fn generated(world: &Arc<World>, family: &'static str, out: &mut Vec<Case>) {
     for _ in 0..CASES {
         let issuers: Vec<Trusted> = (0..world.pick(&[1, 1, 1, 2, 3])).map(|n| issuer(world, n)).collect();
@@ -445,7 +456,9 @@ pub(crate) fn generated(world: &Arc<World>, family: &'static str, out: &mut Vec<
         let signer = if world.chance(30) { some() } else { whose };
         let token = token(world, whose, &signer.key);
         let file = make::file(world, issuers.iter().map(|issuer| issuer.entry.clone()).collect());
+        let initial = if world.chance(6) { before(world, &file) } else { None };
         out.push(Case {
+            initial,
             jwks: key_set(world, &issuers[0].key),
             issuer_jwks: issuers.iter().map(|issuer| (issuer.url.clone(), key_set(world, &issuer.key))).collect(),
             token,
