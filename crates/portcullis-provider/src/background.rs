@@ -58,10 +58,11 @@ pub(crate) async fn keep_data_keys(front: Arc<Front>, shutdown: Shutdown) {
 /// Seals again what is not sealed with the current data key, on one replica at a time, until shutdown.
 pub(crate) async fn seal_again(front: Arc<Front>, shutdown: Shutdown) {
     let app = &front.app;
-    // It goes on where it was when the lease is had again: what others have done meanwhile it finds done.
     let state = tokio::sync::Mutex::new((Sweep::default(), Trouble::new("secrets could not be sealed again")));
     let rounds = async || {
         let (sweep, trouble) = &mut *state.lock().await;
+        // What it has looked at may be another's since then; only how long it rests is known still.
+        sweep.begin_anew();
         loop {
             trouble.say(sweep_once(app, sweep).await.err().map(|error| (with_source(&error), None)));
             app.clock.sleep(SEALING_EVERY).await;
@@ -149,7 +150,8 @@ impl Job {
     }
 
     /// Does it now and at every interval until shutdown, and what must not be lost once more at the end.
-    pub(crate) async fn repeat(self, front: Arc<Front>, shutdown: Shutdown) {
+    /// What is `taken` is written to no more.
+    pub(crate) async fn repeat(self, front: Arc<Front>, shutdown: Shutdown, taken: Arc<OnceLock<UseError>>) {
         let app = &front.app;
         let mut failing = false;
         loop {
@@ -169,7 +171,7 @@ impl Job {
                 break;
             }
         }
-        if let Self::WriteFailures = self {
+        if matches!(self, Self::WriteFailures) && taken.get().is_none() {
             self.run(app, false).await;
         }
     }

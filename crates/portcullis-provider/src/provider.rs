@@ -261,8 +261,9 @@ impl Provider {
     #[must_use]
     pub fn start(&self, shutdown: &Shutdown) -> Background {
         let mut tasks = JoinSet::new();
+        let taken = Arc::new(OnceLock::new());
         for job in [Job::RotateKeys, Job::WriteFailures] {
-            tasks.spawn(job.repeat(self.front.clone(), shutdown.clone()));
+            tasks.spawn(job.repeat(self.front.clone(), shutdown.clone(), Arc::clone(&taken)));
         }
         tasks.spawn(collect_expired(self.front.clone(), shutdown.clone()));
         tasks.spawn(keep_data_keys(self.front.clone(), shutdown.clone()));
@@ -275,7 +276,6 @@ impl Provider {
         tasks.spawn(async move {
             stop.unless(configured::report_connectors(&front.app)).await;
         });
-        let taken = Arc::new(OnceLock::new());
         tasks.spawn(keep_announced(self.front.clone(), shutdown.clone(), Arc::clone(&taken)));
         Background { tasks, taken }
     }

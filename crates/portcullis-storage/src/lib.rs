@@ -40,6 +40,7 @@ mod memory;
 mod migrations;
 mod mysql;
 mod passwords;
+mod patience;
 mod postgres;
 mod requests;
 mod seal;

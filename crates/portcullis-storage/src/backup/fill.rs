@@ -1,9 +1,12 @@
 //! Filling a store from a backup or from another store.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use portcullis_runtime::Timestamp;
-use tokio::{task::JoinSet, time::sleep};
+use tokio::task::JoinSet;
 
 use super::{
     Scope,
@@ -15,15 +18,16 @@ use crate::{
     inspect::Finding,
     kernel::{Kernel, Kind, Page, Record, Write},
     leases::{Filling, NotTaken},
+    patience::Patience,
     snapshot::{Batch, Snapshot},
     store::Store,
 };
 
 /// Writes on their way at a time: enough for a group commit and for every connection of a pool.
 const PARALLEL: usize = 32;
-/// How often a write is tried while the store does not take it, and the pause before the second time; it doubles.
-const ATTEMPTS: u32 = 6;
-const PAUSE: Duration = Duration::from_millis(100);
+
+/// What ids begin with of records that are written to find out whether two stores are one.
+const PROBE: &str = "probe ";
 
 /// What is filled in, and how.
 #[derive(Clone, Copy, Debug, Default)]
@@ -169,7 +173,9 @@ pub async fn restore_backup(
 ) -> Result<Filled, FillError> {
     let kernel = target.shared_kernel();
     let contents = (!options.replace).then(|| file.contents());
-    let from_file = async || fill(Source::File(Box::new(file.read()?)), &kernel, options, progress).await;
+    let from_file = async |touched: &AtomicBool| {
+        fill(Source::File(Box::new(file.read()?)), &kernel, options, (touched, progress)).await
+    };
     fill_alone(target, contents, from_file).await
 }
 
@@ -184,7 +190,7 @@ pub async fn copy_store(
     progress: Progress<'_>,
 ) -> Result<Filled, FillError> {
     let kernel = target.shared_kernel();
-    if is_same(source, &kernel, &format!("probe {}", target.rng().token(16))).await? {
+    if is_same(source, &kernel, &format!("{PROBE}{}", target.rng().token(16))).await? {
         return Err(FillError::Same { place: kernel.description().place });
     }
     let mut contents = None;
@@ -199,19 +205,19 @@ pub async fn copy_store(
             }
         }
     }
-    let from_store = async || {
+    let from_store = async |touched: &AtomicBool| {
         let snapshot = source.snapshot().await.map_err(FillError::Source)?;
-        fill(Source::Store(snapshot), &kernel, options, progress).await
+        fill(Source::Store(snapshot), &kernel, options, (touched, progress)).await
     };
     fill_alone(target, contents.as_ref(), from_store).await
 }
 
 /// Fills the target while nobody else uses it. One that holds more than `allowed` is refused: before anybody waits for its
-/// leases, and once more when nothing else can write to it.
+/// leases, and once more when nothing else can write to it. `fill` is told where to say that it is about to change something.
 async fn fill_alone(
     target: &Store,
     allowed: Option<&Contents>,
-    fill: impl AsyncFnOnce() -> Result<Filled, FillError>,
+    fill: impl AsyncFnOnce(&AtomicBool) -> Result<Filled, FillError>,
 ) -> Result<Filled, FillError> {
     let kernel = target.shared_kernel();
     let not_taken = |why| match why {
@@ -229,10 +235,15 @@ async fn fill_alone(
         filling.abandon().await;
         return Err(error);
     }
-    match filling.run(fill()).await.map_err(not_taken).flatten() {
+    let touched = AtomicBool::new(false);
+    match filling.run(fill(&touched)).await.map_err(not_taken).flatten() {
         Ok(filled) => filling.done().await.map_err(not_taken).map(|()| filled),
-        Err(error) => {
+        Err(error) if touched.load(Ordering::Relaxed) => {
             filling.fail().await;
+            Err(error)
+        }
+        Err(error) => {
+            filling.abandon().await;
             Err(error)
         }
     }
@@ -250,6 +261,11 @@ async fn is_same(source: &dyn Kernel, target: &Arc<dyn Kernel>, probe: &str) -> 
     }
 }
 
+/// Whether a record is such a one, left behind by a run that could not delete it. The collector takes it.
+fn is_probe(kind: Kind, record: &Record) -> bool {
+    kind == Kind::Request && record.expires_at == Some(Timestamp::UNIX_EPOCH) && record.id.starts_with(PROBE)
+}
+
 async fn is_empty(target: &Arc<dyn Kernel>) -> Result<bool, FillError> {
     for kind in Kind::ALL.into_iter().filter(|kind| Scope::Everything.takes(*kind)) {
         if !target.list(kind, Page::first(1)).await.map_err(FillError::Target)?.records.is_empty() {
@@ -264,7 +280,8 @@ async fn refuse_others(target: &Arc<dyn Kernel>, contents: &Contents) -> Result<
     let mut others = 0;
     let mut snapshot = snapshot_of(target).await?;
     while let Some(batch) = snapshot.next().await.map_err(FillError::Target)? {
-        others += batch.iter().filter(|(kind, record)| !contents.has(*kind, record)).count() as u64;
+        others += batch.iter().filter(|(kind, record)| !contents.has(*kind, record) && !is_probe(*kind, record)).count()
+            as u64;
     }
     match others {
         0 => Ok(()),
@@ -285,7 +302,7 @@ async fn fill(
     mut source: Source<'_>,
     target: &Arc<dyn Kernel>,
     options: FillOptions,
-    progress: Progress<'_>,
+    (touched, progress): (&AtomicBool, Progress<'_>),
 ) -> Result<Filled, FillError> {
     let FillOptions { replace, scope } = options;
     let (mut filled, mut contents) =
@@ -297,6 +314,7 @@ async fn fill(
             if running.len() >= PARALLEL {
                 count(&mut filled, running.join_next().await)?;
             }
+            touched.store(true, Ordering::Relaxed);
             let target = Arc::clone(target);
             running.spawn(async move { put(&*target, kind, record, replace).await });
         }
@@ -306,7 +324,7 @@ async fn fill(
         count(&mut filled, running.join_next().await)?;
     }
     progress(filled.records());
-    filled.deleted = compare(target, &contents, replace).await?;
+    filled.deleted = compare(target, &contents, replace, touched).await?;
     Ok(filled)
 }
 
@@ -338,21 +356,16 @@ async fn put(target: &dyn Kernel, kind: Kind, record: Record, replace: bool) -> 
     let print = fingerprint(kind, &record);
     let Record { id, index, expires_at, data, .. } = record;
     let write = Write { index, expires_at, data };
-    let mut pause = PAUSE;
-    let mut attempt = 1;
+    let again = |failure: &KernelError| {
+        matches!(failure, KernelError::Unavailable { .. } | KernelError::Conflict | KernelError::NotFound)
+    };
+    let mut patience = Patience::new();
     loop {
-        let failure = match put_once(target, kind, &id, (&write, print), replace).await {
+        match put_once(target, kind, &id, (&write, print), replace).await {
             Ok(Some(put)) => return Ok(put),
             Ok(None) => return Err(FillError::Differs { kind, id }),
-            Err(error) => error,
-        };
-        let again = matches!(failure, KernelError::Unavailable { .. } | KernelError::Conflict | KernelError::NotFound);
-        if !again || attempt == ATTEMPTS {
-            return Err(FillError::Target(failure));
+            Err(failure) => patience.after(failure, again).await.map_err(FillError::Target)?,
         }
-        attempt += 1;
-        sleep(pause).await;
-        pause *= 2;
     }
 }
 
@@ -381,14 +394,22 @@ async fn put_once(
 }
 
 /// Reads all that the target holds, deletes what it should not hold when `replace` says so, and returns how many that were.
-async fn compare(target: &Arc<dyn Kernel>, contents: &Contents, replace: bool) -> Result<u64, FillError> {
+async fn compare(
+    target: &Arc<dyn Kernel>,
+    contents: &Contents,
+    replace: bool,
+    touched: &AtomicBool,
+) -> Result<u64, FillError> {
     let (mut found, mut others, mut deleted) = (0, 0, 0);
     let mut snapshot = snapshot_of(target).await?;
     while let Some(batch) = snapshot.next().await.map_err(FillError::Target)? {
         for (kind, record) in batch {
             if contents.has(kind, &record) {
                 found += 1;
+            } else if is_probe(kind, &record) {
+                // Nobody's, and nothing by itself.
             } else if replace {
+                touched.store(true, Ordering::Relaxed);
                 match target.delete(kind, &record.id, record.version).await {
                     Ok(()) => deleted += 1,
                     Err(KernelError::NotFound) => {}

@@ -143,6 +143,19 @@ impl Candidate {
         Err(StoreError::Contended { kind: Kind::Lease })
     }
 
+    /// Whether [`Candidate::contend`] would have the lease now, without doing anything about it. How long another's record has stood
+    /// still counts from the first look.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(super) async fn look(&mut self) -> Result<bool, StoreError> {
+        let Some(Stored { version, value, .. }) = self.read().await? else { return Ok(true) };
+        Ok(match value.holder {
+            Some(holder) if holder != self.id && holder != HALF_FILLED => self.has_stood_still(version, value.seconds),
+            _ => true,
+        })
+    }
+
     /// Gives the lease back, so that another replica need not wait. To be called when what is done under it has ended.
     ///
     /// # Errors

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
-
-use super::{Candidate, Duty, FILLING, HALF_FILLED, LEASE_LIFETIME, LeaseDoc, USE};
+use super::{Candidate, Duty, FILLING, HALF_FILLED, LEASE_LIFETIME, LeaseDoc, SERVING, USE};
 use crate::{
     document::Stored,
     error::StoreError,
     kernel::{Kind, Version},
+    patience::Patience,
     store::Store,
 };
 
@@ -16,9 +15,6 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How soon renewing is tried again after a failure, as a part of the time between two renewals.
 const RETRIES: u32 = 4;
-/// How often a call is made while the store does not take it, and the pause before the second time; it doubles.
-const ATTEMPTS: u32 = 6;
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Why a store may not be filled, or not any longer.
 #[derive(Debug)]
@@ -47,27 +43,16 @@ pub(crate) struct Filling {
 
 impl Filling {
     /// Waits until nobody uses the store, which takes a lease's lifetime where a lease names a holder, and closes it for all others.
+    /// Nothing is written before: a refusal leaves the store as it was, and those who wait shut nobody out.
     pub(crate) async fn begin(store: &Store) -> Result<Self, NotTaken> {
         let id = format!("{FILLING}{}", store.rng().token(9));
         let seconds = u32::try_from(LEASE_LIFETIME.as_secs()).unwrap_or(u32::MAX);
         let mut candidate = Candidate::called(store.clone(), USE, id, seconds);
         // Programs that know nothing of the record are seen by the leases of what they do.
-        let duties = async {
-            let [collect, seal] = Duty::ALL.map(|duty| stands_still(store, duty.name()));
-            tokio::try_join!(collect, seal)
-        };
-        let waited = tokio::try_join!(take(&mut candidate), duties);
-        // While the others were waited for it may have run out here, or have gone to another.
-        let held = match waited {
-            Ok((_, (collect, seal))) => match contend(&mut candidate).await {
-                Ok(true) => Ok(vec![collect, seal]),
-                Ok(false) => Err(NotTaken::Lost),
-                Err(error) => Err(error.into()),
-            },
-            Err(error) => Err(error),
-        };
-        match held {
-            Ok(duties) => Ok(Self { candidate, duties }),
+        let [collect, seal] = Duty::ALL.map(|duty| stands_still(store, duty.name()));
+        let ((), collect, seal) = tokio::try_join!(may_be_taken(&mut candidate), collect, seal)?;
+        match take(&mut candidate).await {
+            Ok(()) => Ok(Self { candidate, duties: vec![collect, seal] }),
             Err(error) => {
                 give_back(&candidate).await;
                 Err(error)
@@ -110,26 +95,35 @@ impl Filling {
     }
 }
 
-/// Takes the record when nobody has it, or when its holder has not renewed it for its lifetime.
-async fn take(candidate: &mut Candidate) -> Result<(), NotTaken> {
-    if contend(candidate).await? {
-        return Ok(());
-    }
-    let store = candidate.store().clone();
-    loop {
-        // Somebody who gives it back, or renews it, is seen before its time is over.
-        stands_still(&store, USE).await?;
-        if contend(candidate).await? {
-            return Ok(());
+/// Waits until nobody has the record, or its holder has not renewed it for its lifetime.
+async fn may_be_taken(candidate: &mut Candidate) -> Result<(), NotTaken> {
+    let mut patience = Patience::new();
+    let is_free = loop {
+        match candidate.look().await {
+            Err(error) => patience.after(error, StoreError::is_temporary).await?,
+            Ok(is_free) => break is_free,
         }
+    };
+    if !is_free {
+        stands_still(candidate.store(), USE).await?;
     }
+    Ok(())
+}
+
+/// Takes the record; waits once more for whoever has begun to use the store, or to fill it, while others were waited for.
+async fn take(candidate: &mut Candidate) -> Result<(), NotTaken> {
+    let store = candidate.store().clone();
+    while !contend(candidate).await? {
+        stands_still(&store, USE).await?;
+    }
+    Ok(())
 }
 
 async fn contend(candidate: &mut Candidate) -> Result<bool, StoreError> {
     let mut patience = Patience::new();
     loop {
         match candidate.contend().await {
-            Err(error) => patience.after(error).await?,
+            Err(error) => patience.after(error, StoreError::is_temporary).await?,
             done => return done,
         }
     }
@@ -139,32 +133,9 @@ async fn leave_to(candidate: &Candidate, next: Option<&str>) -> Result<bool, Sto
     let mut patience = Patience::new();
     loop {
         match candidate.leave_to(next).await {
-            Err(error) => patience.after(error).await?,
+            Err(error) => patience.after(error, StoreError::is_temporary).await?,
             done => return done,
         }
-    }
-}
-
-/// As much as the writes of the records have.
-struct Patience {
-    left: u32,
-    pause: Duration,
-}
-
-impl Patience {
-    const fn new() -> Self {
-        Self { left: ATTEMPTS - 1, pause: PAUSE }
-    }
-
-    /// Waits before the call is made again, or gives the failure back.
-    async fn after(&mut self, failure: StoreError) -> Result<(), StoreError> {
-        if self.left == 0 || !failure.is_temporary() {
-            return Err(failure);
-        }
-        sleep(self.pause).await;
-        self.left -= 1;
-        self.pause *= 2;
-        Ok(())
     }
 }
 
@@ -196,7 +167,13 @@ struct Held {
 }
 
 async fn held(store: &Store, lease: &'static str) -> Result<Option<Held>, StoreError> {
-    let found: Option<Stored<LeaseDoc>> = store.read(Kind::Lease, lease).await?;
+    let mut patience = Patience::new();
+    let found: Option<Stored<LeaseDoc>> = loop {
+        match store.read(Kind::Lease, lease).await {
+            Err(error) => patience.after(error, StoreError::is_temporary).await?,
+            Ok(found) => break found,
+        }
+    };
     Ok(found.and_then(|Stored { version, value, .. }| {
         let holder = value.holder.filter(|holder| holder != HALF_FILLED)?;
         Some(Held { version, holder, lifetime: Duration::from_secs(value.seconds.into()) })
@@ -217,9 +194,10 @@ async fn renew(candidate: &mut Candidate) {
     }
 }
 
-/// Leaves the record as it was before: a store that was half-filled is so still.
+/// Leaves the record as it was before: a store that was not whole is half-filled still. What this version does not know was none that
+/// served.
 async fn give_back(candidate: &Candidate) {
-    let half = candidate.before().is_some_and(|before| before == HALF_FILLED || before.starts_with(FILLING));
+    let half = candidate.before().is_some_and(|before| !before.starts_with(SERVING));
     if let Err(error) = leave_to(candidate, half.then_some(HALF_FILLED)).await {
         tracing::warn!(%error, lease = USE, "the lease could not be given back; it runs out");
     }

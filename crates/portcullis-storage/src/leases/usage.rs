@@ -95,21 +95,24 @@ impl Leases<'_> {
         let mut failing = false;
         let looks = async {
             loop {
-                let pause = match self.look().await {
-                    Ok(()) => LOOK_EVERY,
-                    Err(UseError::Store(error)) => {
+                // A store that is slow to answer makes the looks no rarer.
+                let began = clock.monotonic();
+                let next = match self.look().await {
+                    Ok(()) => {
+                        failing = false;
+                        began.saturating_add(LOOK_EVERY)
+                    }
+                    Err(error @ UseError::Store(_)) => {
                         if !failing {
-                            let source = std::error::Error::source(&error).map(ToString::to_string);
-                            tracing::error!(%error, source, lease = USE, "it could not be told that the store is used");
+                            let (source, hint) = (sources(&error), error.hint());
+                            tracing::error!(%error, source, hint, lease = USE, "it could not be told that the store is used");
                         }
                         failing = true;
-                        clock.sleep_until_monotonic(clock.monotonic().saturating_add(LOOK_AGAIN)).await;
-                        continue;
+                        clock.monotonic().saturating_add(LOOK_AGAIN)
                     }
                     Err(error) => return error,
                 };
-                failing = false;
-                clock.sleep_until_monotonic(clock.monotonic().saturating_add(pause)).await;
+                clock.sleep_until_monotonic(next).await;
             }
         };
         shutdown.unless(looks).await.map_or(Ok(()), Err)
@@ -174,6 +177,12 @@ impl Leases<'_> {
         }
         Err(StoreError::Contended { kind: Kind::Lease }.into())
     }
+}
+
+/// What is behind an error, outermost first.
+fn sources(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(error.source(), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Whether a record with this holder is of a store that serves. What this version does not know is none: a newer one has

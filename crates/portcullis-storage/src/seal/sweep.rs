@@ -40,6 +40,14 @@ pub struct Sweep {
     rest: Option<Rest>,
 }
 
+impl Sweep {
+    /// Forgets how far it has come. To be called when others may have written where it has looked already, as when a lease was
+    /// another's meanwhile.
+    pub fn begin_anew(&mut self) {
+        self.under_way = None;
+    }
+}
+
 /// The pause after a sweep. It ends early when there is more to do, or can be done, than there was.
 #[derive(Debug)]
 struct Rest {

@@ -7,7 +7,7 @@ use portcullis_storage::{
     Client, Duty, FillError, FillOptions, Filled, Kernel, KernelError, LEASE_LIFETIME, MemoryKernel, Store, UseError,
     conformance::{Fault, FaultyKernel, Noise},
     copy_store,
-    kernel::{Kind, Write},
+    kernel::{Kind, Page, Write},
 };
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -20,6 +20,8 @@ on_every_backend!(
     a_provider_of_an_older_version_is_seen_by_its_leases,
     a_store_that_is_being_filled_is_not_used_and_not_filled_twice,
     what_was_not_filled_to_its_end_is_not_used_until_it_is,
+    a_failure_before_the_first_record_leaves_the_store_as_it_was,
+    who_waits_to_fill_shuts_nobody_out,
     a_filler_that_was_killed_is_followed_after_its_lifetime,
     a_filler_that_is_cut_off_stops_and_leaves_no_whole_store,
     a_replica_that_slept_through_a_filling_ends,
@@ -249,6 +251,60 @@ async fn what_was_not_filled_to_its_end_is_not_used_until_it_is(kit: Kit) {
     let done = filled(&two, FillOptions::default()).await.unwrap();
     assert_eq!(done.written + done.unchanged, 5);
     one.store.leases().announce().await.unwrap();
+}
+
+async fn a_failure_before_the_first_record_leaves_the_store_as_it_was(kit: Kit) {
+    let [serves, fills, _] = three(&kit);
+    let source = FaultyKernel::new(source().await, 7);
+    let fail = async || {
+        // What asks whether both are one store is answered, and the snapshot is not to be had.
+        source.script([Fault::None, Fault::Refused]);
+        let options = FillOptions::default();
+        let failed = copy_store(&source, &fills.store, options, &mut |_| {}).await;
+        assert!(matches!(failed, Err(FillError::Source(_))), "{failed:?}");
+        assert_eq!(source.take_struck(), [Fault::Refused]);
+    };
+    fail().await;
+    assert_eq!(holder(kit.store.kernel()).await, None);
+    serves.store.leases().whole().await.unwrap();
+    // What asks could not be taken away again.
+    fills.network.script_writes([Fault::None, Fault::Refused]);
+    let failed = copy_store(&*self::source().await, &fills.store, FillOptions::default(), &mut |_| {}).await;
+    assert!(matches!(failed, Err(FillError::Target(KernelError::Unavailable { .. }))), "{failed:?}");
+    let left = kit.store.kernel().list(Kind::Request, Page::first(2)).await.unwrap().records;
+    assert_eq!(left.len(), 1);
+    assert_eq!(filled(&fills, FillOptions::default()).await.unwrap().written, 5, "it counts for nothing");
+    for client in kit.store.clients().list().await.unwrap() {
+        kit.store.clients().delete(&client.id).await.unwrap();
+    }
+    // One that is half-filled is so still.
+    fills.network.before_write(
+        Kind::Client,
+        Box::new(|| Box::pin(async { Err(KernelError::Corrupt { what: "a test".to_owned() }) })),
+    );
+    filled(&fills, FillOptions::default()).await.unwrap_err();
+    for client in kit.store.clients().list().await.unwrap() {
+        kit.store.clients().delete(&client.id).await.unwrap();
+    }
+    fail().await;
+    assert_eq!(serves.store.leases().announce().await, Err(UseError::HalfFilled));
+}
+
+async fn who_waits_to_fill_shuts_nobody_out(kit: Kit) {
+    let [gone, serves, fills] = three(&kit);
+    // A replica of a version without the record has been killed.
+    let mut left = gone.store.leases().candidate(Duty::Seal, LEASE_LIFETIME);
+    assert_eq!(left.contend().await, Ok(true));
+    let task = filling(&fills);
+    while fills.network.take_counts().gets == 0 {
+        tokio::task::yield_now().await;
+    }
+    fills.hand.advance(LEASE_LIFETIME / 2);
+    serves.store.leases().announce().await.unwrap();
+    // Whoever came meanwhile is waited for as well.
+    let (done, waited) = passing(&[&fills], task).await;
+    assert_eq!(done.unwrap().written, 5);
+    assert!(waited >= LEASE_LIFETIME, "{waited:?}");
 }
 
 async fn a_filler_that_was_killed_is_followed_after_its_lifetime(kit: Kit) {
