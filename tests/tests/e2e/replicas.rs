@@ -79,6 +79,15 @@ enum Answer {
     GivenUp,
 }
 
+/// A replica that is stopped.
+struct Stopped {
+    /// What the other has honoured meanwhile, and has given for it.
+    code: String,
+    token: String,
+    /// The answer to who presented it here.
+    late: JoinHandle<Answer>,
+}
+
 /// What a chain saw.
 struct Chain {
     habit: Habit,
@@ -155,6 +164,8 @@ impl Driver {
                 // Who waits asks again where it has asked: elsewhere it could have to wait for longer than a retry may.
                 Answer::Unknown => {
                     chain.unknown += 1;
+                    // That it cannot say is an answer too of a replica whose time for the store was over when it went on.
+                    chain.waited += usize::from(stopped && asked.elapsed() > PATIENCE);
                     at = if habit == Habit::GivesUp { 1 - at } else { at };
                 }
                 Answer::GivenUp => {
@@ -235,27 +246,50 @@ impl Driver {
         seen
     }
 
-    /// Stops a replica, and presents a code to it that the other honours. What that gave, and what the stopped one will say.
-    async fn stop(&self, replica: &Running) -> (String, JoinHandle<Answer>) {
+    /// Presents a code until somebody says what it is worth.
+    async fn insist(&self, at: usize, code: &str) -> Answer {
         let begun = Instant::now();
-        let code = loop {
-            if let Some(code) = self.code().await {
-                break code;
+        loop {
+            match self.present(at, code).await {
+                Answer::Unknown => assert!(begun.elapsed() < BOUND, "nobody says what a code is worth"),
+                known => return known,
             }
-            assert!(begun.elapsed() < BOUND, "nobody gets a code");
-        };
-        replica.signal(Signal::STOP);
-        let (driver, late) = (self.clone(), code.clone());
-        let late = tokio::spawn(async move { driver.present(0, &late).await });
-        let Answer::Given(token) = self.present(1, &code).await else { panic!("a code was not honoured") };
-        assert!(!late.is_finished(), "the replica is not stopped");
-        (token, late)
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Stops a replica, and presents a code to it that the other honours. What that gave, and what the stopped one will say.
+    async fn stop(&self, replica: &Running) -> Stopped {
+        let begun = Instant::now();
+        loop {
+            assert!(begun.elapsed() < BOUND, "nobody honours a code");
+            let Some(code) = self.code().await else { continue };
+            replica.freeze();
+            let (driver, late) = (self.clone(), code.clone());
+            let late = tokio::spawn(async move { driver.present(0, &late).await });
+            match self.present(1, &code).await {
+                Answer::Given(token) => {
+                    assert!(!late.is_finished(), "the replica is not stopped");
+                    return Stopped { code, token, late };
+                }
+                // The replica that is killed may have been so in between, and what it has done is not known.
+                Answer::Unknown => {
+                    replica.signal(Signal::CONT);
+                    tokio::time::timeout(BOUND, late).await.expect("an answer to who has waited").unwrap();
+                }
+                Answer::Refused(why) => panic!("a code was not honoured: {why}"),
+                Answer::GivenUp => panic!("a code got no answer in {WAITS:?}"),
+            }
+        }
     }
 
     /// Lets the replica go on. It refuses what has been honoured, and ends what that gave.
-    async fn go_on(&self, replica: &Running, (token, late): (String, JoinHandle<Answer>)) {
+    async fn go_on(&self, replica: &Running, Stopped { code, token, late }: Stopped) {
         replica.signal(Signal::CONT);
-        let late = tokio::time::timeout(BOUND, late).await.expect("an answer to who has waited").unwrap();
+        let late = match tokio::time::timeout(BOUND, late).await.expect("an answer to who has waited").unwrap() {
+            Answer::Unknown => self.insist(0, &code).await,
+            known => known,
+        };
         assert!(matches!(late, Answer::Refused(_)), "a code that was honoured elsewhere is no good");
         assert!(self.settled(self.ports[1], &token).await.is_err(), "what a replayed code gave lives");
     }
@@ -301,12 +335,12 @@ impl Pair {
 
     /// Stops the other until this one has its lease. It must not take itself for the holder then.
     async fn outlive_the_lease(&mut self, driver: &Driver, holder: impl Fn() -> String) {
-        let begun = Instant::now();
         let late = driver.stop(&self.stopped).await;
         // A replica that starts now sees the last renewal at once, and counts from there.
+        let begun = Instant::now();
         self.kill();
         tokio::time::sleep(LEASE - Duration::from_secs(1)).await;
-        let line = self.killed.as_mut().unwrap().wait_for(HELD_HERE);
+        let line = self.killed.as_mut().unwrap().wait_within(BOUND, HELD_HERE);
         assert!(begun.elapsed() >= LEASE, "a lease was taken over after {:?}", begun.elapsed());
         let (_, id) = line.split_once(HELD_HERE).unwrap();
         driver.go_on(&self.stopped, late).await;

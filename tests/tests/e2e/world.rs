@@ -290,7 +290,13 @@ impl Running {
     /// Waits for a line on stderr that contains `text`.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, text: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        self.wait_within(PATIENCE, text)
+    }
+
+    /// The same, for what takes longer or shorter.
+    #[track_caller]
+    pub(crate) fn wait_within(&mut self, patience: Duration, text: &str) -> String {
+        let deadline = Instant::now() + patience;
         loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
@@ -318,6 +324,21 @@ impl Running {
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Stops it, until it is sent SIGCONT. SIGSTOP alone returns while threads may still be on their way to their stop, and what
+    /// these do until then looks as if it had been done by a stopped process.
+    #[track_caller]
+    pub(crate) fn freeze(&self) {
+        self.signal(rustix::process::Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.id());
+        eventually("every thread is stopped", || {
+            fs::read_dir(&tasks).unwrap().flatten().all(|task| {
+                // The state follows the name, which is in parentheses and may hold any.
+                let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+                stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+            })
+        });
     }
 
     /// Waits for the end.
