@@ -84,6 +84,9 @@ impl ServeError {
             Self::Store { source: OpenError::DiskFull { .. }, .. } => {
                 Some("free some disk space, or name a file on another disk; what the store has acknowledged is in it")
             }
+            Self::Store { source: OpenError::FileLimit { .. }, .. } => {
+                Some("raise that limit of this process; what the store has acknowledged is in it")
+            }
             Self::Store { source: OpenError::ReadOnly { .. }, .. } => {
                 Some("let this user write to the file and to its folder, or name another file")
             }

@@ -69,6 +69,9 @@ pub enum Trouble {
     /// No room on the device.
     #[error("the disk is full")]
     DiskFull,
+    /// The limit on the size of files of this process is reached.
+    #[error("the store's file may not grow any more (`ulimit -f`)")]
+    FileLimit,
     /// The file or its folder cannot be written.
     #[error("the store is read-only")]
     ReadOnly,

@@ -55,6 +55,7 @@ pub(crate) fn run(command: StoreCommand) -> ExitCode {
     }
     let Some(runtime) = up::runtime() else { return ExitCode::FAILURE };
     let outcome = runtime.block_on(async {
+        up::survive_file_limits();
         match command {
             StoreCommand::Info { file, output } => info(&file, output).await,
             StoreCommand::Check { file, output } => check(&file, output).await,
@@ -442,8 +443,11 @@ fn told(filled: &Filled) -> String {
 }
 
 fn unfilled(error: &FillError, place: &str) -> Failure {
-    if let FillError::Target(KernelError::Unavailable { trouble: Trouble::DiskFull, .. })
-    | FillError::Lease(StoreError::Kernel(KernelError::Unavailable { trouble: Trouble::DiskFull, .. })) = error
+    if let FillError::Target(KernelError::Unavailable { trouble: Trouble::DiskFull | Trouble::FileLimit, .. })
+    | FillError::Lease(StoreError::Kernel(KernelError::Unavailable {
+        trouble: Trouble::DiskFull | Trouble::FileLimit,
+        ..
+    })) = error
     {
         return Failure::new(
             format!("{} ({place})", chain(error)),

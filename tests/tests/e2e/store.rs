@@ -2,14 +2,15 @@
 //! another backend.
 
 use std::os::unix::fs::PermissionsExt;
-use std::process::Output;
+use std::path::Path;
+use std::process::{Command, Output};
 
 use portcullis_testkit::{Database, DatabaseKind, DatabaseOptions, TestCa, free_ports};
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::databases::{GOOD, config, refresh, replica, token};
-use crate::world::{Running, USER, World, eventually};
+use crate::world::{Running, USER, World, bin, eventually, finish};
 
 const SIGN_IN: [(&str, &str); 4] =
     [("grant_type", "password"), ("username", USER), ("password", GOOD), ("scope", "openid offline_access")];
@@ -39,6 +40,13 @@ fn texts(output: &Output) -> (String, String) {
 fn stop(serves: Running) {
     serves.signal(Signal::TERM);
     serves.output();
+}
+
+/// The same under a limit on the size of files, which stands for a full disk.
+fn limited(world: &World, bytes: u64, arguments: &[&str]) -> Output {
+    let mut command = world.command("prlimit");
+    command.arg(format!("--fsize={bytes}:")).arg(bin().join("portcullis")).arg("store").args(arguments);
+    command.output().unwrap()
 }
 
 fn sqlite(world: &World, name: &str) -> String {
@@ -156,6 +164,91 @@ async fn a_store_that_is_served_is_not_filled_until_its_provider_has_ended() {
     let serves = replica(&world, port, port, &storage);
     assert!(refresh(&http, port, &late).await.is_err(), "it is as it was");
     stop(serves);
+}
+
+/// Whatever cannot be written says where, nothing that was acknowledged is lost, and all goes on when there is room.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_more_can_be_written_the_place_is_named_and_nothing_is_lost() {
+    let mut world = World::new();
+    world.make_room();
+    let [port] = free_ports();
+    let http = TestCa::default().http_client();
+    let at = |name: &str| {
+        let storage = sqlite(&world, &format!("{name}.db"));
+        config(&world, &format!("{name}.yaml"), port, port, &storage).to_str().unwrap().to_owned()
+    };
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let (source, log) = (at("source"), world.home().join("source.db-wal"));
+
+    // The provider: its file is at its limit while it runs.
+    let mut serves = replica(&world, port, port, &sqlite(&world, "source.db"));
+    let limit = |bytes: &str| {
+        let id = serves.id().to_string();
+        finish(Command::new("prlimit").args(["--pid", &id, &format!("--fsize={bytes}:")])).ok();
+    };
+    let mut current = token(&http, port, &SIGN_IN).await.unwrap()["refresh_token"].as_str().unwrap().to_owned();
+    limit(&(size(&log) + 100_000).to_string());
+    let mut told = None;
+    for _ in 0..1_000 {
+        match refresh(&http, port, &current).await {
+            Ok(next) => current = next,
+            Err(error) => {
+                told = Some(error);
+                break;
+            }
+        }
+    }
+    let error = told.expect("the file is at its limit");
+    // What is there can be saved elsewhere.
+    done(&limited(&world, size(&log), &["backup", &source, &world.home().join("saved").display().to_string()]));
+    assert!(error.starts_with("500 ") && !error.contains("source.db"), "{error}");
+    limit("unlimited");
+    let line = serves.wait_for("the store could not write");
+    assert!(line.contains("source.db") && line.contains("may not grow any more (`ulimit -f`)"), "{line}");
+    // What was acknowledged is good, and so is what comes now.
+    current = refresh(&http, port, &current).await.unwrap();
+    assert!(serves.wait_for("the store is written again").contains("source.db"));
+
+    // A backup: nothing is left behind.
+    let backup = world.home().join("store.backup");
+    let backup = backup.to_str().unwrap();
+    let text = refused(&limited(&world, 512, &["backup", &source, backup]), 1);
+    assert!(text.contains(&format!("cannot write {backup}: ")) && text.contains("`ulimit -f`"), "{text}");
+    let left: Vec<_> = std::fs::read_dir(world.home()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("store.backup")), "{left:?}");
+    stop(serves);
+    // The store cannot even be opened.
+    let text = refused(&limited(&world, 512, &["backup", &source, backup]), 1);
+    assert!(text.contains("source.db") && text.contains("`ulimit -f`") && text.contains("hint: "), "{text}");
+    done(&store(&world, &["backup", &source, backup]));
+
+    // What is filled: at whatever moment there is no more room, the file is named, and the same command goes on later.
+    let cut_off = |name: &str, what: &dyn Fn(&str) -> Vec<String>| {
+        // The index of a log takes 32 KiB, of the source too.
+        for kilobytes in (40..4_096).step_by(8) {
+            let target = at(&format!("{name}-{kilobytes}"));
+            let arguments = what(&target);
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let text = refused(&limited(&world, kilobytes * 1024, &arguments), 1);
+            assert!(text.contains(&format!("{name}-{kilobytes}.db")) && text.contains("`ulimit -f`"), "{text}");
+            assert!(text.contains("hint: "), "{text}");
+            if text.contains("it goes on where it was cut off") {
+                return target;
+            }
+        }
+        panic!("a small store takes less than 4 MB");
+    };
+    let restored = cut_off("restored", &|target| ["restore", target, backup].map(ToOwned::to_owned).to_vec());
+    let copied = cut_off("copied", &|target| ["copy", &source, target].map(ToOwned::to_owned).to_vec());
+    for (target, arguments) in [(&restored, ["restore", &restored, backup]), (&copied, ["copy", &source, &copied])] {
+        let (_, said) = done(&store(&world, &arguments));
+        assert!(said.contains("all compared"), "{said}");
+        let storage = std::fs::read_to_string(target).unwrap();
+        let storage = storage.lines().find_map(|line| line.strip_prefix("storage: ")).unwrap().to_owned();
+        let serves = replica(&world, port, port, &storage);
+        refresh(&http, port, &current).await.unwrap();
+        stop(serves);
+    }
 }
 
 /// What a backup that is stopped leaves behind would be secrets that nobody looks for.

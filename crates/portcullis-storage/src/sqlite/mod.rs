@@ -85,7 +85,7 @@ impl SqliteKernel {
     /// # Errors
     /// [`OpenError`], which names the file.
     pub fn open(path: &Path, clock: &Clock, options: &SqliteOptions) -> Result<Self, OpenError> {
-        Self::with(path, clock, options, schema::MIGRATIONS)
+        Self::with(path, clock, options, schema::MIGRATIONS, true)
     }
 
     /// As a later version of this program opens the file, whose migrations come after ours.
@@ -99,12 +99,23 @@ impl SqliteKernel {
         options: &SqliteOptions,
         later: &'static [Migration],
     ) -> Result<Self, OpenError> {
-        Self::with(path, clock, options, schema::MIGRATIONS.and_later(later))
+        Self::with(path, clock, options, schema::MIGRATIONS.and_later(later), true)
     }
 
-    fn with(path: &Path, clock: &Clock, options: &SqliteOptions, migrations: Migrations) -> Result<Self, OpenError> {
+    /// `writes` tells whether it must be possible to write, which is tried.
+    fn with(
+        path: &Path,
+        clock: &Clock,
+        options: &SqliteOptions,
+        migrations: Migrations,
+        writes: bool,
+    ) -> Result<Self, OpenError> {
         let mut writing = open::prepare(path, clock, options, migrations)?;
-        let versions = schema::reserve_versions(&mut writing).map_err(|error| OpenError::of(path, &error))?;
+        let versions = if writes {
+            schema::reserve_versions(&mut writing).map_err(|error| OpenError::of(path, &error))?
+        } else {
+            schema::Versions::NONE
+        };
         let points = open::reading(path, options)?;
         let scans = open::reading(path, options)?;
 
@@ -135,14 +146,14 @@ impl SqliteKernel {
         })
     }
 
-    /// Opens a store that is there, for a tool that only reads: makes no file, and changes no schema. Blocks as
-    /// [`SqliteKernel::open`] does.
+    /// Opens a store that is there, for a tool that only reads: makes no file, changes no schema, and writes nothing, so that what
+    /// is on a full disk can be saved to another one. Blocks as [`SqliteKernel::open`] does.
     ///
     /// # Errors
     /// As [`SqliteKernel::open`].
     pub fn look(path: &Path, clock: &Clock, options: &SqliteOptions) -> Result<Self, OpenError> {
         open::look(path, options)?;
-        Self::open(path, clock, options)
+        Self::with(path, clock, options, schema::MIGRATIONS, false)
     }
 
     async fn write(&self, work: Work) -> Result<Answer, KernelError> {

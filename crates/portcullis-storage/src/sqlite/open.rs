@@ -102,6 +102,12 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// The machine: no room that this process may use.
+    #[error("cannot open the store {path:?}: the file may not grow any more (`ulimit -f`)")]
+    FileLimit {
+        /// The file.
+        path: PathBuf,
+    },
     /// The machine: another process keeps the file locked.
     #[error("cannot open the store {path:?}: another process keeps it locked")]
     Locked {
@@ -132,6 +138,7 @@ impl OpenError {
         match classify(error) {
             Class::Corrupt(reason) => Self::Damaged { path, reason },
             Class::Trouble(Trouble::DiskFull) => Self::DiskFull { path },
+            Class::Trouble(Trouble::FileLimit) => Self::FileLimit { path },
             Class::Trouble(Trouble::ReadOnly) => Self::ReadOnly { path, reason: error.to_string() },
             Class::Trouble(Trouble::Locked) => Self::Locked { path },
             Class::Trouble(trouble) => Self::Other { path, reason: trouble.to_string() },
@@ -151,6 +158,7 @@ impl OpenError {
                 Self::ReadOnly { path, reason: error.to_string() }
             }
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::DiskFull { path },
+            ErrorKind::FileTooLarge => Self::FileLimit { path },
             _ => Self::Other { path, reason: error.to_string() },
         }
     }

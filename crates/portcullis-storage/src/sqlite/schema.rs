@@ -97,6 +97,9 @@ pub(super) struct Versions {
 }
 
 impl Versions {
+    /// No number: whoever never writes takes none.
+    pub(super) const NONE: Self = Self { next: 0, end: 0 };
+
     /// The next number; `None` when the block is used up.
     pub(super) fn next(&mut self) -> Option<i64> {
         let next = self.next;

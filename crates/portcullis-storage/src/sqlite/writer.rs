@@ -116,6 +116,8 @@ struct Writer {
     versions: Versions,
     /// How many records the collector's next transaction deletes.
     batch: usize,
+    /// Why the last transaction failed, when it did.
+    failing: Option<KernelError>,
 }
 
 /// Why a transaction came to nothing.
@@ -128,13 +130,16 @@ enum Failure {
 
 impl Writer {
     const fn new(connection: Connection, versions: Versions) -> Self {
-        Self { connection, versions, batch: batch::FIRST }
+        Self { connection, versions, batch: batch::FIRST, failing: None }
     }
 
     /// Runs a group and empties it.
     fn answer(&mut self, group: &mut Vec<Job>) {
         match self.transact(group) {
             Ok(answers) => {
+                if self.failing.take().is_some() {
+                    tracing::info!(file = self.connection.path(), "the store is written again");
+                }
                 for (job, answer) in group.drain(..).zip(answers) {
                     let _ = job.reply.send(answer);
                 }
@@ -146,7 +151,11 @@ impl Writer {
                 }
             }
             Err(Failure::Operation(error) | Failure::Transaction(error)) => {
-                tracing::error!(operations = group.len(), "the store could not write: {error}");
+                // Each request is told; the log, when it is another error than before.
+                if self.failing.as_ref() != Some(&error) {
+                    tracing::error!(file = self.connection.path(), "the store could not write: {error}");
+                    self.failing = Some(error.clone());
+                }
                 for job in group.drain(..) {
                     let _ = job.reply.send(Err(error.clone()));
                 }
@@ -280,12 +289,12 @@ fn out_of_versions() -> KernelError {
     KernelError::not_applied(Trouble::Other("no version number is left".to_owned()))
 }
 
-/// What a failed commit means. When the disk was full, the log's last frame is not whole, and never counts; after any
+/// What a failed commit means. When the disk was full, or the file at its limit, the log's last frame is not whole, and never counts; after any
 /// other failure (of `fsync`, say) it may be found whole after a crash.
 fn commit_error(error: &rusqlite::Error) -> KernelError {
     match kernel_error(error, Applied::Unknown) {
         KernelError::Unavailable {
-            trouble: trouble @ (Trouble::DiskFull | Trouble::Locked | Trouble::ReadOnly),
+            trouble: trouble @ (Trouble::DiskFull | Trouble::FileLimit | Trouble::Locked | Trouble::ReadOnly),
             ..
         } => KernelError::not_applied(trouble),
         other => other,
