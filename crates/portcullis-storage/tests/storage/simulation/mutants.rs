@@ -86,6 +86,7 @@ bugs! {
     LeaseTakeoversOverwriteRenewals: "T1",
     // Faults of sealing.
     DataKeysAreDroppedWithTheNext: "S2" | "S7",
+    DataKeysAreMadeTwice: "S2" | "S7",
     SweepsAreNotStored: "S5",
     SweepsOverwriteRotations: "F1" | "F2" | "F3" | "F4" | "F5",
 }
@@ -223,6 +224,7 @@ impl Mutant {
         match self.bug {
             Bug::UpdatesIgnoreTheVersion => true,
             Bug::KeysAreRotatedTwice => kind == Kind::SigningKeys,
+            Bug::DataKeysAreMadeTwice => kind == Kind::DataKeys,
             Bug::LeaseTakeoversOverwriteRenewals => kind == Kind::Lease,
             _ => false,
         }

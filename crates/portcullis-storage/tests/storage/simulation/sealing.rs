@@ -89,17 +89,24 @@ impl World {
         Err(format!("S3: replica {replica} does not start"))
     }
 
-    /// What every replica does twice a minute has been done when time has passed.
+    /// What every replica does twice a minute has been done when time has passed; the turns of two of them come together.
     pub(super) fn tend_all(&mut self) -> Checked {
         if self.model.sealed.is_none() {
             return Ok(());
         }
-        for replica in 0..self.replicas() {
-            match self.quietly(replica, |store| at_once(store.tend_sealing())) {
-                Ok(()) | Err(SealingError::Store(_)) => {}
-                Err(error) => return Err(format!("S3: replica {replica} cannot keep the data keys: {error}")),
+        let told = |replica: usize, answer| match answer {
+            Ok(()) | Err(SealingError::Store(_)) => Ok(()),
+            Err(error) => Err(format!("S3: replica {replica} cannot keep the data keys: {error}")),
+        };
+        let slow = self.some_replica();
+        let others = |world: &mut Self| {
+            for replica in (0..world.replicas()).filter(|replica| *replica != slow) {
+                told(replica, world.quietly(replica, |store| at_once(store.tend_sealing())))?;
             }
-        }
+            world.data_keys_are_kept()
+        };
+        let answer = self.held_up(slow, |store| async move { store.tend_sealing().await }, others)?;
+        told(slow, answer)?;
         self.data_keys_are_kept()
     }
 
@@ -147,7 +154,9 @@ impl World {
                 Ok(()) | Err(SealingError::Store(_)) => Ok(()),
                 Err(error) => Err(format!("S3: replica {replica} cannot keep the data keys: {error}")),
             },
-        )
+        )?;
+        // Also while another replica is about to make the next one.
+        self.data_keys_are_kept()
     }
 
     pub(super) fn sweep(&mut self) -> Checked {

@@ -502,6 +502,31 @@ impl World {
         done
     }
 
+    /// The same, held before one of its steps while `others` happens.
+    pub(super) fn held_up<T, F: Future<Output = T>>(
+        &mut self,
+        number: usize,
+        work: impl FnOnce(Store) -> F,
+        others: impl FnOnce(&mut Self) -> Checked,
+    ) -> Result<T, String> {
+        let mut work = std::pin::pin!(work(self.store(number)));
+        let mut go_on =
+            |world: &Self| world.quietly(number, |_| work.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+        let steps = u32::try_from(self.dice.below(4)).unwrap();
+        let network = Arc::clone(&self.replicas[number].network);
+        network.hold_after(Some(steps));
+        let first = go_on(self);
+        network.hold_after(None);
+        others(self)?;
+        match first {
+            Poll::Ready(done) => Ok(done),
+            Poll::Pending => match go_on(self) {
+                Poll::Ready(done) => Ok(done),
+                Poll::Pending => panic!("it is held once"),
+            },
+        }
+    }
+
     pub(super) fn replicas(&self) -> usize {
         self.replicas.len()
     }
