@@ -9,6 +9,7 @@ pub mod syntax;
 pub(crate) mod yaml;
 mod yaml_flow;
 mod yaml_marks;
+mod yaml_refused;
 mod yaml_scalar;
 mod yaml_value;
 

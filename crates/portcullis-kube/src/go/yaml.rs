@@ -15,6 +15,7 @@ use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, StructureS
 
 use super::yaml_flow::{self, Rewrite};
 use super::yaml_marks;
+use super::yaml_refused::{self, ODD_BREAKS, OddBreaks};
 use super::yaml_scalar::{Scalar, resolve};
 use super::yaml_value::{Key, Map, Value, shown, write};
 
@@ -43,7 +44,8 @@ pub(crate) fn to_json(text: &[u8]) -> Result<Converted, String> {
     if text.chars().any(is_control) {
         return Err("yaml: control characters are not allowed".to_owned());
     }
-    let nodes = nodes(text).map_err(|reason| format!("yaml: {reason}"))?;
+    let nodes =
+        yaml_refused::directives(text).and_then(|()| nodes(text)).map_err(|reason| format!("yaml: {reason}"))?;
     let Some(root) = nodes.root else {
         return Ok(Converted { json: b"null".to_vec(), duplicates: None });
     };
@@ -78,6 +80,7 @@ enum Read {
 fn read(text: &str) -> Result<Read, String> {
     let mut nodes = Nodes::default();
     let odd_breaks = odd_breaks(text);
+    let mut odd = OddBreaks::of(text);
     // Where what has been read ends.
     let mut done = 0;
     let options = granit_parser::options! {
@@ -103,6 +106,15 @@ fn read(text: &str) -> Result<Read, String> {
             let change = yaml_marks::name(text, place.start, nodes.in_flow());
             if let Some(change) = change.map_err(|reason| format!("line {}: {reason}", span.start.line()))? {
                 return Ok(Read::Again(change));
+            }
+        }
+        if let Event::Scalar(_, style @ (ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted), ..) = event
+            && let Some(place) = span.byte_range()
+        {
+            odd.quoted(&place)?;
+            if style == ScalarStyle::DoubleQuoted {
+                let source = text.get(place).unwrap_or_default();
+                yaml_refused::escapes(source).map_err(|reason| format!("line {}: {reason}", span.start.line()))?;
             }
         }
         if nodes.in_flow()
@@ -136,6 +148,7 @@ fn read(text: &str) -> Result<Read, String> {
             break;
         }
     }
+    odd.end()?;
     Ok(Read::Nodes(nodes))
 }
 
@@ -165,7 +178,7 @@ fn tab_before_key(before: &str) -> bool {
 
 /// Where libyaml counts a line more than YAML 1.2 does.
 fn odd_breaks(text: &str) -> Vec<usize> {
-    text.match_indices(['\u{85}', '\u{2028}', '\u{2029}']).map(|(at, _)| at).collect()
+    text.match_indices(ODD_BREAKS).map(|(at, _)| at).collect()
 }
 
 /// What libyaml's reader refuses.
@@ -619,6 +632,47 @@ mod tests {
             twice("a: &b c\n*b: d\nc: e").as_deref(),
             Some("yaml: unmarshal errors:\n  line 3: key \"c\" already set in map")
         );
+    }
+
+    #[test]
+    fn what_ends_a_line_in_yaml_1_1_alone_is_no_text_outside_of_quotes() {
+        for text in ["a: \"x\u{2028}y\"", "a: 'x\u{2029}\u{2028}y'", "a: \"x\\u2028 y\\u0085\"", "a: \"x\u{2028}\""] {
+            json(text).unwrap();
+        }
+        for odd in ODD_BREAKS {
+            for text in [
+                "a: b\n# only staff:Xc: d\n",
+                "a: bXc: d\n",
+                "a: |\n  bX  c\n",
+                "a: \"b\"Xc: d",
+                "{a: b}Xc",
+                "a: bX",
+                "a: \"b X c\"",
+                "a: \"bX\n c\"",
+                "a: \"bX---\"",
+            ] {
+                let text = text.replace('X', &odd.to_string());
+                let error = json(&text).expect_err(&text);
+                assert!(
+                    error.contains(" ends a line in kube-apiserver's YAML") || error.contains("line "),
+                    "{text:?}: {error}"
+                );
+            }
+        }
+        let error = json("a: b\n#\u{2028}c: \"x\"\n").unwrap_err();
+        assert_eq!(
+            error,
+            "yaml: line 2: U+2028 ends a line in kube-apiserver's YAML; write it in double quotes, as \\u2028"
+        );
+        assert!(json("a: \"x\u{85}y\"").is_err(), "there it is a blank");
+        for (text, want) in [
+            ("a: \"https:\\/\\/x\"", "yaml: line 1: found unknown escape character"),
+            ("b: 1\na: \"\\ud83d\\ude00\"", "yaml: line 2: found invalid Unicode character escape code"),
+            ("%YAML 1.2\n---\na: b", "yaml: line 1: found incompatible YAML document"),
+            ("%ANY x\n---\na: b", "yaml: line 1: found unknown directive name"),
+        ] {
+            assert_eq!(json(text).unwrap_err(), want, "{text:?}");
+        }
     }
 
     #[test]

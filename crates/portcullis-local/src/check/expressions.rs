@@ -78,10 +78,14 @@ fn missing(expression: &str, key: &str, wanted: Wanted, place: &str, case: &Case
                 "the token has no {key}: let the provider send it, or name a claim that is there at {place}: {texts}"
             );
         }
+        // A rule refuses today; what is to stand in may let in who has none, which is not ours to decide.
+        let condition =
+            if wanted == Wanted::Truth { "let the provider send it; if who has none may come in, " } else { "" };
         let default = if selected.as_list || (wanted == Wanted::Texts && selected.alone) { "[]" } else { "''" };
+        let otherwise = if condition.is_empty() { ", or let the provider send it" } else { "" };
         return format!(
-            "the token has no {key}: write claims.?{key}.orValue({default}) at {place}, ask has(claims.{key}) first, or let the provider \
-             send it"
+            "the token has no {key}: {condition}write claims.?{key}.orValue({default}) at {place}, or ask has(claims.{key}) \
+             first{otherwise}"
         );
     }
     let ask = match (path_to(expression, key), map_with(expression, key)) {
@@ -118,6 +122,9 @@ fn unsuited(expression: &str, wanted: Wanted, place: &str, case: &Case<'_>) -> S
                 } else {
                     format!("write dyn(claims.{name}).map(x, string(x))")
                 }
+            }
+            Value::Array(_) if wanted == Wanted::Name => {
+                "its order may change, so let the provider send one text".to_owned()
             }
             Value::Array(_) => format!("take one of it, as in dyn(claims.{name})[0]"),
             Value::Object(members) => {

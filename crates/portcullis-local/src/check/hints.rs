@@ -343,8 +343,14 @@ fn for_audience(got: &[String], case: &Case<'_>, at: usize) -> String {
         return "the token has no aud: let the provider put the client id there".to_owned();
     }
     let access = case.header("typ").is_some_and(|typ| typ.eq_ignore_ascii_case("at+jwt"))
-        || case.claims.as_ref().is_some_and(|claims| claims.contains_key("scope") || claims.contains_key("scp"));
-    let kind = if access { "this looks like an access token: use the ID token; " } else { "" };
+        || case.claims.as_ref().is_some_and(|claims| claims.contains_key("scope") || claims.contains_key("scp"))
+        // Keycloak's access tokens of any client.
+        || got == ["account"];
+    if access {
+        // Whoever trusted its audience would let in all who may ask that API for something.
+        return "this looks like an access token: use the ID token, whose audience is the client that has signed in"
+            .to_owned();
+    }
     let audience = got.first().map_or("", String::as_str);
     let change = if case.origin.is_file() {
         // A list, which others may rest upon.
@@ -353,7 +359,7 @@ fn for_audience(got: &[String], case: &Case<'_>, at: usize) -> String {
     } else {
         case.origin.change(AUDIENCE, at, audience)
     };
-    format!("{kind}the token is for another client: sign in with the one that the cluster trusts, or {change}")
+    format!("the token is for another client: sign in with the one that the cluster trusts, or {change}")
 }
 
 fn for_expiry(expiry: Option<i64>, case: &Case<'_>) -> String {
@@ -424,8 +430,9 @@ fn for_claims(error: &ClaimsError, case: &Case<'_>) -> String {
         },
         ClaimsError::RequiredMissing(claim) => match case.odd_case(claim) {
             Some(other) => spelled(claim, other, &name(REQUIRED)),
+            // To ask for it no more would let everybody in whom the issuer knows.
             None => format!(
-                "let the provider send {claim}, or take it out of {}; this token has {}",
+                "whoever has no {claim} is to be refused, says {}; if this user is to come in, let the provider send it; this token has {}",
                 name(REQUIRED),
                 case.text_claims(CLAIMS_NAMED)
             ),

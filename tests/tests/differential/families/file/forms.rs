@@ -7,7 +7,7 @@ use crate::draft::{Case, World};
 
 const HEAD: &str = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\n";
 
-const FORMS: [&str; 95] = [
+const FORMS: [&str; 98] = [
     "jwt: []\n",
     "jwt:\n",
     "jwt: ~\n",
@@ -103,10 +103,13 @@ const FORMS: [&str; 95] = [
     "x: |1\n \ta\njwt: [ISSUER]\n",
     "? x\n: \ta\njwt: [ISSUER]\n",
     "jwt: [!x ISSUER, !x]\n",
+    "x: \"\\/\"\njwt: [ISSUER]\n",
+    "x: \"\\ud83d\\ude00\"\njwt: [ISSUER]\n",
+    "x: \"a\u{2028}b\"\njwt: [ISSUER]\n",
 ];
 
 /// Whole files.
-const FILES: [&str; 26] = [
+const FILES: [&str; 29] = [
     "",
     " ",
     "\n",
@@ -130,6 +133,9 @@ const FILES: [&str; 26] = [
     "\u{2003}{ }",
     "{kind: AuthenticationConfiguration, apiVersion: apiserver.config.k8s.io/v1}",
     "%YAML 1.1\n---\nkind: AuthenticationConfiguration\napiVersion: apiserver.config.k8s.io/v1\n",
+    "%YAML 1.2\n---\nkind: AuthenticationConfiguration\napiVersion: apiserver.config.k8s.io/v1\n",
+    "%ANY x\n---\nkind: AuthenticationConfiguration\napiVersion: apiserver.config.k8s.io/v1\n",
+    "# c\u{2028}x: [\nkind: AuthenticationConfiguration\napiVersion: apiserver.config.k8s.io/v1\n",
     "%TAG ! tag:x,2000:\n---\nkind: AuthenticationConfiguration\napiVersion: apiserver.config.k8s.io/v1\n",
     "\u{feff}kind: AuthenticationConfiguration\napiVersion: apiserver.config.k8s.io/v1\njwt: []\n",
     "kind:\tAuthenticationConfiguration\napiVersion: \"apiserver.config.k8s.io\\\n  /v1\"\n",
