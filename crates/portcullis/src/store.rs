@@ -305,7 +305,7 @@ async fn stream(file: &Path, scope: Scope) -> Result<ExitCode, Failure> {
     }
     let mut progress = Progress::new("backed up");
     let written = write_backup(&*kernel, Clock::system().now(), scope, &mut out, &mut |n| progress.at(n)).await;
-    let BackedUp { records, clear_secrets, left_out } = written.map_err(|error| Failure::of(&error))?;
+    let BackedUp { records, clear_secrets, left_out } = written.map_err(|error| not_backed_up(&error))?;
     out.flush().map_err(|error| Failure { text: format!("cannot write to standard output: {error}"), hint: None })?;
     progress.end(&format!("{records} records"));
     warn_if_clear(clear_secrets);
@@ -328,7 +328,7 @@ async fn write(file: &Path, backup: &Path, scope: Scope) -> Result<ExitCode, Fai
     let written = write_backup(&*kernel, Clock::system().now(), scope, &mut out, &mut |n| progress.at(n)).await;
     let BackedUp { records, clear_secrets, left_out } = written.map_err(|error| match error {
         BackupError::Write(error) => failed(error),
-        error => Failure::of(&error),
+        error => not_backed_up(&error),
     })?;
     let out = out.into_inner().map_err(|error| failed(error.into_error()))?;
     out.sync_all().map_err(failed)?;
@@ -342,6 +342,14 @@ async fn write(file: &Path, backup: &Path, scope: Scope) -> Result<ExitCode, Fai
     progress.end(&format!("{records} records in {}", backup.display()));
     warn_if_clear(clear_secrets);
     whole("backup", &left_out)
+}
+
+fn not_backed_up(error: &BackupError) -> Failure {
+    let hint = match error {
+        BackupError::Unusable(error) => Some(error.hint().to_owned()),
+        _ => None,
+    };
+    Failure { text: chain(error), hint }
 }
 
 /// Why a backup could not be written to its file, of which nothing is left.
@@ -455,6 +463,7 @@ fn unfilled(error: &FillError, place: &str) -> Failure {
         );
     }
     let hint = match error {
+        FillError::Unusable(error) => Some(error.hint()),
         FillError::NotEmpty { .. } => Some("name an empty store, or replace what it holds with --replace"),
         FillError::Differs { .. } | FillError::Incomplete { .. } => {
             Some("stop what uses the target, and run the command again with --replace")

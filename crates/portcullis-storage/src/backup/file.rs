@@ -20,6 +20,7 @@ use crate::{
     error::KernelError,
     inspect::Finding,
     kernel::{IndexKey, Kernel, Kind, MAX_DATA_BYTES, MAX_ID_BYTES, Record, Version, Write as Content, check_write},
+    leases::{NoSnapshot, UseError, whole_snapshot},
     seal,
     snapshot::Batch,
 };
@@ -38,6 +39,9 @@ pub enum BackupError {
     /// The store that is backed up.
     #[error("the store cannot be read")]
     Store(#[from] KernelError),
+    /// The store that is backed up is not whole.
+    #[error("no backup is made of half a store")]
+    Unusable(#[source] UseError),
     /// The file or stream that is written.
     #[error("the backup cannot be written")]
     Write(#[source] io::Error),
@@ -155,7 +159,10 @@ pub async fn write_backup(
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<BackedUp, BackupError> {
     let description = kernel.description();
-    let mut snapshot = kernel.snapshot().await?;
+    let mut snapshot = whole_snapshot(kernel).await.map_err(|error| match error {
+        NoSnapshot::Unusable(error) => BackupError::Unusable(error),
+        NoSnapshot::Kernel(error) => BackupError::Store(error),
+    })?;
     let mut out = Hashing { out, hash: digest::Context::new(&digest::SHA256) };
     out.line(&BackupHeader {
         mark: MARK.to_owned(),

@@ -17,7 +17,7 @@ use crate::{
     error::{KernelError, StoreError, Trouble},
     inspect::Finding,
     kernel::{Kernel, Kind, Page, Record, Write},
-    leases::{Filling, NotTaken},
+    leases::{Filling, NoSnapshot, NotTaken, UseError, whole_snapshot},
     patience::Patience,
     snapshot::{Batch, Snapshot},
     store::Store,
@@ -119,6 +119,9 @@ pub enum FillError {
         /// How many it should not have.
         others: u64,
     },
+    /// The source, when it is a store that is not whole.
+    #[error("half a store is not copied")]
+    Unusable(#[source] UseError),
     /// The source, when it is a store.
     #[error("the source cannot be read")]
     Source(#[source] KernelError),
@@ -176,7 +179,7 @@ pub async fn restore_backup(
     let from_file = async |touched: &AtomicBool| {
         fill(Source::File(Box::new(file.read()?)), &kernel, options, (touched, progress)).await
     };
-    fill_alone(target, contents, from_file).await
+    fill_alone(target, (contents, options.scope), from_file).await
 }
 
 /// Fills a store from another one, as it is at this moment. What is said of [`restore_backup`]'s target holds here too.
@@ -206,17 +209,20 @@ pub async fn copy_store(
         }
     }
     let from_store = async |touched: &AtomicBool| {
-        let snapshot = source.snapshot().await.map_err(FillError::Source)?;
+        let snapshot = whole_snapshot(source).await.map_err(|error| match error {
+            NoSnapshot::Unusable(error) => FillError::Unusable(error),
+            NoSnapshot::Kernel(error) => FillError::Source(error),
+        })?;
         fill(Source::Store(snapshot), &kernel, options, (touched, progress)).await
     };
-    fill_alone(target, contents.as_ref(), from_store).await
+    fill_alone(target, (contents.as_ref(), options.scope), from_store).await
 }
 
 /// Fills the target while nobody else uses it. One that holds more than `allowed` is refused: before anybody waits for its
 /// leases, and once more when nothing else can write to it. `fill` is told where to say that it is about to change something.
 async fn fill_alone(
     target: &Store,
-    allowed: Option<&Contents>,
+    (allowed, scope): (Option<&Contents>, Scope),
     fill: impl AsyncFnOnce(&AtomicBool) -> Result<Filled, FillError>,
 ) -> Result<Filled, FillError> {
     let kernel = target.shared_kernel();
@@ -226,7 +232,7 @@ async fn fill_alone(
         NotTaken::Store(error) => FillError::Lease(error),
     };
     let refuse = async || match allowed {
-        Some(allowed) => refuse_others(&kernel, allowed).await,
+        Some(allowed) => refuse_others(&kernel, allowed, scope).await,
         None => Ok(()),
     };
     refuse().await?;
@@ -275,13 +281,15 @@ async fn is_empty(target: &Arc<dyn Kernel>) -> Result<bool, FillError> {
     Ok(true)
 }
 
-/// Refuses a target with records that are not among these.
-async fn refuse_others(target: &Arc<dyn Kernel>, contents: &Contents) -> Result<(), FillError> {
+/// Refuses a target with records that are not among these, or not of what is taken along.
+async fn refuse_others(target: &Arc<dyn Kernel>, contents: &Contents, scope: Scope) -> Result<(), FillError> {
     let mut others = 0;
     let mut snapshot = snapshot_of(target).await?;
     while let Some(batch) = snapshot.next().await.map_err(FillError::Target)? {
-        others += batch.iter().filter(|(kind, record)| !contents.has(*kind, record) && !is_probe(*kind, record)).count()
-            as u64;
+        others += batch
+            .iter()
+            .filter(|(kind, record)| !(is_probe(*kind, record) || scope.takes(*kind) && contents.has(*kind, record)))
+            .count() as u64;
     }
     match others {
         0 => Ok(()),

@@ -124,7 +124,7 @@ impl Candidate {
             };
             let LeaseDoc { holder, taken_at, seconds, transitions, .. } = value;
             let (before, mine) = match holder {
-                Some(holder) if holder == self.id => (self.before.take(), LeaseDoc { taken_at, transitions, ..mine }),
+                Some(holder) if holder == self.id => (self.before.clone(), LeaseDoc { taken_at, transitions, ..mine }),
                 Some(holder) if holder != HALF_FILLED && !self.has_stood_still(version, seconds) => {
                     self.tenure.end();
                     return Ok(false);
@@ -134,9 +134,9 @@ impl Candidate {
                     (other, LeaseDoc { transitions: transitions.saturating_add(1), ..mine })
                 }
             };
-            let swapped = self.swap(version, &mine).await;
+            // Known before the write is: this call may be dropped while it is on its way.
             self.before = before;
-            if swapped? {
+            if self.swap(version, &mine).await? {
                 return Ok(self.holds(began));
             }
         }
@@ -161,18 +161,20 @@ impl Candidate {
     /// # Errors
     /// Those of the store; it runs out then.
     pub async fn release(&mut self) -> Result<(), StoreError> {
-        self.leave_to(None).await.map(|_| ())
+        self.leave_to(None, false).await.map(|_| ())
     }
 
-    /// The same, with a word in the holder's place for whoever comes next. False when it was another's already.
-    pub(super) async fn leave_to(&self, next: Option<&str>) -> Result<bool, StoreError> {
+    /// The same, with a word in the holder's place for whoever comes next. With `untaken` it counts as never having passed to this
+    /// candidate. False when it was another's already.
+    pub(super) async fn leave_to(&self, next: Option<&str>, untaken: bool) -> Result<bool, StoreError> {
         self.tenure.end();
         for _ in 0..RACES {
             let Some(Stored { version, value, .. }) = self.read().await? else { return Ok(false) };
             if value.holder.as_ref() != Some(&self.id) {
                 return Ok(false);
             }
-            if self.swap(version, &LeaseDoc { holder: next.map(ToOwned::to_owned), ..value }).await? {
+            let transitions = value.transitions.saturating_sub(u32::from(untaken));
+            if self.swap(version, &LeaseDoc { holder: next.map(ToOwned::to_owned), transitions, ..value }).await? {
                 return Ok(true);
             }
         }

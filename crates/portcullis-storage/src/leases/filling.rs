@@ -77,7 +77,7 @@ impl Filling {
 
     /// Says that the store is half-filled. Where that fails, the record says that it is being filled.
     pub(crate) async fn fail(self) {
-        if let Err(error) = leave_to(&self.candidate, Some(HALF_FILLED)).await {
+        if let Err(error) = leave_to(&self.candidate, Some(HALF_FILLED), false).await {
             tracing::warn!(%error, lease = USE, "it could not be written down that the store is half-filled");
         }
     }
@@ -91,7 +91,7 @@ impl Filling {
                 return Err(NotTaken::InUse { lease: duty.name(), holder });
             }
         }
-        if leave_to(&self.candidate, None).await? { Ok(()) } else { Err(NotTaken::Lost) }
+        if leave_to(&self.candidate, None, false).await? { Ok(()) } else { Err(NotTaken::Lost) }
     }
 }
 
@@ -129,10 +129,10 @@ async fn contend(candidate: &mut Candidate) -> Result<bool, StoreError> {
     }
 }
 
-async fn leave_to(candidate: &Candidate, next: Option<&str>) -> Result<bool, StoreError> {
+async fn leave_to(candidate: &Candidate, next: Option<&str>, untaken: bool) -> Result<bool, StoreError> {
     let mut patience = Patience::new();
     loop {
-        match candidate.leave_to(next).await {
+        match candidate.leave_to(next, untaken).await {
             Err(error) => patience.after(error, StoreError::is_temporary).await?,
             done => return done,
         }
@@ -194,11 +194,11 @@ async fn renew(candidate: &mut Candidate) {
     }
 }
 
-/// Leaves the record as it was before: a store that was not whole is half-filled still. What this version does not know was none that
-/// served.
+/// Leaves the record as it was before: who served and was not to be seen may come back, and a store that was not whole is half-filled
+/// still. What this version does not know was none that served.
 async fn give_back(candidate: &Candidate) {
-    let half = candidate.before().is_some_and(|before| !before.starts_with(SERVING));
-    if let Err(error) = leave_to(candidate, half.then_some(HALF_FILLED)).await {
+    let before = candidate.before().map(|before| if before.starts_with(SERVING) { before } else { HALF_FILLED });
+    if let Err(error) = leave_to(candidate, before, true).await {
         tracing::warn!(%error, lease = USE, "the lease could not be given back; it runs out");
     }
 }

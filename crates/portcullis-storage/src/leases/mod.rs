@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{candidate::Candidate, tenure::Tenure, usage::UseError};
 pub(crate) use self::{
     filling::{Filling, NotTaken},
-    usage::Usage,
+    usage::{NoSnapshot, Usage, whole_snapshot},
 };
 use crate::{stamp, store::Store};
 

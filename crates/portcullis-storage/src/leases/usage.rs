@@ -9,9 +9,10 @@ use portcullis_runtime::Shutdown;
 
 use super::{FILLING, LEASE_LIFETIME, LeaseDoc, Leases, SERVING, USE};
 use crate::{
-    document::{Indexed, Inserted, Stored, Swapped},
-    error::StoreError,
-    kernel::{Kind, Version},
+    document::{Indexed, Inserted, Stored, Swapped, decode},
+    error::{KernelError, StoreError},
+    kernel::{Kernel, Kind, Version},
+    snapshot::Snapshot,
     stamp,
 };
 
@@ -38,6 +39,9 @@ pub enum UseError {
     /// This process had used it, was cut off from it or stopped for as long as a lease lasts, and it was filled meanwhile.
     #[error("the store was filled by `store restore` or `store copy` while this process was cut off from it")]
     Replaced,
+    /// It was filled, or filling began, while this process read it.
+    #[error("the store was filled by `store restore` or `store copy` while it was read")]
+    Meanwhile,
     /// It cannot be found out.
     #[error("the record that says whether the store is being filled cannot be read or written")]
     Store(#[from] StoreError),
@@ -51,6 +55,7 @@ impl UseError {
             Self::Filling { .. } => {
                 "wait until it has ended; if it was killed, run it again: it goes on where it was cut off"
             }
+            Self::Meanwhile => "run the command again when that has ended",
             Self::HalfFilled => "run it again: it goes on where it was cut off",
             Self::Replaced => "start the provider again",
             Self::Store(_) => {
@@ -177,6 +182,32 @@ impl Leases<'_> {
         }
         Err(StoreError::Contended { kind: Kind::Lease }.into())
     }
+}
+
+/// A snapshot of a store that is whole, and was so at the snapshot's moment.
+pub(crate) async fn whole_snapshot(kernel: &dyn Kernel) -> Result<Snapshot, NoSnapshot> {
+    let before = fills(kernel).await?;
+    let snapshot = kernel.snapshot().await.map_err(NoSnapshot::Kernel)?;
+    if fills(kernel).await? == before { Ok(snapshot) } else { Err(NoSnapshot::Unusable(UseError::Meanwhile)) }
+}
+
+/// Why there is none.
+pub(crate) enum NoSnapshot {
+    /// What it would be of is not whole.
+    Unusable(UseError),
+    /// The store.
+    Kernel(KernelError),
+}
+
+/// How often a store that is whole has been filled. The first filler of one that nobody had used before leaves a record behind.
+async fn fills(kernel: &dyn Kernel) -> Result<(u32, bool), NoSnapshot> {
+    let Some(record) = kernel.get(Kind::Lease, USE).await.map_err(NoSnapshot::Kernel)? else { return Ok((0, false)) };
+    let found: Stored<LeaseDoc> =
+        decode(Kind::Lease, &record).map_err(|error| NoSnapshot::Unusable(UseError::Store(error)))?;
+    let LeaseDoc { holder, transitions, .. } = found.value;
+    let is_free = holder.is_none();
+    holder.map_or(Ok(()), serves).map_err(NoSnapshot::Unusable)?;
+    Ok((transitions, is_free))
 }
 
 /// What is behind an error, outermost first.

@@ -44,6 +44,11 @@ pub(super) fn classify(error: &rusqlite::Error) -> Class {
     }
 }
 
+/// Whether the index of the log could not be made larger.
+pub(super) fn is_of_the_index(error: &rusqlite::Error) -> bool {
+    matches!(error, rusqlite::Error::SqliteFailure(failure, _) if failure.extended_code == ffi::SQLITE_IOERR_SHMSIZE)
+}
+
 /// Whether the files of this process may not become as large as they need to be.
 fn is_limited() -> bool {
     getrlimit(Resource::Fsize).current.is_some()

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    error::kernel_error,
+    error::{is_of_the_index, kernel_error},
     schema::{Versions, reserve_versions},
 };
 use crate::{
@@ -289,10 +289,11 @@ fn out_of_versions() -> KernelError {
     KernelError::not_applied(Trouble::Other("no version number is left".to_owned()))
 }
 
-/// What a failed commit means. When the disk was full, or the file at its limit, the log's last frame is not whole, and never counts; after any
-/// other failure (of `fsync`, say) it may be found whole after a crash.
+/// What a failed commit means. When the disk was full, or the file at its limit, the log's last frame is not whole, and never
+/// counts; after any other failure (of `fsync`, or of the log's index, which comes after it) it may be found whole after a crash.
 fn commit_error(error: &rusqlite::Error) -> KernelError {
     match kernel_error(error, Applied::Unknown) {
+        unknown if is_of_the_index(error) => unknown,
         KernelError::Unavailable {
             trouble: trouble @ (Trouble::DiskFull | Trouble::FileLimit | Trouble::Locked | Trouble::ReadOnly),
             ..
@@ -327,6 +328,20 @@ mod tests {
     fn stored(writer: &Writer) -> Vec<String> {
         let mut statement = writer.connection.prepare("SELECT id FROM record ORDER BY id").unwrap();
         statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn what_may_be_in_the_log_is_not_said_to_be_in_no_store() {
+        let of =
+            |extended: i32| commit_error(&rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(extended), None));
+        let applied = |error| matches!(error, KernelError::Unavailable { applied: Applied::Unknown, .. });
+        assert!(!applied(of(rusqlite::ffi::SQLITE_FULL)));
+        assert!(applied(of(rusqlite::ffi::SQLITE_IOERR_FSYNC)));
+        assert!(applied(of(rusqlite::ffi::SQLITE_IOERR_SHMSIZE)));
+        assert!(is_of_the_index(&rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_SHMSIZE),
+            None
+        )));
     }
 
     #[test]

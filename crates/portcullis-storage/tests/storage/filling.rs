@@ -4,10 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use portcullis_runtime::{Clock, MockClock, Rng, Shutdown};
 use portcullis_storage::{
-    Client, Duty, FillError, FillOptions, Filled, Kernel, KernelError, LEASE_LIFETIME, MemoryKernel, Store, UseError,
+    BackupError, Client, Duty, FillError, FillOptions, Filled, Kernel, KernelError, LEASE_LIFETIME, MemoryKernel,
+    Scope, Store, UseError,
     conformance::{Fault, FaultyKernel, Noise},
     copy_store,
     kernel::{Kind, Page, Write},
+    write_backup,
 };
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -288,6 +290,98 @@ async fn a_failure_before_the_first_record_leaves_the_store_as_it_was(kit: Kit) 
     }
     fail().await;
     assert_eq!(serves.store.leases().announce().await, Err(UseError::HalfFilled));
+}
+
+/// What is read while it is filled is not whole, however soon that is over.
+#[tokio::test]
+async fn what_was_filled_while_it_was_read_is_not_copied() {
+    let inner: Arc<dyn Kernel> = Arc::new(MemoryKernel::new());
+    let (other, target) = (Process::on(Arc::clone(&inner), 1), Process::on(Arc::new(MemoryKernel::new()), 2));
+    let source = FaultyKernel::new(inner, 3);
+    // Held before each of its reads: whether it is the target, who uses it, its snapshot, who uses it.
+    for (step, refused) in [(0, false), (1, false), (2, true), (3, true)] {
+        other.store.clients().create(&Client { id: format!("more {step}"), ..Client::default() }).await.unwrap();
+        source.hold_after(Some(step));
+        let options = FillOptions { replace: true, ..FillOptions::default() };
+        let mut ignored = |_| {};
+        let mut copying = std::pin::pin!(copy_store(&source, &target.store, options, &mut ignored));
+        let begun = std::future::poll_fn(|context| std::task::Poll::Ready(copying.as_mut().poll(context))).await;
+        assert!(begun.is_pending(), "it is held before step {step}");
+        filled(&other, FillOptions { replace: true, ..FillOptions::default() }).await.unwrap();
+        let copied = copying.await;
+        assert_eq!(matches!(copied, Err(FillError::Unusable(UseError::Meanwhile))), refused, "step {step}: {copied:?}");
+        assert_eq!(copied.is_err(), refused, "step {step}: {copied:?}");
+    }
+    // What is half-filled is not read at all.
+    other.network.before_write(
+        Kind::Client,
+        Box::new(|| Box::pin(async { Err(KernelError::Corrupt { what: "a test".to_owned() }) })),
+    );
+    other.store.clients().delete("client 0").await.unwrap();
+    filled(&other, FillOptions { replace: true, ..FillOptions::default() }).await.unwrap_err();
+    let replace = FillOptions { replace: true, ..FillOptions::default() };
+    let copied = copy_store(&source, &target.store, replace, &mut |_| {}).await;
+    assert!(matches!(copied, Err(FillError::Unusable(UseError::HalfFilled))), "{copied:?}");
+    let backup = write_backup(&source, other.hand.now(), Scope::Everything, &mut Vec::new(), &mut |_| {}).await;
+    assert!(matches!(backup, Err(BackupError::Unusable(UseError::HalfFilled))), "{backup:?}");
+}
+
+/// A renewal that is dropped on its way must not forget that the store was half-filled.
+#[tokio::test]
+async fn a_renewal_that_is_cut_off_frees_no_half_filled_store() {
+    let kernel: Arc<dyn Kernel> = Arc::new(MemoryKernel::new());
+    let (fills, provider) = (Process::on(Arc::clone(&kernel), 1), Process::on(Arc::clone(&kernel), 2));
+    let fail = |process: &Process| {
+        process.network.before_write(
+            Kind::Client,
+            Box::new(|| Box::pin(async { Err(KernelError::Corrupt { what: "a test".to_owned() }) })),
+        );
+    };
+    fail(&fills);
+    filled(&fills, FillOptions::default()).await.unwrap_err();
+    assert_eq!(provider.store.leases().announce().await, Err(UseError::HalfFilled));
+    // The next run waits for its source while it renews; the renewal has no answer when the source fails.
+    let source = FaultyKernel::new(source().await, 3);
+    source.script([Fault::None, Fault::None, Fault::None, Fault::Refused]);
+    let (stalled, mut is_stalled) = tokio::sync::oneshot::channel::<()>();
+    source.hold_after(Some(2));
+    let options = FillOptions { replace: true, ..FillOptions::default() };
+    let mut ignored = |_| {};
+    let mut copying = std::pin::pin!(copy_store(&source, &fills.store, options, &mut ignored));
+    let mut poll =
+        async || std::future::poll_fn(|context| std::task::Poll::Ready(copying.as_mut().poll(context))).await;
+    assert!(poll().await.is_pending(), "it waits for its source");
+    fills.network.before_write(
+        Kind::Lease,
+        Box::new(move || {
+            Box::pin(async move {
+                stalled.send(()).unwrap();
+                std::future::pending().await
+            })
+        }),
+    );
+    fills.hand.advance(LEASE_LIFETIME / 3);
+    source.hold_after(Some(0));
+    assert!(poll().await.is_pending(), "it waits for its source still");
+    is_stalled.try_recv().expect("the renewal is on its way");
+    let failed = copying.await;
+    assert!(matches!(failed, Err(FillError::Source(_))), "{failed:?}");
+    assert_eq!(provider.store.leases().announce().await, Err(UseError::HalfFilled));
+}
+
+/// What is to be left out is told before anything is done, not found to be too much in the end.
+#[tokio::test]
+async fn a_store_with_sessions_is_not_taken_for_one_without() {
+    let kernel: Arc<dyn Kernel> = Arc::new(MemoryKernel::new());
+    let (fills, provider) = (Process::on(Arc::clone(&kernel), 1), Process::on(Arc::clone(&kernel), 2));
+    let write = Write { data: b"{\"n\":1,\"v\":{}}".to_vec(), ..Write::default() };
+    let source = source().await;
+    source.insert(Kind::Login, "somebody", write).await.unwrap();
+    copy_store(&*source, &fills.store, FillOptions::default(), &mut |_| {}).await.unwrap();
+    let without = FillOptions { scope: Scope::WithoutSessions, ..FillOptions::default() };
+    let refused = copy_store(&*source, &fills.store, without, &mut |_| {}).await;
+    assert!(matches!(refused, Err(FillError::NotEmpty { others: 1, .. })), "{refused:?}");
+    provider.store.leases().announce().await.unwrap();
 }
 
 async fn who_waits_to_fill_shuts_nobody_out(kit: Kit) {
