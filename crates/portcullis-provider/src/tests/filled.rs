@@ -81,9 +81,12 @@ async fn a_store_that_is_served_is_not_filled_and_one_that_was_filled_is_not_ser
     let source = World::new("").await;
     let source = source.provider.app().store.clone();
     let served = Served::start(&file);
-    while !file.exists() || keys(&file).await.is_none() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let begun = async {
+        while !file.exists() || keys(&file).await.is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), begun).await.expect("a provider that starts");
 
     let refused = filled(source.kernel(), &file, &[&served.clock]).await;
     assert!(matches!(&refused, Err(FillError::InUse { place, .. }) if place.contains("store.db")), "{refused:?}");

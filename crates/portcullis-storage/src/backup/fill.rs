@@ -244,12 +244,12 @@ async fn fill_alone(
     let touched = AtomicBool::new(false);
     match filling.run(fill(&touched)).await.map_err(not_taken).flatten() {
         Ok(filled) => filling.done().await.map_err(not_taken).map(|()| filled),
-        Err(error) if touched.load(Ordering::Relaxed) => {
-            filling.fail().await;
-            Err(error)
-        }
         Err(error) => {
-            filling.abandon().await;
+            if touched.load(Ordering::Relaxed) {
+                filling.fail().await
+            } else {
+                filling.abandon().await
+            }
             Err(error)
         }
     }

@@ -16,6 +16,19 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How soon renewing is tried again after a failure, as a part of the time between two renewals.
 const RETRIES: u32 = 4;
 
+/// Makes a call again while the store does not take it. No function: futures of closures that borrow are not known to be `Send`.
+macro_rules! patiently {
+    ($call:expr) => {{
+        let mut patience = Patience::new();
+        loop {
+            match $call.await {
+                Err(error) => patience.after(error, StoreError::is_temporary).await?,
+                Ok(done) => break done,
+            }
+        }
+    }};
+}
+
 /// Why a store may not be filled, or not any longer.
 #[derive(Debug)]
 pub(crate) enum NotTaken {
@@ -97,13 +110,7 @@ impl Filling {
 
 /// Waits until nobody has the record, or its holder has not renewed it for its lifetime.
 async fn may_be_taken(candidate: &mut Candidate) -> Result<(), NotTaken> {
-    let mut patience = Patience::new();
-    let is_free = loop {
-        match candidate.look().await {
-            Err(error) => patience.after(error, StoreError::is_temporary).await?,
-            Ok(is_free) => break is_free,
-        }
-    };
+    let is_free = patiently!(candidate.look());
     if !is_free {
         stands_still(candidate.store(), USE).await?;
     }
@@ -120,23 +127,11 @@ async fn take(candidate: &mut Candidate) -> Result<(), NotTaken> {
 }
 
 async fn contend(candidate: &mut Candidate) -> Result<bool, StoreError> {
-    let mut patience = Patience::new();
-    loop {
-        match candidate.contend().await {
-            Err(error) => patience.after(error, StoreError::is_temporary).await?,
-            done => return done,
-        }
-    }
+    Ok(patiently!(candidate.contend()))
 }
 
 async fn leave_to(candidate: &Candidate, next: Option<&str>, untaken: bool) -> Result<bool, StoreError> {
-    let mut patience = Patience::new();
-    loop {
-        match candidate.leave_to(next, untaken).await {
-            Err(error) => patience.after(error, StoreError::is_temporary).await?,
-            done => return done,
-        }
-    }
+    Ok(patiently!(candidate.leave_to(next, untaken)))
 }
 
 /// Waits until a lease is nobody's, or has not been renewed for its lifetime. The version in which it names somebody all the same.
@@ -167,13 +162,7 @@ struct Held {
 }
 
 async fn held(store: &Store, lease: &'static str) -> Result<Option<Held>, StoreError> {
-    let mut patience = Patience::new();
-    let found: Option<Stored<LeaseDoc>> = loop {
-        match store.read(Kind::Lease, lease).await {
-            Err(error) => patience.after(error, StoreError::is_temporary).await?,
-            Ok(found) => break found,
-        }
-    };
+    let found: Option<Stored<LeaseDoc>> = patiently!(store.read(Kind::Lease, lease));
     Ok(found.and_then(|Stored { version, value, .. }| {
         let holder = value.holder.filter(|holder| holder != HALF_FILLED)?;
         Some(Held { version, holder, lifetime: Duration::from_secs(value.seconds.into()) })

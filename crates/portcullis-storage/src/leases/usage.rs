@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use portcullis_runtime::Shutdown;
+use portcullis_runtime::{Shutdown, chain};
 
 use super::{FILLING, LEASE_LIFETIME, LeaseDoc, Leases, SERVING, USE};
 use crate::{
@@ -109,8 +109,13 @@ impl Leases<'_> {
                     }
                     Err(error @ UseError::Store(_)) => {
                         if !failing {
-                            let (source, hint) = (sources(&error), error.hint());
-                            tracing::error!(%error, source, hint, lease = USE, "it could not be told that the store is used");
+                            let (why, hint) = (chain(&error), error.hint());
+                            tracing::error!(
+                                error = why,
+                                hint,
+                                lease = USE,
+                                "it could not be told that the store is used"
+                            );
                         }
                         failing = true;
                         clock.monotonic().saturating_add(LOOK_AGAIN)
@@ -208,12 +213,6 @@ async fn fills(kernel: &dyn Kernel) -> Result<(u32, bool), NoSnapshot> {
     let is_free = holder.is_none();
     holder.map_or(Ok(()), serves).map_err(NoSnapshot::Unusable)?;
     Ok((transitions, is_free))
-}
-
-/// What is behind an error, outermost first.
-fn sources(error: &dyn std::error::Error) -> String {
-    let chain = std::iter::successors(error.source(), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Whether a record with this holder is of a store that serves. What this version does not know is none: a newer one has

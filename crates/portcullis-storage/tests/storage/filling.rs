@@ -34,6 +34,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A process with a clock of its own.
 struct Process {
     store: Store,
+    clock: Clock,
     hand: MockClock,
     network: Arc<FaultyKernel>,
 }
@@ -42,8 +43,8 @@ impl Process {
     fn on(kernel: Arc<dyn Kernel>, seed: u64) -> Self {
         let (clock, hand) = Clock::mock(START);
         let network = Arc::new(FaultyKernel::new(kernel, seed));
-        let store = Store::new(Arc::clone(&network) as _, clock, Rng::seeded(seed));
-        Self { store, hand, network }
+        let store = Store::new(Arc::clone(&network) as _, clock.clone(), Rng::seeded(seed));
+        Self { store, clock, hand, network }
     }
 }
 
@@ -144,14 +145,11 @@ async fn a_provider_of_an_older_version_is_seen_by_its_leases(kit: Kit) {
         let mut candidate = serves.store.leases().candidate(duty, LEASE_LIFETIME);
         assert_eq!(candidate.contend().await, Ok(true));
         let id = candidate.id().to_owned();
-        let hand = serves.hand.clone();
+        let clock = serves.clock.clone();
         let renewing = tokio::spawn(async move {
             loop {
                 assert_eq!(candidate.contend().await, Ok(true));
-                let before = hand.now();
-                while hand.now() < before + 20 * SECOND {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
+                clock.sleep(20 * SECOND).await;
             }
         });
         let (refused, _) = passing(&[&serves, &fills], filling(&fills)).await;
