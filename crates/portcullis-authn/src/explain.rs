@@ -72,13 +72,13 @@ impl ValidConfig {
         for rule in claim_rules {
             add(Purpose::ClaimRule(rule.message.clone()), &rule.expression, Some(&claims));
         }
+        if user_rules.is_empty() {
+            return all;
+        }
         // The user as it is before anything has to hold.
         let mappings = Expressions { claim_rules: Vec::new(), user_rules: Vec::new(), ..self.expressions.clone() };
         let mut config = self.config.clone();
         config.required_claims.clear();
-        if user_rules.is_empty() {
-            return all;
-        }
         let user = mapping::user(&config, &mappings, &members).ok();
         let user = user.as_ref().map(cel::user);
         for rule in user_rules {

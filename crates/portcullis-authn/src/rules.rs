@@ -95,10 +95,7 @@ impl Rules<'_> {
 
     /// Whether an expression that may decide about the user name looks at `claims.email_verified`.
     fn asks_for_verified_addresses(&self, username: &Expression) -> bool {
-        let Expressions { extra, claim_rules, .. } = &self.expressions;
-        let others = extra.iter().map(|(_, expression)| expression);
-        let mut all = others.chain(claim_rules.iter().map(|rule| &rule.expression)).chain([username]);
-        all.any(|expression| expression.selects("email_verified"))
+        self.expressions.deciding(username).any(|expression| expression.selects("email_verified"))
     }
 
     fn issuer(&mut self, issuer: &Issuer, disallowed: &[String]) -> Option<Vec<CertificateDer<'static>>> {

@@ -40,9 +40,10 @@ const GO: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// Decodes as Go's `base64.RawURLEncoding`: line breaks are skipped, and bits behind the last byte count for nothing. For members of
-/// keys, which are compared by what they say and never by how they are written.
-pub(crate) fn lenient_decode(text: &str) -> Option<Vec<u8>> {
+/// Decodes as Go's `base64.RawURLEncoding`: line breaks are skipped, and bits behind the last byte count for nothing; `None` where it
+/// reports an error. For members of keys, which are compared by what they say and never by how they are written, and for what
+/// kube-apiserver reads of a token before it verifies the signature.
+pub fn base64url_decode_as_go(text: &str) -> Option<Vec<u8>> {
     let text =
         if text.contains(['\r', '\n']) { Cow::Owned(text.replace(['\r', '\n'], "")) } else { Cow::Borrowed(text) };
     GO.decode(text.as_bytes()).ok()
@@ -50,7 +51,7 @@ pub(crate) fn lenient_decode(text: &str) -> Option<Vec<u8>> {
 
 /// Decodes a member of a JWK (as go-jose v2, padding is refused).
 pub(crate) fn decode_key_member(text: &str, member: &'static str) -> Result<Vec<u8>, JoseError> {
-    lenient_decode(text).ok_or(JoseError::KeyMember(member))
+    base64url_decode_as_go(text).ok_or(JoseError::KeyMember(member))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::{
-    base64url::lenient_decode,
+    base64url::base64url_decode_as_go,
     error::JoseError,
     raw_jwk::{BorrowedStr, RawJwk},
 };
@@ -42,12 +42,12 @@ pub(crate) fn check(raw: &RawJwk<'_>) -> Result<(), JoseError> {
         ("qi", &raw.qi),
     ];
     for (name, member) in bytes {
-        if member.as_ref().is_some_and(|text| lenient_decode(text.as_str()).is_none()) {
+        if member.as_ref().is_some_and(|text| base64url_decode_as_go(text.as_str()).is_none()) {
             return Err(JoseError::KeyMember(name));
         }
     }
     if let Some(size) = private_size(raw)
-        && raw.d.as_ref().is_some_and(|d| lenient_decode(d.as_str()).is_some_and(|d| d.len() != size))
+        && raw.d.as_ref().is_some_and(|d| base64url_decode_as_go(d.as_str()).is_some_and(|d| d.len() != size))
     {
         return Err(JoseError::KeyMember("d"));
     }
@@ -136,7 +136,7 @@ fn private_size(raw: &RawJwk<'_>) -> Option<usize> {
 fn thumbprint(value: Option<&RawValue>, name: &'static str, size: usize) -> Result<(), JoseError> {
     let Some(value) = value else { return Ok(()) };
     let text: Option<String> = serde_json::from_str(value.get()).map_err(|_| JoseError::KeyMember(name))?;
-    let bytes = lenient_decode(&text.unwrap_or_default()).ok_or(JoseError::KeyMember(name))?;
+    let bytes = base64url_decode_as_go(&text.unwrap_or_default()).ok_or(JoseError::KeyMember(name))?;
     let hexadecimal = bytes.len() == 2 * size && bytes.iter().all(u8::is_ascii_hexdigit);
     if bytes.is_empty() || bytes.len() == size || hexadecimal { Ok(()) } else { Err(JoseError::KeyMember(name)) }
 }

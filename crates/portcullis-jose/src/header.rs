@@ -10,7 +10,7 @@ use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::{
-    Algorithm, Limits, PublicJwk, base64url::lenient_decode, error::JoseError, go_jose, jwk::parse_raw,
+    Algorithm, Limits, PublicJwk, base64url::base64url_decode_as_go, error::JoseError, go_jose, jwk::parse_raw,
     raw_jwk::BorrowedStr,
 };
 
@@ -157,7 +157,7 @@ fn is_public_key(jwk: &RawValue, limits: &Limits) -> bool {
 
 /// Whether the lower 64 bits, which are what Go keeps of an exponent, are not all zero.
 fn is_exponent(member: &BorrowedStr<'_>) -> bool {
-    lenient_decode(member.as_str()).is_some_and(|bytes| bytes.iter().rev().take(8).any(|byte| *byte != 0))
+    base64url_decode_as_go(member.as_str()).is_some_and(|bytes| bytes.iter().rev().take(8).any(|byte| *byte != 0))
 }
 
 /// A text member: whether it was there, and its value.

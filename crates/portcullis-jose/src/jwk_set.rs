@@ -9,7 +9,7 @@ use serde_json::{json, value::RawValue};
 
 use crate::{
     JoseError, Limits, PublicJwk,
-    base64url::lenient_decode,
+    base64url::base64url_decode_as_go,
     go_jose,
     jwk::{KeyHints, parse_raw},
     raw_jwk::{BorrowedStr, RawJwk},
@@ -138,7 +138,7 @@ fn read_key(raw: &RawValue, unknown: UnknownKeys, limits: &Limits) -> Result<Pub
 }
 
 fn is_invalid_base64url(raw: &RawJwk<'_>) -> bool {
-    [&raw.n, &raw.e, &raw.x].into_iter().flatten().any(|member| lenient_decode(member.as_str()).is_none())
+    [&raw.n, &raw.e, &raw.x].into_iter().flatten().any(|member| base64url_decode_as_go(member.as_str()).is_none())
 }
 
 /// Collects the elements of `keys` unparsed, and stops at the first one over the limit.

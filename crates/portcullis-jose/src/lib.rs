@@ -32,7 +32,7 @@ mod raw_jwk;
 mod signing_key;
 
 pub use algorithm::{Algorithm, Curve};
-pub use base64url::{base64url_decode, base64url_encode};
+pub use base64url::{base64url_decode, base64url_decode_as_go, base64url_encode};
 pub use error::{JoseError, TokenPart};
 pub use half_hash::half_hash;
 pub use jwk::{KeyHints, PublicJwk};

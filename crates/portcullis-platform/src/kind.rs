@@ -33,6 +33,8 @@ pub struct KindConfig {
     pub extra_args: Vec<ExtraArg>,
     /// What has no effect.
     pub warnings: Vec<Warning>,
+    /// Of these, what is about the API server's flags.
+    pub argument_warnings: Vec<Warning>,
 }
 
 /// A value, and where it stands.
@@ -255,7 +257,8 @@ impl Reader<'_> {
         let Some(patches) = node.get("kubeadmConfigPatches")? else { return Ok(()) };
         for text in items(patches)? {
             let found = patch::read(text, self.outer)?;
-            self.config.warnings.extend(found.warnings);
+            self.config.argument_warnings.extend(found.of_arguments.iter().cloned());
+            self.config.warnings.extend(found.warnings.into_iter().chain(found.of_arguments));
             // A later patch replaces what earlier ones say of a flag; repeats inside one list are meant.
             self.config.extra_args.retain(|old| !found.arguments.iter().any(|new| new.name == old.name));
             self.config.extra_args.extend(found.arguments);

@@ -56,7 +56,7 @@ fn cluster_configuration(root: &Node) -> Result<ApiServerFlags, KindConfigError>
     if let Some(arguments) = api_server.get("extraArgs")? {
         found.extra_args(arguments, &root.text_of("apiVersion")?)?;
     }
-    Ok(ApiServerFlags { arguments: found.arguments, warnings: found.warnings })
+    Ok(ApiServerFlags { arguments: found.arguments, warnings: found.of_arguments })
 }
 
 /// The container's command and arguments, `--name=value` each.

@@ -63,13 +63,17 @@ pub(crate) struct Expressions {
 }
 
 impl Expressions {
+    /// Those that may decide about the user name that `username` makes.
+    pub(crate) fn deciding<'a>(&'a self, username: &'a Expression) -> impl Iterator<Item = &'a Expression> {
+        let extra = self.extra.iter().map(|(_, expression)| expression);
+        extra.chain(self.claim_rules.iter().map(|rule| &rule.expression)).chain([username])
+    }
+
     /// As [`crate::ValidConfig::unverified_addresses`].
     pub(crate) fn unverified_addresses(&self) -> Option<&'static str> {
-        let Self { username, extra, claim_rules, .. } = self;
-        let username = username.as_ref()?;
-        let others = extra.iter().map(|(_, expression)| expression);
-        let mut all = others.chain(claim_rules.iter().map(|rule| &rule.expression)).chain([username]);
-        (username.names("email") && !all.any(|expression| expression.names("email_verified"))).then_some(
+        let username = self.username.as_ref()?;
+        let asks = |expression: &Expression| expression.names("email_verified");
+        (username.names("email") && !self.deciding(username).any(asks)).then_some(
             "the expression of the user name reads email in a form that kube-apiserver's own rule does not see, and none asks for \
              email_verified: whoever gives somebody else's address to the provider becomes that user",
         )

@@ -3,34 +3,7 @@
 //! Compat: the leniency matters twice. A token with a stray line break in its payload is still routed, and a last
 //! character with unused bits set decodes to the same bytes, over which go-jose then verifies the signature.
 
-use std::borrow::Cow;
-
-use base64::Engine as _;
-use base64::alphabet::URL_SAFE;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-
-const LENIENT: GeneralPurpose = GeneralPurpose::new(
-    &URL_SAFE,
-    GeneralPurposeConfig::new()
-        .with_encode_padding(false)
-        .with_decode_padding_mode(DecodePaddingMode::RequireNone)
-        .with_decode_allow_trailing_bits(true),
-);
-
-/// Decodes `text`; `None` where Go's decoder reports an error.
-pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
-    let text: Cow<'_, str> = if text.bytes().any(is_line_break) {
-        Cow::Owned(text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect())
-    } else {
-        Cow::Borrowed(text)
-    };
-    LENIENT.decode(text.as_bytes()).ok()
-}
-
-/// The canonical encoding, without padding.
-pub(crate) fn encode(bytes: &[u8]) -> String {
-    LENIENT.encode(bytes)
-}
+pub(crate) use portcullis_jose::{base64url_decode_as_go as decode, base64url_encode as encode};
 
 /// Whether `text` is what [`encode`] gives for the bytes that it stands for: no line breaks, no unused bits set.
 pub(crate) fn is_canonical(text: &str) -> bool {
@@ -53,10 +26,6 @@ const fn sextet(byte: u8) -> Option<u8> {
         b'_' => Some(63),
         _ => None,
     }
-}
-
-const fn is_line_break(byte: u8) -> bool {
-    matches!(byte, b'\r' | b'\n')
 }
 
 #[cfg(test)]

@@ -205,7 +205,10 @@ mod tests {
         let (watched, stop) = (live.clone(), shutdown.clone());
         let watch = tokio::spawn(async move { watched.watch_at(QUICK, &stop).await });
         let dealt_with = async |text: &str| {
-            std::fs::write(&path, text).expect("the file");
+            // At once: who looks while it is written would take the half of it for another change.
+            let new = path.with_extension("new");
+            std::fs::write(&new, text).expect("the file");
+            std::fs::rename(&new, &path).expect("its name");
             until("somebody looks", || *live.0.last.lock().expect("no panic") == text.as_bytes()).await;
             live.authenticator().issuer_urls()
         };

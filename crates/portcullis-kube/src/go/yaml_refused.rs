@@ -12,14 +12,27 @@ pub(super) const ODD_BREAKS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
 /// Looks at each odd end of a line as the text is read.
 pub(super) struct OddBreaks<'t> {
     text: &'t str,
-    /// Where they are, those that were looked at left out.
-    places: std::iter::Peekable<std::vec::IntoIter<usize>>,
+    places: Vec<usize>,
+    /// How many of them were looked at.
+    seen: usize,
 }
 
 impl<'t> OddBreaks<'t> {
     pub(super) fn of(text: &'t str) -> Self {
-        let places: Vec<usize> = text.match_indices(ODD_BREAKS).map(|(at, _)| at).collect();
-        Self { text, places: places.into_iter().peekable() }
+        Self { text, places: text.match_indices(ODD_BREAKS).map(|(at, _)| at).collect(), seen: 0 }
+    }
+
+    /// How many lines more libyaml counts before `at` than YAML 1.2 does.
+    pub(super) fn before(&self, at: usize) -> usize {
+        self.places.partition_point(|odd| *odd < at)
+    }
+
+    fn next_if(&mut self, wanted: impl FnOnce(usize) -> bool) -> Option<usize> {
+        let at = *self.places.get(self.seen)?;
+        wanted(at).then(|| {
+            self.seen += 1;
+            at
+        })
     }
 
     /// Takes those before the end of a quoted text, which is the next one; inside it the separators U+2028 and U+2029 stay what they are, unless
@@ -28,7 +41,7 @@ impl<'t> OddBreaks<'t> {
     /// # Errors
     /// What stands outside, or means another text there.
     pub(super) fn quoted(&mut self, place: &Range<usize>) -> Result<(), String> {
-        while let Some(at) = self.places.next_if(|at| *at < place.end) {
+        while let Some(at) = self.next_if(|at| at < place.end) {
             let (before, rest) = self.text.split_at_checked(at).unwrap_or_default();
             let mut after = rest.chars();
             let odd = after.next();
@@ -51,7 +64,7 @@ impl<'t> OddBreaks<'t> {
     /// # Errors
     /// What stands outside of quoted texts.
     pub(super) fn end(&mut self) -> Result<(), String> {
-        self.places.next().map_or(Ok(()), |at| Err(self.refusal(at)))
+        self.next_if(|_| true).map_or(Ok(()), |at| Err(self.refusal(at)))
     }
 
     fn refusal(&self, at: usize) -> String {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use portcullis_authn::{ConfigError, FLAG_NAMES, FlagError, OidcFlags, TrustConfiguration, ValidConfig};
 use portcullis_kube::authentication_config::AuthenticationConfiguration;
 use portcullis_platform::kind::{ExtraArg, KindConfig};
-use portcullis_platform::{Format, detect, k3s, kubeadm, nearest};
+use portcullis_platform::{Format, Warning, detect, k3s, kubeadm, nearest};
 
 use super::error::CheckError;
 
@@ -169,9 +169,12 @@ pub(crate) fn load(
         }
         Format::Kind => {
             let config = KindConfig::parse(&text, &file)?;
-            trust_arguments(&config.extra_args, file, ca, keys_given)
+            trust_arguments((&config.extra_args, &config.argument_warnings), file, ca, keys_given)
         }
-        Format::Kubeadm => trust_arguments(&kubeadm::parse(&text, &file)?.arguments, file, ca, keys_given),
+        Format::Kubeadm => {
+            let flags = kubeadm::parse(&text, &file)?;
+            trust_arguments((&flags.arguments, &flags.warnings), file, ca, keys_given)
+        }
         Format::K3s => trust_k3s(Some(text), file, &drop_ins, ca, keys_given),
     }
 }
@@ -270,18 +273,21 @@ fn trust_k3s(
         files.push((read_text(path, "the folder of drop-ins", FILE_LIMIT)?, path.display().to_string()));
     }
     let files: Vec<(&str, &str)> = files.iter().map(|(text, file)| (text.as_str(), file.as_str())).collect();
-    trust_arguments(&k3s::parse_all(&files)?.arguments, file, ca, keys_given)
+    let flags = k3s::parse_all(&files)?;
+    trust_arguments((&flags.arguments, &flags.warnings), file, ca, keys_given)
 }
 
+/// `warnings` is what was said of the arguments as they were read.
 fn trust_arguments(
-    arguments: &[ExtraArg],
+    (arguments, warnings): (&[ExtraArg], &[Warning]),
     file: String,
     ca: Option<&str>,
     keys_given: bool,
 ) -> Result<Result<Trust, RefusedConfig>, CheckError> {
     let is = |argument: &&ExtraArg, name: &str| argument.name.replace('_', "-") == name;
     let names_file = arguments.iter().rfind(|argument| is(argument, "authentication-config"));
-    let first_flag = arguments.iter().find(|argument| argument.name.replace('_', "-").starts_with("oidc-"));
+    let is_oidc = |argument: &&ExtraArg| argument.name.replace('_', "-").starts_with("oidc-");
+    let first_flag = arguments.iter().find(is_oidc);
     match (names_file, first_flag) {
         (Some(named), None) => {
             return Err(CheckError::NamesFile { place: named.place.to_string(), path: named.value.clone() });
@@ -316,13 +322,13 @@ fn trust_arguments(
     if own.is_empty() {
         own.push(OWN_ISSUER.to_owned());
     }
-    let is_oidc = |argument: &&ExtraArg| argument.name.replace('_', "-").starts_with("oidc-");
     let files: BTreeSet<&str> = arguments.iter().filter(is_oidc).map(|argument| argument.place.file.as_str()).collect();
     let origin = match (files.first(), files.len()) {
         (Some(only), 1) => (*only).to_owned(),
         _ => format!("{file} and its drop-ins"),
     };
-    trust_flags(flags, Origin::FlagsIn(origin), Vec::new(), &own, ca, keys_given)
+    let warnings = warnings.iter().map(ToString::to_string).collect();
+    trust_flags(flags, Origin::FlagsIn(origin), warnings, &own, ca, keys_given)
 }
 
 fn trust_flags(

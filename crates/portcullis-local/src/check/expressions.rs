@@ -78,15 +78,14 @@ fn missing(expression: &str, key: &str, wanted: Wanted, place: &str, case: &Case
                 "the token has no {key}: let the provider send it, or name a claim that is there at {place}: {texts}"
             );
         }
-        // A rule refuses today; what is to stand in may let in who has none, which is not ours to decide.
-        let condition =
-            if wanted == Wanted::Truth { "let the provider send it; if who has none may come in, " } else { "" };
         let default = if selected.as_list || (wanted == Wanted::Texts && selected.alone) { "[]" } else { "''" };
-        let otherwise = if condition.is_empty() { ", or let the provider send it" } else { "" };
-        return format!(
-            "the token has no {key}: {condition}write claims.?{key}.orValue({default}) at {place}, or ask has(claims.{key}) \
-             first{otherwise}"
-        );
+        let write = format!("write claims.?{key}.orValue({default}) at {place}, or ask has(claims.{key}) first");
+        // A rule refuses today; what is to stand in may let in who has none, which is not ours to decide.
+        return if wanted == Wanted::Truth {
+            format!("the token has no {key}: let the provider send it; if who has none may come in, {write}")
+        } else {
+            format!("the token has no {key}: {write}, or let the provider send it")
+        };
     }
     let ask = match (path_to(expression, key), map_with(expression, key)) {
         (Some(path), _) => format!("has({path})"),

@@ -4,7 +4,7 @@
 //! be made up.
 
 use portcullis_authn::{AuthnError, VerifyError};
-use portcullis_jose::{JoseError, base64url_decode};
+use portcullis_jose::{JoseError, base64url_decode_as_go};
 use portcullis_oidc::client::JwksFetchError;
 use serde_json::{Map, Value};
 
@@ -99,7 +99,7 @@ fn named(case: &Case<'_>, kind: impl Fn(&Value) -> bool) -> bool {
 }
 
 fn rsa_bits(key: &Value) -> Option<usize> {
-    let modulus = base64url_decode(key.get("n")?.as_str()?).ok()?;
+    let modulus = base64url_decode_as_go(key.get("n")?.as_str()?)?;
     let modulus = modulus.get(modulus.iter().position(|byte| *byte != 0)?..)?;
     let leading = modulus.first()?.leading_zeros();
     Some((modulus.len() * 8).saturating_sub(usize::try_from(leading).ok()?))

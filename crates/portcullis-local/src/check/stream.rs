@@ -141,14 +141,14 @@ impl<'a> Question<'a> {
         })
     }
 
-    fn trust(&self) -> Result<TrustConfiguration, String> {
+    /// `file` is its configuration, decoded.
+    fn trust(&self, file: AuthenticationConfiguration) -> Result<TrustConfiguration, String> {
         let text = |error: ConfigError| error.to_string();
-        let config = self.config.as_bytes();
         let trust = match &self.initial {
-            None => TrustConfiguration::load(config, &self.disallowed),
+            None => TrustConfiguration::new(file, &self.disallowed),
             Some(initial) => TrustConfiguration::load(initial.as_bytes(), &self.disallowed)
                 .map_err(|error| format!("initial: {error}"))?
-                .reload(config, &self.disallowed),
+                .reload(self.config.as_bytes(), &self.disallowed),
         };
         let trust = trust.map_err(text)?;
         if self.algs.is_empty() { Ok(trust) } else { trust.with_signing_algs(&self.algs).map_err(text) }
@@ -181,7 +181,7 @@ pub async fn answer(question: &Question<'_>, policy: Policy, clock: &Clock) -> A
             Err(error) => return Answer { jwks_err: Some(error.to_string()), ..answer },
         }
     }
-    let trust = match question.trust() {
+    let trust = match question.trust(file) {
         Ok(trust) => trust,
         Err(error) => return Answer { init_err: Some(error), ..answer },
     };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use portcullis_authn::{JwtConfig, Purpose, ValidConfig};
-use portcullis_jose::base64url_decode;
+use portcullis_jose::base64url_decode_as_go;
 use portcullis_kube::go::json::{self, Document, Kind};
 use portcullis_runtime::Timestamp;
 use serde_json::{Map, Value};
@@ -34,7 +34,7 @@ impl<'a> Case<'a> {
     pub(crate) fn new(token: &'a str, issuers: &'a [ValidConfig], origin: &'a Origin, now: Timestamp) -> Self {
         let part = |at: usize| {
             let text: String = token.split('.').nth(at)?.chars().filter(|c| !c.is_whitespace()).collect();
-            base64url_decode(&text).ok()
+            base64url_decode_as_go(&text)
         };
         let payload = part(1);
         Self {

@@ -8,6 +8,9 @@ use super::{BYTES_LIMIT, ExtraArg, KindConfigError, items};
 #[derive(Default)]
 pub(crate) struct Patch {
     pub(crate) arguments: Vec<ExtraArg>,
+    /// About those.
+    pub(crate) of_arguments: Vec<Warning>,
+    /// About anything else.
     pub(crate) warnings: Vec<Warning>,
 }
 
@@ -50,7 +53,8 @@ pub(super) fn read(text: &Node, outer: &str) -> Result<Patch, KindConfigError> {
     match kind.as_str() {
         "ClusterConfiguration" => {}
         "InitConfiguration" | "JoinConfiguration" | "KubeletConfiguration" | "KubeProxyConfiguration" => {
-            patch.warn(&root.place, format!("a patch of {kind} has no effect here"));
+            let message = format!("a patch of {kind} has no effect here");
+            patch.warnings.push(Warning { place: root.place.clone(), message });
             return Ok(patch);
         }
         _ => {
@@ -80,18 +84,19 @@ impl Patch {
             if version == "kubeadm.k8s.io/v1beta3" {
                 self.warn(
                     &arguments.place,
-                    "kubeadm.k8s.io/v1beta3 wants a map here; kind itself would refuse a list".to_owned(),
+                    "kubeadm.k8s.io/v1beta3 wants a map here; kubeadm itself would refuse a list".to_owned(),
                 );
             }
             for item in items(arguments)? {
-                self.warnings.extend(item.unknown_members(&["name", "value"])?);
+                self.of_arguments.extend(item.unknown_members(&["name", "value"])?);
                 let name = item.text_of("name")?;
                 let value = item.get("value")?;
                 self.argument(&item.place, name, value)?;
             }
         } else {
             if version == "kubeadm.k8s.io/v1beta4" {
-                let why = "kubeadm.k8s.io/v1beta4 wants a list of name and value here; kind itself would refuse a map";
+                let why =
+                    "kubeadm.k8s.io/v1beta4 wants a list of name and value here; kubeadm itself would refuse a map";
                 self.warn(&arguments.place, why.to_owned());
             }
             for (name, value) in arguments.map()? {
@@ -122,6 +127,6 @@ impl Patch {
     }
 
     fn warn(&mut self, place: &Place, message: String) {
-        self.warnings.push(Warning { place: place.clone(), message });
+        self.of_arguments.push(Warning { place: place.clone(), message });
     }
 }

@@ -172,7 +172,7 @@ fn what_has_no_effect_is_warned_about_with_the_nearest_key() {
             "kind.yaml:3: netwroking: unknown key, ignored; did you mean \"networking\"?",
             "kind.yaml:4: future: unknown key, ignored",
             "kind.yaml:12: nodes[0].kubeadmConfigPatches[0].apiServer.extraArg: unknown key, ignored; did you mean \"extraArgs\"?",
-            "kind.yaml:13: nodes[0].kubeadmConfigPatches[0].apiServer.extraArgs: kubeadm.k8s.io/v1beta4 wants a list of name and value here; kind itself would refuse a map",
+            "kind.yaml:13: nodes[0].kubeadmConfigPatches[0].apiServer.extraArgs: kubeadm.k8s.io/v1beta4 wants a list of name and value here; kubeadm itself would refuse a map",
             "kind.yaml:14: nodes[0].kubeadmConfigPatches[0].apiServer.extraArgs.--v: \"--v\": flags are named without dashes here; read as \"v\"",
             "kind.yaml:14: nodes[0].kubeadmConfigPatches[0].apiServer.extraArgs.--v: v: kubeadm wants a string; put the value in quotes",
             "kind.yaml:16: nodes[0].kubeadmConfigPatches[1]: a patch of InitConfiguration has no effect here",

@@ -41,6 +41,18 @@ async fn each_platforms_file_gives_the_same_verdict_named_or_found_out() {
     }
 }
 
+/// What would keep the API server from starting as it is written is said of files, also where the token is accepted.
+#[tokio::test]
+async fn what_a_platforms_reader_would_refuse_is_a_warning() {
+    let dashed = |text: &str| text.replace("{name: oidc-client-id", "{name: --oidc-client-id");
+    for (text, format) in [(dashed(LIST), Format::Kubeadm), (dashed(&kind()), Format::Kind)] {
+        let report = with(&text, Some(format)).await.unwrap();
+        assert_eq!(report.verdict, Verdict::Accepted);
+        let [warning] = report.warnings.as_slice() else { panic!("{:?}", report.warnings) };
+        assert!(warning.contains("extraArgs[1]") && warning.contains("named without dashes"), "{warning}");
+    }
+}
+
 #[tokio::test]
 async fn drop_ins_of_k3s_count_in_the_order_of_their_names() {
     let report = async |base: Option<&str>, format: Option<Format>, drop_ins: &[(&str, &str)]| {
