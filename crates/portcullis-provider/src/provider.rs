@@ -296,6 +296,11 @@ impl Provider {
     pub(crate) fn app(&self) -> &App {
         &self.front.app
     }
+
+    #[cfg(test)]
+    pub(crate) fn front(&self) -> Arc<Front> {
+        Arc::clone(&self.front)
+    }
 }
 
 impl std::fmt::Debug for Provider {

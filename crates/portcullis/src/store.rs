@@ -298,7 +298,7 @@ fn warn_if_clear(secrets: u64) {
 /// To standard output, for another program that seals or sends it.
 async fn stream(file: &Path, scope: Scope) -> Result<ExitCode, Failure> {
     let config = config(file)?;
-    let kernel = whole_store(&config).await?;
+    let kernel = existing(&config).await?;
     let mut out = BufWriter::new(io::stdout());
     if io::stdout().is_terminal() {
         return Err(Failure::new("a backup holds secrets, and standard output is a terminal", "name a file"));
@@ -315,7 +315,7 @@ async fn stream(file: &Path, scope: Scope) -> Result<ExitCode, Failure> {
 /// To a file that only its owner can read, and that is there whole or not at all.
 async fn write(file: &Path, backup: &Path, scope: Scope) -> Result<ExitCode, Failure> {
     let config = config(file)?;
-    let kernel = whole_store(&config).await?;
+    let kernel = existing(&config).await?;
     if backup.exists() {
         return Err(Failure::new(format!("{} exists already", backup.display()), "name another file"));
     }

@@ -1,14 +1,17 @@
 //! A store that `store restore` or `store copy` fills: no provider begins to use it, and one that has used it ends.
 
+use std::sync::OnceLock;
+
 use portcullis_runtime::Shutdown;
 use portcullis_storage::conformance::FaultyKernel;
-use portcullis_storage::kernel::Kind;
+use portcullis_storage::kernel::{Kind, Page};
 use portcullis_storage::{
-    FillError, FillOptions, Filled, KernelError, SqliteKernel, SqliteOptions, UseError, copy_store,
+    FillError, FillOptions, Filled, KernelError, SqliteKernel, SqliteOptions, Subject, UseError, copy_store,
 };
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::background::Job;
 use crate::{ServeError, serve};
 
 /// A provider that is served on a store in a file, with a clock of its own.
@@ -48,13 +51,18 @@ async fn fill(
     let kernel = Arc::new(SqliteKernel::open(file, &clock, &SqliteOptions::default()).unwrap());
     let kernel = Arc::new(FaultyKernel::new(kernel, 1));
     spoil(&kernel);
-    let target = Store::new(kernel, clock, Rng::seeded(2));
+    let target = Store::new(Arc::clone(&kernel) as _, clock, Rng::seeded(2));
     let options = FillOptions { replace: true, ..FillOptions::default() };
     let mut ignored = |_| {};
     let filling = copy_store(source, &target, options, &mut ignored);
     let passing = async {
         loop {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            // Once it fills nobody is waited for, and its lease must not run out on a slow disk.
+            let used = kernel.get(Kind::Lease, "use").await.unwrap();
+            if used.is_some_and(|record| String::from_utf8_lossy(&record.data).contains("\"filling ")) {
+                std::future::pending::<()>().await;
+            }
             clocks.iter().copied().chain([&hand]).for_each(|clock| clock.advance(Duration::from_secs(1)));
         }
     };
@@ -124,4 +132,26 @@ async fn no_provider_starts_on_a_store_that_is_half_filled() {
     let served = Served::start(&file);
     served.shutdown.trigger();
     served.end().await.unwrap();
+}
+
+/// What was counted before belongs to the store that was there before.
+#[tokio::test]
+async fn failures_are_not_written_to_a_store_that_was_taken() {
+    for (is_taken, written) in [(false, 1), (true, 0)] {
+        let world = World::new("").await;
+        let (front, shutdown) = (world.provider.front(), Shutdown::new());
+        let taken = Arc::new(OnceLock::new());
+        let job = tokio::spawn(Job::WriteFailures.repeat(front, shutdown.clone(), Arc::clone(&taken)));
+        // It has written, nothing as yet, and waits for its next turn.
+        tokio::task::yield_now().await;
+        let app = world.provider.app();
+        app.store.failures().record(Subject::Account("jane@example.com"), true, app.config.attempts.window);
+        if is_taken {
+            taken.set(UseError::Replaced).unwrap();
+        }
+        shutdown.trigger();
+        job.await.unwrap();
+        let failures = app.store.kernel().list(Kind::Failures, Page::first(2)).await.unwrap().records;
+        assert_eq!(failures.len(), written, "taken: {is_taken}");
+    }
 }

@@ -229,7 +229,10 @@ impl<'a> Families<'a> {
             return Err(RefreshError::OtherClient);
         }
         if self.is_signed_out(&doc).await? {
-            self.end(&token.family, EndReason::Revoked).await?;
+            // The epoch has decided that. The tombstone may come late.
+            if let Err(error) = self.end(&token.family, EndReason::Revoked).await {
+                tracing::warn!(%error, "a family of a user who was signed out is cleared away later");
+            }
             return Err(RefreshError::Revoked);
         }
         let now = self.store.now();

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     error::{KernelError, Trouble},
     kernel::{Kind, Record, Version, Write},
-    leases::{LEASE_LIFETIME, LeaseDoc},
+    leases::{LEASE_SECONDS, LeaseDoc},
 };
 
 /// The resource that leases are kept as; every cluster has it.
@@ -113,13 +113,12 @@ impl Lease {
         let time = |text: Option<String>| {
             text.and_then(|text| Timestamp::parse_rfc3339(&text)).unwrap_or(Timestamp::UNIX_EPOCH)
         };
-        let usual = u32::try_from(LEASE_LIFETIME.as_secs()).unwrap_or(u32::MAX);
         let seconds = lease_duration_seconds.and_then(|seconds| u32::try_from(seconds).ok());
         let v = LeaseDoc {
             holder: holder_identity.filter(|holder| !holder.is_empty()),
             taken_at: time(acquire_time),
             renewed_at: time(renew_time),
-            seconds: seconds.unwrap_or(usual),
+            seconds: seconds.unwrap_or(LEASE_SECONDS),
             transitions: lease_transitions.and_then(|number| u32::try_from(number).ok()).unwrap_or_default(),
         };
         let nonce = self.metadata.annotations.get(NONCE).and_then(|text| text.parse().ok());

@@ -123,19 +123,19 @@ impl Candidate {
                 }
             };
             let LeaseDoc { holder, taken_at, seconds, transitions, .. } = value;
-            let (before, mine) = match holder {
-                Some(holder) if holder == self.id => (self.before.clone(), LeaseDoc { taken_at, transitions, ..mine }),
+            let mine = match holder {
+                Some(holder) if holder == self.id => LeaseDoc { taken_at, transitions, ..mine },
                 Some(holder) if holder != HALF_FILLED && !self.has_stood_still(version, seconds) => {
                     self.tenure.end();
                     return Ok(false);
                 }
                 other => {
                     self.tenure.end();
-                    (other, LeaseDoc { transitions: transitions.saturating_add(1), ..mine })
+                    // Known before the write is: this call may be dropped while it is on its way.
+                    self.before = other;
+                    LeaseDoc { transitions: transitions.saturating_add(1), ..mine }
                 }
             };
-            // Known before the write is: this call may be dropped while it is on its way.
-            self.before = before;
             if self.swap(version, &mine).await? {
                 return Ok(self.holds(began));
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Candidate, Duty, FILLING, HALF_FILLED, LEASE_LIFETIME, LeaseDoc, SERVING, USE};
+use super::{Candidate, Duty, FILLING, HALF_FILLED, LEASE_SECONDS, LeaseDoc, SERVING, USE};
 use crate::{
     document::Stored,
     error::StoreError,
@@ -51,7 +51,7 @@ impl From<StoreError> for NotTaken {
 pub(crate) struct Filling {
     candidate: Candidate,
     /// The leases of the duties as they were when filling began.
-    duties: Vec<Option<Version>>,
+    duties: [Option<Version>; Duty::ALL.len()],
 }
 
 impl Filling {
@@ -59,13 +59,12 @@ impl Filling {
     /// Nothing is written before: a refusal leaves the store as it was, and those who wait shut nobody out.
     pub(crate) async fn begin(store: &Store) -> Result<Self, NotTaken> {
         let id = format!("{FILLING}{}", store.rng().token(9));
-        let seconds = u32::try_from(LEASE_LIFETIME.as_secs()).unwrap_or(u32::MAX);
-        let mut candidate = Candidate::called(store.clone(), USE, id, seconds);
+        let mut candidate = Candidate::called(store.clone(), USE, id, LEASE_SECONDS);
         // Programs that know nothing of the record are seen by the leases of what they do.
         let [collect, seal] = Duty::ALL.map(|duty| stands_still(store, duty.name()));
         let ((), collect, seal) = tokio::try_join!(may_be_taken(&mut candidate), collect, seal)?;
         match take(&mut candidate).await {
-            Ok(()) => Ok(Self { candidate, duties: vec![collect, seal] }),
+            Ok(()) => Ok(Self { candidate, duties: [collect, seal] }),
             Err(error) => {
                 give_back(&candidate).await;
                 Err(error)
@@ -96,8 +95,8 @@ impl Filling {
     }
 
     /// The store is whole, and may be used; an error when somebody has used it meanwhile.
-    pub(crate) async fn done(mut self) -> Result<(), NotTaken> {
-        for (duty, before) in Duty::ALL.into_iter().zip(std::mem::take(&mut self.duties)) {
+    pub(crate) async fn done(self) -> Result<(), NotTaken> {
+        for (duty, before) in Duty::ALL.into_iter().zip(self.duties) {
             let Some(Held { version, holder, .. }) = held(self.candidate.store(), duty.name()).await? else { continue };
             if Some(version) != before {
                 self.fail().await;

@@ -35,7 +35,9 @@ use crate::{stamp, store::Store};
 
 /// How long a lease lasts without being renewed. It is renewed three times as often, so that another replica takes over within
 /// a lifetime and a third after its holder was killed.
-pub const LEASE_LIFETIME: Duration = Duration::from_secs(60);
+pub const LEASE_LIFETIME: Duration = Duration::from_secs(LEASE_SECONDS as u64);
+/// The same in the form that records have it.
+pub(crate) const LEASE_SECONDS: u32 = 60;
 /// The shortest lifetime.
 const SHORTEST: Duration = Duration::from_secs(3);
 

@@ -7,7 +7,7 @@ use std::{
 
 use portcullis_runtime::{Shutdown, chain};
 
-use super::{FILLING, LEASE_LIFETIME, LeaseDoc, Leases, SERVING, USE};
+use super::{FILLING, LEASE_LIFETIME, LEASE_SECONDS, LeaseDoc, Leases, SERVING, USE};
 use crate::{
     document::{Indexed, Inserted, Stored, Swapped, decode},
     error::{KernelError, StoreError},
@@ -150,12 +150,11 @@ impl Leases<'_> {
         for _ in 0..RACES {
             let now = stamp::truncate(self.store.now());
             let holder = Some(format!("{SERVING}{}", self.store.rng().token(9)));
-            let seconds = u32::try_from(LEASE_LIFETIME.as_secs()).unwrap_or(u32::MAX);
             let mine = LeaseDoc {
                 holder,
                 taken_at: now,
                 renewed_at: now,
-                seconds,
+                seconds: LEASE_SECONDS,
                 transitions: before.map_or(0, |seen| seen.fills),
             };
             let Some(Stored { version, value, .. }) = self.store.read::<LeaseDoc>(Kind::Lease, USE).await? else {

@@ -146,7 +146,7 @@ impl SqliteKernel {
         })
     }
 
-    /// Opens a store that is there, for a tool that only reads: makes no file, changes no schema, and writes nothing, so that what
+    /// Opens a store that is there, for a tool that only reads: makes no file, changes no schema and no record, and takes no version numbers, so that what
     /// is on a full disk can be saved to another one. Blocks as [`SqliteKernel::open`] does.
     ///
     /// # Errors

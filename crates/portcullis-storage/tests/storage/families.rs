@@ -9,6 +9,7 @@ use portcullis_storage::{
     conformance::{Counts, Fault},
     kernel::{Kind, Page},
 };
+use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::kit::{DAY, HOUR, Kit, identity, new_family, on_every_backend, policy, refresh};
@@ -408,6 +409,8 @@ async fn signing_a_user_out_is_one_write(kit: Kit) {
     let late = kit.store.families().advance(opened, &policy(), Refreshed::default()).await.unwrap();
     tokens.push(("app", late));
     for (client, token) in tokens.iter().rev() {
+        // Nor does the answer depend on what is cleared away for it.
+        kit.faults.script_writes([Fault::Refused]);
         let refused = kit.store.families().open(token, client, &policy()).await.unwrap_err();
         assert_eq!(refused, RefreshError::Revoked, "{client}");
     }
@@ -415,6 +418,10 @@ async fn signing_a_user_out_is_one_write(kit: Kit) {
     let token = kit.family().await;
     kit.refresh(&token).await.unwrap();
     assert_eq!(kit.store.families().of_user("u1", "local", &policy()).await.unwrap().len(), 1);
+    let lists = kit.store.kernel().list(Kind::FamilyList, Page::first(10)).await.unwrap().records;
+    let lists = lists.iter().map(|record| serde_json::from_slice::<Value>(&record.data).unwrap()["v"].clone());
+    let app: Vec<Value> = lists.filter(|list| list["client_id"] == "app").collect();
+    assert_eq!((app.len(), app[0]["families"].as_array().unwrap().len()), (1, 1), "{app:?}");
     let mut findings = Vec::new();
     kit.store.check(|finding| findings.push(finding)).await.unwrap();
     assert_eq!(findings, []);

@@ -74,7 +74,7 @@ fn filling(process: &Process) -> JoinHandle<Result<Filled, FillError>> {
 }
 
 /// Lets time pass everywhere, in steps of a second, until the task has ended. What it does between two sleeps may take a server a
-/// moment, so a step waits until nothing sleeps any less than it did, or a few milliseconds.
+/// moment, so each step takes 20 ms.
 async fn passing<T>(processes: &[&Process], mut task: JoinHandle<T>) -> (T, Duration) {
     for passed in 0..1_000 {
         for _ in 0..10 {

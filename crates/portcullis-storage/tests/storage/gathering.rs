@@ -140,7 +140,7 @@ async fn one_that_the_server_refuses_spoils_no_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_stops_waiting_takes_nobody_along_and_large_ones_go_in_parts() {
-    let Narrow { kernel, proxy, server: _server, .. } = Narrow::start().await;
+    let Narrow { kernel, proxy, server, store } = Narrow::start().await;
     proxy.set(Traffic::Hold);
     let mut waiting = Vec::new();
     for number in 0..40 {
@@ -166,6 +166,10 @@ async fn whoever_stops_waiting_takes_nobody_along_and_large_ones_go_in_parts() {
         let record = kernel.get(Kind::Code, &format!("{number:02}")).await.unwrap();
         assert_eq!(record.is_some(), number % 4 != 3, "{number} was given up before it was sent");
     }
+    // What one statement has written has one transaction: together, and no more than the bound admits.
+    let most = "SELECT max(n) FROM (SELECT count(*) AS n FROM portcullis_record GROUP BY xmin::text) AS written";
+    let most: usize = server.database.ask(&store, most).trim().parse().unwrap();
+    assert!((2..=4).contains(&most), "{most} in one statement");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
